@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Configuration: one YAML file a run, read through one option table (src/config/options.c). A row there has name, type,
+ * place, default, range and help; it drives reading, `--set key=value`, `aqmtrain config`, and the resolved config.yaml of a run.
+ * Names are dotted paths of the YAML mapping ("lora.rank"). An unknown or repeated key is an error with its line.
+ */
+#ifndef AQMTRAIN_CONFIG_H
+#define AQMTRAIN_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "aqmtrain/error.h"
+
+struct aqm_strings {
+	char **items; /* owned */
+	size_t count;
+};
+
+enum aqm_device_kind { AQM_DEVICE_CPU, AQM_DEVICE_CUDA, AQM_DEVICE_AUTO };
+enum aqm_labels { AQM_LABELS_EFFECTIVE, AQM_LABELS_LOGGED };
+enum aqm_reward_kind { AQM_REWARD_POWER, AQM_REWARD_TRADEOFF };
+enum aqm_delay_unit { AQM_UNIT_US, AQM_UNIT_MS, AQM_UNIT_S };
+enum aqm_horizon_unit { AQM_HORIZON_ROWS, AQM_HORIZON_MS };
+enum aqm_normaliser_kind { AQM_NORMALISER_NONE, AQM_NORMALISER_STANDARD, AQM_NORMALISER_LOG_STANDARD };
+enum aqm_action_embedding { AQM_ACTION_EMBEDDING, AQM_ACTION_LINEAR };
+enum aqm_time_embedding { AQM_TIME_WINDOW, AQM_TIME_EPISODE };
+enum aqm_class_weights { AQM_WEIGHTS_NONE, AQM_WEIGHTS_BALANCED, AQM_WEIGHTS_GIVEN };
+enum aqm_sampler_kind { AQM_SAMPLER_UNIFORM, AQM_SAMPLER_TRANSITIONS, AQM_SAMPLER_BALANCED };
+enum aqm_schedule { AQM_SCHEDULE_CONSTANT, AQM_SCHEDULE_LINEAR, AQM_SCHEDULE_COSINE };
+enum aqm_best { AQM_BEST_MACRO_F1, AQM_BEST_LOSS, AQM_BEST_ACCURACY };
+
+struct aqm_config {
+	uint64_t seed;               /* seed */
+	int64_t threads;             /* threads: 0 = all cores */
+	enum aqm_device_kind device; /* device: cpu | cuda | auto */
+
+	struct {
+		char *path;              /* model.path: the GGUF base */
+		int64_t stop_layer;      /* model.stop_layer: leave the transformer after this many layers; 0 = all */
+	} model;
+
+	struct {
+		char *train;             /* pool.train */
+		char *eval;              /* pool.eval: held-out rows; may be empty */
+		enum aqm_labels labels;  /* pool.labels: effective | logged */
+	} pool;
+
+	struct {
+		enum aqm_reward_kind kind;     /* reward.kind: power = pkt_len / (qdelay + c); tradeoff = pkt_len/1500 - delay_weight * qdelay */
+		enum aqm_delay_unit unit;      /* reward.unit of qdelay (and c) in the formula */
+		double c;                      /* reward.c */
+		double delay_weight;           /* reward.delay_weight, per unit of delay (tradeoff) */
+		double gamma;                  /* reward.gamma */
+		int64_t horizon;               /* reward.horizon; 0 = to the end of the episode */
+		enum aqm_horizon_unit horizon_unit; /* reward.horizon_unit: rows | ms */
+		bool normalise;                /* reward.normalise: standardise returns on the training rows */
+	} reward;
+
+	struct {
+		int64_t window;                /* policy.window: steps w */
+		struct aqm_strings features;   /* policy.features */
+		struct aqm_strings sequences;  /* policy.sequences: the features read by Conv1d over their last `kernel` values */
+		int64_t encoder_width;         /* policy.encoder_width: e */
+		int64_t kernel;                /* policy.kernel: k */
+		enum aqm_action_embedding action_embedding; /* policy.action_embedding: embedding | linear */
+		enum aqm_time_embedding time_embedding;     /* policy.time_embedding: window | episode */
+		enum aqm_normaliser_kind normaliser; /* policy.normaliser: none | standard | log-standard */
+		bool residual;                 /* policy.residual */
+	} policy;
+
+	struct {
+		int64_t rank;                  /* lora.rank: 0 = full fine-tuning */
+		double alpha;                  /* lora.alpha */
+		double dropout;                /* lora.dropout */
+		bool rslora;                   /* lora.rslora: alpha / sqrt(rank) */
+		struct aqm_strings targets;    /* lora.targets: q k v o gate up down */
+	} lora;
+
+	struct {
+		int64_t epochs;                /* train.epochs */
+		int64_t windows;               /* train.windows: B windows a step */
+		int64_t windows_per_epoch;     /* train.windows_per_epoch: 0 = rows / window */
+		enum aqm_sampler_kind sampler; /* train.sampler */
+		enum aqm_class_weights class_weights; /* train.class_weights: none | balanced | [x, y, z] */
+		double class_weight[3];        /* the three given numbers (enqueue, drop, mark) */
+		double lr;                     /* train.lr */
+		double weight_decay;           /* train.weight_decay, on matrices */
+		double beta1, beta2, epsilon;  /* train.beta1, .beta2, .epsilon */
+		double clip;                   /* train.clip: global gradient norm; 0 = off */
+		double warmup;                 /* train.warmup: below 1 a fraction of all steps, else a number of steps */
+		enum aqm_schedule schedule;    /* train.schedule */
+		double lr_min;                 /* train.lr_min: end of linear and cosine, as a fraction of lr */
+		enum aqm_best best;            /* train.best: what picks best/ on the held-out split */
+		int64_t eval_every;            /* train.eval_every epochs; 0 = only at the end */
+		int64_t checkpoint_every;      /* train.checkpoint_every steps; 0 = once an epoch */
+		int64_t keep_checkpoints;      /* train.keep_checkpoints */
+	} train;
+
+	struct {
+		double target_quantile;        /* decide.target_quantile of the training returns */
+		double target_factor;          /* decide.target_factor */
+		bool sample;                   /* decide.sample instead of argmax */
+	} decide;
+};
+
+/* All defaults. Release with aqm_config_release (which is harmless on a zeroed struct). 0 or AQM_ERUN. */
+int aqm_config_init(struct aqm_config *config);
+void aqm_config_release(struct aqm_config *config);
+
+/* Read a YAML file over what is there; AQM_EUSAGE with "file:line:column: ..." on any fault. */
+int aqm_config_read(struct aqm_config *config, const char *path);
+/* The same from memory; `name` is used in messages. Input is untrusted. */
+int aqm_config_parse(struct aqm_config *config, const char *name, const void *data, size_t bytes);
+/* "key=value" as --set has it; the value is YAML flow ("[q, v]"). */
+int aqm_config_set(struct aqm_config *config, const char *assignment);
+/* What no single row can check (sequences among features, ...). */
+int aqm_config_check(const struct aqm_config *config);
+
+/* Everything resolved, as YAML that reads back to the same values (doubles with all their digits). String owned by the caller. */
+int aqm_config_dump(const struct aqm_config *config, char **yaml);
+/* A stable text of only what decides a training's outcome (not threads, device, paths of outputs), for fingerprints. */
+
+/* For `aqmtrain config`: the table as commented YAML with defaults; or one key explained. AQM_ENOTFOUND for an unknown key,
+ * with the nearest name as a hint. Strings owned by the caller. */
+int aqm_config_describe(char **text);
+int aqm_config_explain(const char *key, char **text);
+
+/* Enum value <-> the word used in YAML, help and output, from the same table ("policy.normaliser", 2 -> "log-standard"). */
+const char *aqm_config_word(const char *key, int value);
+
+#endif

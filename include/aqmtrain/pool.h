@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Experience pools: records of queue decisions, parsed out of kernel logs or imported from CSV, kept in HDF5.
+ *
+ *   kernel logs --aqm_pool_parse--> POOL.h5 --aqm_pool_open--> columns --returns, normaliser, sampler--> training windows
+ *   CSV ---------aqm_pool_import--^
+ */
+#ifndef AQMTRAIN_POOL_H
+#define AQMTRAIN_POOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "aqmtrain/config.h"
+#include "aqmtrain/error.h"
+
+enum aqm_action { AQM_ENQUEUE, AQM_DROP, AQM_MARK };
+enum { AQM_ACTIONS = 3 };
+/* "enqueue", "drop", "mark" */
+extern const char *const aqm_action_names[AQM_ACTIONS];
+
+/* One row a field of a kernel-log record, in the order of the log line (24 fields, facts: dn_sched_l4s.c). */
+struct aqm_field {
+	const char *name;        /* "current_qdelay" */
+	const char *unit;        /* "us" */
+	const char *description;
+	int bits;                /* 8, 32 or 64, as stored */
+	bool is_signed;
+};
+const struct aqm_field *aqm_fields(size_t *count);
+/* NULL when there is no such field. */
+const struct aqm_field *aqm_field_find(const char *name);
+
+/* ---- making pools ---- */
+
+struct aqm_parse_options {
+	double gap_seconds;      /* a pause in the log's clock longer than this starts an episode; 0 = default */
+	int compression;         /* gzip level 0-9 of the HDF5 columns; -1 = default */
+	int threads;             /* 0 = all */
+};
+void aqm_parse_options_init(struct aqm_parse_options *options);
+
+/* Parse logs into a pool. Each path is a file (plain, .gz, .bz2, told by content), a folder, or "-" (stdin). Rotated sets
+ * are put in time order. Streams: memory does not grow with the log. Writes POOL atomically; Ctrl-C gives AQM_EINTERRUPTED
+ * and leaves no file. AQM_EDATA when no record is found. */
+int aqm_pool_parse(const char *const *paths, size_t count, const char *pool_path, const struct aqm_parse_options *options);
+
+/* Columns by field name, plus `action` and/or `action_logged` (0, 1, 2); .gz told by content. */
+int aqm_pool_import(const char *csv_path, const char *pool_path);
+int aqm_pool_export(const char *pool_path, const char *csv_path);
+/* By whole episodes when there are enough of them, else by time inside each; never by shuffled rows. The first `fraction` of rows trains. */
+int aqm_pool_split(const char *pool_path, const char *train_path, const char *eval_path, double fraction);
+/* The report of `pool info`: readable text, or the JSON of design/cli.md. Owned by the caller. */
+int aqm_pool_info(const char *pool_path, bool json, char **text);
+
+/* ---- reading pools ---- */
+
+typedef struct aqm_pool aqm_pool;
+
+int aqm_pool_open(aqm_pool **out, const char *path);
+void aqm_pool_free(aqm_pool *pool);
+const char *aqm_pool_path(const aqm_pool *pool);
+size_t aqm_pool_rows(const aqm_pool *pool);
+size_t aqm_pool_episodes(const aqm_pool *pool);
+void aqm_pool_episode(const aqm_pool *pool, size_t index, size_t *start, size_t *length);
+/* SHA-256 over the pool's contents (columns, episodes), 64 hex digits: names the data in a run directory. Lifetime of the pool. */
+const char *aqm_pool_digest(const aqm_pool *pool);
+/* One column as doubles, rows values. AQM_EDATA with a message that lists what the pool has, when it lacks the field. */
+int aqm_pool_column(const aqm_pool *pool, const char *field, double *out);
+bool aqm_pool_has(const aqm_pool *pool, const char *field);
+/* rows labels, 0..2. AQM_EDATA if the pool has none of that kind (a CSV without sflags can still have both: then they are equal, with a warning). */
+int aqm_pool_actions(const aqm_pool *pool, enum aqm_labels labels, uint8_t *out);
+
+/* A pool from memory, for tests and the simulator: columns[f][rows] for the named fields. Copied. */
+int aqm_pool_from_columns(aqm_pool **out, size_t rows, size_t fields, const char *const *names, const double *const *columns,
+                          const uint8_t *actions, const uint8_t *actions_logged, size_t episodes, const size_t *episode_starts);
+int aqm_pool_save(const aqm_pool *pool, const char *path);
+
+/* ---- rewards and returns ---- */
+
+/* rewards[rows] and returns[rows]: r_t by config->reward, R_t = sum over k < horizon of gamma^k r_{t+k}, inside the episode.
+ * A horizon in ms needs a clock in the pool (measurement_start or time); AQM_EDATA otherwise. */
+int aqm_pool_returns(const aqm_pool *pool, const struct aqm_config *config, float *rewards, float *returns);
+
+/* ---- normaliser ---- */
+
+enum { AQM_FEATURES_MAX = 32 };
+
+/* x -> (f(x) - mean) / scale, f = identity or sign(x) log1p|x|. A constant feature gets scale 1. */
+struct aqm_normaliser {
+	enum aqm_normaliser_kind kind;
+	size_t count;
+	double mean[AQM_FEATURES_MAX];
+	double scale[AQM_FEATURES_MAX];
+};
+/* Fit on columns[feature][rows]. */
+void aqm_normaliser_fit(struct aqm_normaliser *n, enum aqm_normaliser_kind kind, size_t features, size_t rows, const double *const *columns);
+float aqm_normaliser_apply(const struct aqm_normaliser *n, size_t feature, double value);
+
+/* ---- windows ---- */
+
+/* Which windows an epoch consists of: a pure function of (seed, epoch, index), so a resumed run sees the same ones. */
+typedef struct aqm_sampler aqm_sampler;
+
+struct aqm_window {
+	size_t start;  /* first row */
+	size_t length; /* <= w; shorter only where the episode is shorter than w */
+	size_t episode_offset; /* of `start` within its episode (for time embeddings by episode) */
+};
+
+/* uniform: each epoch tiles every episode with windows of w rows from a random offset, in random order, so that every row is seen
+ * about once. transitions: windows that hold a change of action, at a random place inside the window (the change included).
+ * balanced: windows around rows drawn with equal probability a class. windows_per_epoch 0 = ceil(rows / w).
+ * `actions` is copied. */
+int aqm_sampler_new(aqm_sampler **out, enum aqm_sampler_kind kind, const aqm_pool *pool, const uint8_t *actions, size_t window,
+                    size_t windows_per_epoch, uint64_t seed);
+void aqm_sampler_free(aqm_sampler *sampler);
+size_t aqm_sampler_windows(const aqm_sampler *sampler);
+/* Prepare an epoch; then windows 0 .. windows-1 of it may be asked for, from any thread. */
+int aqm_sampler_start_epoch(aqm_sampler *sampler, uint32_t epoch);
+struct aqm_window aqm_sampler_window(const aqm_sampler *sampler, size_t index);
+
+/* Windows for evaluation: every row is scored exactly once, with as much past as a decision would have: windows advance by half of w,
+ * and of each only rows from `score_from` on are scored (all of them in an episode's first). That is what a streaming
+ * decision with a restarted cache sees. Returns the number of windows; fills at most `capacity`. score_from may be NULL. */
+size_t aqm_eval_windows(const aqm_pool *pool, size_t window, size_t capacity, struct aqm_window *windows, size_t *score_from);
+
+#endif
