@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A device and its ops table: the one place where it matters on what the numbers are computed. Model code calls
+ * device->ops->x(device, ...) and never asks which device it is on. The CPU op is the oracle of the CUDA op.
+ *
+ * Conventions, for every op:
+ *  - a matrix is row-major; rows are tokens wherever tokens occur: (B*T, d), window b's token t in row b*T + t;
+ *  - outputs are written (`=`) unless the comment says `+=`; an output never overlaps an input unless it says "in place";
+ *  - an op does not fail: a device that can (CUDA) keeps its first error for aqm_device_check();
+ *  - results do not depend on the number of threads where the comment of an op does not say otherwise.
+ */
+#ifndef AQM_COMPUTE_DEVICE_H
+#define AQM_COMPUTE_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "aqmtrain/config.h"
+#include "aqmtrain/gguf.h"
+
+/* A matrix in device memory: rows x cols, `ld` elements from one row to the next. A vector is a matrix of one row.
+ * Weights may have any dtype of gguf.h (then ld == cols); what is computed is float32 on the CPU. Passed by value; data == NULL
+ * means "absent" where an op's comment allows it. */
+struct aqm_mat {
+	void *data;
+	enum aqm_dtype dtype;
+	int64_t rows, cols, ld;
+};
+
+typedef struct aqm_device aqm_device;
+
+/* Shape of an attention: B windows of T tokens; queries in `heads` heads of `head_dim`, keys and values in `kv_heads`
+ * (grouped-query: head h reads key head h / (heads / kv_heads)). */
+struct aqm_attention {
+	int64_t windows, tokens;
+	int64_t heads, kv_heads, head_dim;
+	float scale;
+	bool causal;
+};
+
+enum aqm_activation { AQM_GELU_TANH, AQM_GELU_ERF, AQM_RELU, AQM_LEAKY_RELU };
+/* Which pairs RoPE turns: (2i, 2i+1), as GGUF's permuted llama weights need, or (i, i + dim/2). */
+enum aqm_rope_pairs { AQM_ROPE_ADJACENT, AQM_ROPE_HALVES };
+
+struct aqm_ops {
+	const char *name; /* "cpu" */
+
+	/* Memory of the device. allocate: zeroed, 64-byte aligned; AQM_ERUN when there is not enough. */
+	int (*allocate)(aqm_device *device, size_t bytes, void **out);
+	void (*release)(aqm_device *device, void *memory);
+	void (*upload)(aqm_device *device, void *to, const void *from_host, size_t bytes);
+	void (*download)(aqm_device *device, void *to_host, const void *from, size_t bytes);
+
+	void (*zero)(aqm_device *device, struct aqm_mat y);
+	void (*copy)(aqm_device *device, struct aqm_mat x, struct aqm_mat y);
+	/* y += alpha x */
+	void (*axpy)(aqm_device *device, float alpha, struct aqm_mat x, struct aqm_mat y);
+
+	/* C = alpha op(A) op(B) + beta C; op transposes when the flag is set. All float32. C does not overlap A or B. */
+	void (*gemm)(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b, bool transpose_b, float beta,
+	             struct aqm_mat c);
+	/* Y (n, out) = X (n, in) W^T + beta Y for few rows n <= 16: W (out, in), of any dtype, is read once and expanded on the way. */
+	void (*linear_few)(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
+	/* y (float32) = the elements of w (any dtype); same shape. */
+	void (*expand)(aqm_device *device, struct aqm_mat w, struct aqm_mat y);
+
+	/* y += bias on every row. */
+	void (*bias_forward)(aqm_device *device, struct aqm_mat bias, struct aqm_mat y);
+	/* dbias += column sums of dy. */
+	void (*bias_backward)(aqm_device *device, struct aqm_mat dy, struct aqm_mat dbias);
+
+	/* Norms over each row. `residual` (may be absent): x += residual first, in place, so that y = norm(x + residual) and x
+	 * keeps the sum. weight (1, d), bias (1, d). rstd, mean: (1, rows), kept for backward. */
+	void (*rmsnorm_forward)(aqm_device *device, struct aqm_mat x, struct aqm_mat residual, struct aqm_mat weight, float epsilon,
+	                        struct aqm_mat y, struct aqm_mat rstd);
+	/* dx += ...; dweight += ... (absent when frozen). */
+	void (*rmsnorm_backward)(aqm_device *device, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat weight, struct aqm_mat rstd,
+	                         struct aqm_mat dx, struct aqm_mat dweight);
+	void (*layernorm_forward)(aqm_device *device, struct aqm_mat x, struct aqm_mat residual, struct aqm_mat weight, struct aqm_mat bias,
+	                          float epsilon, struct aqm_mat y, struct aqm_mat mean, struct aqm_mat rstd);
+	void (*layernorm_backward)(aqm_device *device, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat weight, struct aqm_mat mean,
+	                           struct aqm_mat rstd, struct aqm_mat dx, struct aqm_mat dweight, struct aqm_mat dbias);
+
+	/* Rotary embedding, in place, on x (B*T, heads*head_dim): token t of a window is at position `first + t`. The first 2*pairs elements of
+	 * each head are turned; inverse_frequency (1, pairs). `backward` turns the other way (the gradient). */
+	void (*rope)(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim, int64_t first, struct aqm_mat inverse_frequency,
+	             enum aqm_rope_pairs pairs, bool backward);
+
+	/* o (B*T, heads*head_dim) = softmax(scale q k^T + mask) v. q, o: heads*head_dim columns; k, v: kv_heads*head_dim (column slices of a
+	 * fused qkv are fine). lse (heads, B*T): log-sum-exp of each score row, kept for backward. */
+	void (*attention_forward)(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k, struct aqm_mat v,
+	                          struct aqm_mat o, struct aqm_mat lse);
+	/* dq, dk, dv = ... */
+	void (*attention_backward)(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k, struct aqm_mat v,
+	                           struct aqm_mat o, struct aqm_mat lse, struct aqm_mat dout, struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv);
+	/* Streaming: one window (shape.windows == 1) of shape.tokens new queries q whose keys and values are the last rows of the cache k, v, which holds
+	 * `past + shape.tokens` rows; query i sees rows 0 .. past + i. */
+	void (*attention_cached)(aqm_device *device, struct aqm_attention shape, int64_t past, struct aqm_mat q, struct aqm_mat k,
+	                         struct aqm_mat v, struct aqm_mat o);
+
+	/* y = silu(gate) * up; y may be gate's memory. */
+	void (*swiglu_forward)(aqm_device *device, struct aqm_mat gate, struct aqm_mat up, struct aqm_mat y);
+	/* dgate, dup = ...; in place over gate and up allowed (dgate == gate, dup == up). */
+	void (*swiglu_backward)(aqm_device *device, struct aqm_mat dy, struct aqm_mat gate, struct aqm_mat up, struct aqm_mat dgate,
+	                        struct aqm_mat dup);
+	/* y = f(x); in place allowed. slope: of leaky ReLU. */
+	void (*activation_forward)(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat x, struct aqm_mat y);
+	/* dx = dy f'(x), x being the input of f; in place over dy allowed. */
+	void (*activation_backward)(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat dy, struct aqm_mat x,
+	                            struct aqm_mat dx);
+
+	/* y = x with each element kept with probability 1-p and scaled by 1/(1-p), else 0. Element (r, c) draws word r*cols + c of
+	 * Philox (seed, AQM_STREAM_DROPOUT, sub = step, ordinal): a pure function, so backward repeats the mask. In place allowed. */
+	void (*dropout)(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x, struct aqm_mat y);
+
+	/* y row i (+)= table row index[i] (host indices; < table.rows); add: += instead of =. */
+	void (*gather)(aqm_device *device, struct aqm_mat table, const int32_t *index, bool add, struct aqm_mat y);
+	/* dtable row index[i] += dy row i, in order of i. */
+	void (*scatter_add)(aqm_device *device, struct aqm_mat dy, const int32_t *index, struct aqm_mat dtable);
+
+	/* Weighted cross-entropy over rows of logits (n, classes). label[i] < 0: the row does not count. With W = sum of weight[label] over counted rows,
+	 * loss = sum weight[label] (logsumexp - logit[label]) / W, in double; dlogits (may be absent) = its gradient. weight: classes floats (host). */
+	double (*cross_entropy)(aqm_device *device, struct aqm_mat logits, const int32_t *label, const float *weight, struct aqm_mat dlogits);
+
+	/* Sum of squares of n floats, in double, in an order that does not depend on threads. */
+	double (*sum_squares)(aqm_device *device, const float *x, size_t n);
+	/* AdamW (Loshchilov & Hutter) on n floats: g is first scaled by `gradient_scale`; m, v, x updated; bias corrections 1-beta^t given. */
+	void (*adamw)(aqm_device *device, size_t n, float *x, const float *g, float *m, float *v, float gradient_scale, float lr, float beta1,
+	              float beta2, float epsilon, float weight_decay, float correction1, float correction2);
+};
+
+struct aqm_device {
+	const struct aqm_ops *ops;
+	void *context; /* the device's own */
+};
+
+/* AQM_DEVICE_AUTO falls back to the CPU with a log line; AQM_DEVICE_CUDA without a GPU or in a build without CUDA is AQM_ERUN. */
+int aqm_device_open(aqm_device **out, enum aqm_device_kind kind);
+void aqm_device_close(aqm_device *device);
+/* The first error since the last check: 0 or AQM_ERUN. */
+int aqm_device_check(aqm_device *device);
+
+/* ---- matrices ---- */
+
+static inline struct aqm_mat aqm_mat_absent(void) { return (struct aqm_mat){0}; }
+/* A dense float32 matrix over memory. */
+static inline struct aqm_mat aqm_mat_f32(float *data, int64_t rows, int64_t cols)
+{
+	return (struct aqm_mat){.data = data, .dtype = AQM_F32, .rows = rows, .cols = cols, .ld = cols};
+}
+/* Columns [first, first+count) of a float32 matrix. */
+static inline struct aqm_mat aqm_mat_cols(struct aqm_mat m, int64_t first, int64_t count)
+{
+	m.data = (float *)m.data + first;
+	m.cols = count;
+	return m;
+}
+/* Rows [first, first+count) of a float32 matrix. */
+static inline struct aqm_mat aqm_mat_rows(struct aqm_mat m, int64_t first, int64_t count)
+{
+	m.data = (float *)m.data + first * m.ld;
+	m.rows = count;
+	return m;
+}
+
+#endif
