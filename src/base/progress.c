@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "base/progress.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+#include <time.h>
+
+static const double delay_seconds = 1.0, interval_seconds = 0.2;
+
+static FILE *terminal;
+static struct aqm_progress *on_screen;
+
+double aqm_clock_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void aqm_progress_set_output(FILE *output)
+{
+	terminal = output;
+}
+
+void aqm_progress_hide(void)
+{
+	if (!terminal || !on_screen)
+		return;
+	fputs("\r\033[K", terminal);
+	fflush(terminal);
+	on_screen->visible = false;
+	on_screen->drawn = 0; /* drawn again at the next update */
+	on_screen = NULL;
+}
+
+void aqm_progress_start(struct aqm_progress *p, const char *what, uint64_t total, uint64_t already_done)
+{
+	*p = (struct aqm_progress){.what = what, .total = total, .done = already_done, .first = already_done};
+	p->started = aqm_clock_seconds();
+}
+
+double aqm_progress_seconds_left(const struct aqm_progress *p, double now)
+{
+	if (p->total == 0 || p->done <= p->first || now <= p->started)
+		return -1.0;
+	if (p->done >= p->total)
+		return 0.0;
+	return (now - p->started) / (double)(p->done - p->first) * (double)(p->total - p->done);
+}
+
+static void format_seconds(char *text, size_t bytes, double seconds)
+{
+	unsigned long s = (unsigned long)fmin(seconds + 0.5, 1e9);
+
+	if (s < 3600)
+		snprintf(text, bytes, "%lu:%02lu", s / 60, s % 60);
+	else
+		snprintf(text, bytes, "%lu:%02lu:%02lu", s / 3600, s / 60 % 60, s % 60);
+}
+
+/* training [########------------]  41%  0:12 left  loss 0.31 */
+static void draw(struct aqm_progress *p, double now)
+{
+	enum { CELLS = 24 };
+	char bar[CELLS + 1], left[32];
+
+	if (p->total) {
+		double part = fmin((double)p->done / (double)p->total, 1.0);
+		size_t full = (size_t)(part * CELLS);
+		double seconds = aqm_progress_seconds_left(p, now);
+
+		memset(bar, '#', full);
+		memset(bar + full, '-', CELLS - full);
+		bar[CELLS] = '\0';
+		fprintf(terminal, "\r%s [%s] %3d%%", p->what, bar, (int)(part * 100.0));
+		if (seconds >= 0.0) {
+			format_seconds(left, sizeof left, seconds);
+			fprintf(terminal, "  %s left", left);
+		}
+	} else {
+		format_seconds(left, sizeof left, now - p->started);
+		fprintf(terminal, "\r%s %llu  %s", p->what, (unsigned long long)p->done, left);
+	}
+	fprintf(terminal, "%s%s\033[K", p->note[0] ? "  " : "", p->note);
+	fflush(terminal);
+	p->drawn = now;
+	p->visible = true;
+	on_screen = p;
+}
+
+void aqm_progress_update(struct aqm_progress *p, uint64_t done)
+{
+	p->done = done;
+	if (!terminal)
+		return;
+	double now = aqm_clock_seconds();
+	if (now - p->started >= delay_seconds && now - p->drawn >= interval_seconds)
+		draw(p, now);
+}
+
+void aqm_progress_note(struct aqm_progress *p, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(p->note, sizeof p->note, format, arguments);
+	va_end(arguments);
+}
+
+void aqm_progress_end(struct aqm_progress *p)
+{
+	if (on_screen == p)
+		aqm_progress_hide();
+	p->visible = false;
+}
