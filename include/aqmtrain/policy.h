@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The policy: state encoder, embeddings, base transformer with LoRA, action head. Reads windows of (return-to-go, state, action)
+ * tokens and gives logits of each step's action; or decides step by step with a cache.
+ *
+ * One window of w steps is w (F + 2) tokens:  R_0 s_0^1 .. s_0^F a_0  R_1 s_1^1 .. s_1^F a_1  ...
+ * and the logits of a_t are read at the token of s_t^F (design: the policy, exactly).
+ */
+#ifndef AQMTRAIN_POLICY_H
+#define AQMTRAIN_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "aqmtrain/config.h"
+#include "aqmtrain/error.h"
+#include "aqmtrain/pool.h"
+
+typedef struct aqm_policy aqm_policy;
+
+/* Load what training wrote (RUN/best/policy.h5, RUN/policy.h5 or a file's own path) together with its base model: `base_path`, or NULL for the path in the
+ * policy. The base must have the fingerprint stored there (AQM_EDATA otherwise: which was expected, which was found). Inference only. */
+int aqm_policy_load(aqm_policy **out, const char *policy_path, const char *base_path, enum aqm_device_kind device);
+void aqm_policy_free(aqm_policy *policy);
+/* The resolved configuration it was trained with. Lifetime of the policy. */
+const struct aqm_config *aqm_policy_config(const aqm_policy *policy);
+const char *aqm_policy_base_path(const aqm_policy *policy);
+
+/* ---- decisions ---- */
+
+typedef struct aqm_decider aqm_decider;
+
+/* One stream of decisions (one queue). target_return in reward units, before normalisation; NAN = the policy's own target
+ * (decide.target_quantile of the training returns x decide.target_factor). */
+int aqm_decider_new(aqm_decider **out, aqm_policy *policy, double target_return);
+void aqm_decider_free(aqm_decider *decider);
+/* Back to an empty window. */
+void aqm_decider_reset(aqm_decider *decider);
+/* Decide on a state: features in the order of policy.features, in the pool's units. *action is what the policy picks (argmax, or sampled); logits
+ * (3 floats) may be NULL. New tokens: R_t, s_t^1..F, preceded by a_{t-1} of the step before. */
+int aqm_decider_decide(aqm_decider *decider, const double *features, enum aqm_action *action, float *logits);
+/* What was done in the end and the reward seen; must follow each decide: R <- (R - r) / gamma. */
+int aqm_decider_observe(aqm_decider *decider, enum aqm_action action, double reward);
+
+#endif
