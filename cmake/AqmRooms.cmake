@@ -15,11 +15,13 @@ if(AQM_COVERAGE)
 endif()
 if(AQM_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
+  add_link_options(-fsanitize=fuzzer-no-link)
 endif()
 
 function(aqm_room name)
   cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c)
+  list(FILTER sources EXCLUDE REGEX "/src/cli/main\\.c$") # the program's, not the room's
   set(includes ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src)
   if(sources)
     add_library(aqm_${name} STATIC ${sources})
