@@ -16,6 +16,8 @@
 
 enum { WRONG_USAGE = 2 };
 
+static const struct aqm_command *running; /* for the usage line of its --help */
+
 static void print_version(FILE *stream, struct argp_state *state)
 {
 	(void)state;
@@ -81,6 +83,7 @@ int aqm_cli_dispatch(const struct aqm_command *const *table, const char *doc, in
 	if (!program)
 		return aqm_cli_fail(AQM_ERUN);
 	argv[1] = program;
+	running = command;
 	int status = command->run ? command->run(argc - 1, argv + 1)
 	                          : aqm_cli_dispatch(command->subcommands, command->help, argc - 1, argv + 1);
 	free(program);
@@ -91,9 +94,13 @@ int aqm_cli_dispatch(const struct aqm_command *const *table, const char *doc, in
 
 void aqm_cli_options(const struct argp *argp, int argc, char **argv, void *input)
 {
+	struct argp complete = *argp;
+
+	if (!complete.args_doc && running)
+		complete.args_doc = running->usage;
 	argp_program_version_hook = print_version;
 	argp_err_exit_status = WRONG_USAGE;
-	error_t result = argp_parse(argp, argc, argv, 0, NULL, input);
+	error_t result = argp_parse(&complete, argc, argv, 0, NULL, input);
 	if (result != 0) { /* a parser returned an errno: no memory */
 		fprintf(stderr, "aqmtrain: %s\n", strerror(result));
 		exit(aqm_exit_status(AQM_ERUN));

@@ -50,7 +50,7 @@ extern const struct aqm_command aqm_command_pool, aqm_command_model, aqm_command
 int aqm_cli_dispatch(const struct aqm_command *const *table, const char *doc, int argc, char **argv);
 
 /* argp_parse with this program's manners: --help, --usage and --version for every command; wrong usage exits with 2. `input` is
- * state->input of the parser. Does not return on --help or wrong usage. */
+ * state->input of the parser. An argp without args_doc gets the command's `usage`. Does not return on --help or wrong usage. */
 void aqm_cli_options(const struct argp *argp, int argc, char **argv, void *input);
 
 /* Print "aqmtrain: <last error message>" on stderr and return the exit status of `code`. */
