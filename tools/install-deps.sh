@@ -1,0 +1,45 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# install-deps.sh [--fuzz] [--coverage]: install what the build and the tests need and what is missing, on Debian and Ubuntu.
+# Works as root or through sudo; does nothing when everything is there.
+set -eu
+
+packages="gcc libc6-dev cmake ninja-build pkg-config git gzip bzip2
+	libopenblas-openmp-dev libhdf5-dev zlib1g-dev libbz2-dev libyaml-dev libjansson-dev librandom123-dev libssl-dev
+	libcmocka-dev"
+for option; do
+	case $option in
+	--fuzz) packages="$packages clang llvm libomp-dev" ;;
+	--coverage) packages="$packages gcovr" ;;
+	*)
+		echo "usage: $0 [--fuzz] [--coverage]" >&2
+		exit 2
+		;;
+	esac
+done
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+	echo "$0: not a Debian or Ubuntu system; please install the counterparts of:" $packages >&2
+	exit 1
+fi
+
+missing=
+for package in $packages; do
+	# a virtual package (pkg-config on newer releases) counts as installed when something provides it
+	dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Provides}\n' 2>/dev/null |
+		grep -q "^ii.* $package[ ,:]*\($\|[ ,(]\)" || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+root=
+if [ "$(id -u)" -ne 0 ]; then
+	if ! command -v sudo >/dev/null; then
+		echo "$0: missing, and neither root nor sudo to install them:$missing" >&2
+		exit 1
+	fi
+	root=sudo
+fi
+echo "installing:$missing"
+$root apt-get update
+$root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
