@@ -56,7 +56,8 @@ struct aqm_ops {
 	/* y += alpha x */
 	void (*axpy)(aqm_device *device, float alpha, struct aqm_mat x, struct aqm_mat y);
 
-	/* C = alpha op(A) op(B) + beta C; op transposes when the flag is set. All float32. C does not overlap A or B. */
+	/* C = alpha op(A) op(B) + beta C; op transposes when the flag is set. All float32. C does not overlap A or B. The bits may depend on the
+	 * number of threads (the library's split of the inner sums). beta == 0: what C held is not read. */
 	void (*gemm)(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b, bool transpose_b, float beta,
 	             struct aqm_mat c);
 	/* Y (n, out) = X (n, in) W^T + beta Y for few rows n <= 16: W (out, in), of any dtype, is read once and expanded on the way. */
@@ -109,8 +110,9 @@ struct aqm_ops {
 	void (*activation_backward)(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat dy, struct aqm_mat x,
 	                            struct aqm_mat dx);
 
-	/* y = x with each element kept with probability 1-p and scaled by 1/(1-p), else 0. Element (r, c) draws word r*cols + c of
-	 * Philox (seed, AQM_STREAM_DROPOUT, sub = step, ordinal): a pure function, so backward repeats the mask. In place allowed. */
+	/* y = x with each element kept with probability 1-p and scaled by 1/(1-p), else 0. Element (r, c) draws word n = r*cols + c of
+	 * Philox (seed, AQM_STREAM_DROPOUT, sub = step, ordinal), that is word n % 4 of block (ordinal << 32 | n / 4), and is kept if that is
+	 * at least floor(p 2^32): a pure function, so backward repeats the mask. 0 <= p < 1. In place allowed. */
 	void (*dropout)(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x, struct aqm_mat y);
 
 	/* y row i (+)= table row index[i] (host indices; < table.rows); add: += instead of =. */
@@ -127,6 +129,10 @@ struct aqm_ops {
 	/* AdamW (Loshchilov & Hutter) on n floats: g is first scaled by `gradient_scale`; m, v, x updated; bias corrections 1-beta^t given. */
 	void (*adamw)(aqm_device *device, size_t n, float *x, const float *g, float *m, float *v, float gradient_scale, float lr, float beta1,
 	              float beta2, float epsilon, float weight_decay, float correction1, float correction2);
+
+	/* Behind aqm_device_check() and aqm_device_close(). */
+	int (*check)(aqm_device *device);
+	void (*close)(aqm_device *device);
 };
 
 struct aqm_device {

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Dropout. The mask is a pure function of its numbers, drawn sixteen Philox blocks at a time in a form that compilers vectorise.
+ */
+#include "base/random.h"
+#include "compute/cpu/cpu.h"
+
+enum { BLOCKS = 16, WORDS = 4 * BLOCKS };
+
+/* Philox4x32-10 (Salmon et al., 2011) of blocks block .. block+15, as aqm_philox does one: word j of block b in out[4b + j]. */
+AQM_CLONES static void philox16(uint64_t seed, uint32_t stream, uint32_t sub, uint64_t block, uint32_t out[WORDS])
+{
+	uint32_t c0[BLOCKS], c1[BLOCKS], c2[BLOCKS], c3[BLOCKS];
+	uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+
+	for (uint32_t b = 0; b < BLOCKS; b++) {
+		c0[b] = (uint32_t)(block + b);
+		c1[b] = (uint32_t)((block + b) >> 32);
+		c2[b] = stream;
+		c3[b] = sub;
+	}
+	for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u)
+		for (int b = 0; b < BLOCKS; b++) {
+			uint64_t a = (uint64_t)c0[b] * 0xD2511F53u, d = (uint64_t)c2[b] * 0xCD9E8D57u;
+
+			c0[b] = (uint32_t)(d >> 32) ^ c1[b] ^ k0;
+			c2[b] = (uint32_t)(a >> 32) ^ c3[b] ^ k1;
+			c1[b] = (uint32_t)d;
+			c3[b] = (uint32_t)a;
+		}
+	for (int b = 0; b < BLOCKS; b++) {
+		out[4 * b] = c0[b];
+		out[4 * b + 1] = c1[b];
+		out[4 * b + 2] = c2[b];
+		out[4 * b + 3] = c3[b];
+	}
+}
+
+AQM_CLONES static void apply(int64_t n, uint32_t threshold, float scale, const uint32_t *words, const float *x, float *y)
+{
+#pragma GCC ivdep /* y may be x */
+	for (int64_t i = 0; i < n; i++)
+		y[i] = words[i] >= threshold ? x[i] * scale : 0.0f;
+}
+
+void aqm_cpu_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x, struct aqm_mat y)
+{
+	const uint32_t threshold = (uint32_t)((double)p * 0x1p32);
+	const float scale = 1.0f / (1.0f - p);
+
+	(void)device;
+#pragma omp parallel for schedule(static) if (aqm_cpu_large(y))
+	for (int64_t r = 0; r < y.rows; r++) {
+		uint64_t start = (uint64_t)r * (uint64_t)y.cols; /* word of the row's first element */
+		int64_t done = 0;
+
+		while (done < y.cols) {
+			uint32_t words[WORDS];
+			uint64_t word = start + (uint64_t)done;
+			int64_t skip = (int64_t)(word % 4), n = WORDS - skip;
+
+			if (n > y.cols - done)
+				n = y.cols - done;
+			philox16(seed, AQM_STREAM_DROPOUT, step, (uint64_t)ordinal << 32 | word / 4, words);
+			apply(n, threshold, scale, words + skip, aqm_row(x, r) + done, aqm_row(y, r) + done);
+			done += n;
+		}
+	}
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The CPU device: its table, its working memory, its errors.
+ */
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/cpu/cpu.h"
+
+/* Scores of 64 query rows, twice, of windows of 1024 tokens, and what goes with them. */
+enum { OPENING_FLOATS = 2 * 64 * (1024 + 32) + 1024 };
+
+static int reserve(aqm_device *device, size_t floats)
+{
+	struct aqm_cpu *cpu = device->context;
+	void *memory;
+
+	if (floats <= cpu->scratch_floats)
+		return AQM_OK;
+	int code = aqm_cpu_allocate(device, floats * sizeof(float), &memory);
+
+	if (code != AQM_OK)
+		return code;
+	aqm_cpu_release(device, cpu->scratch);
+	cpu->scratch = memory;
+	cpu->scratch_floats = floats;
+	return AQM_OK;
+}
+
+bool aqm_cpu_scratch(aqm_device *device, int threads, int64_t floats, float **base, int64_t *stride)
+{
+	struct aqm_cpu *cpu = device->context;
+	int code;
+
+	*stride = (floats + 15) / 16 * 16;
+	code = reserve(device, (size_t)threads * (size_t)*stride);
+	if (code != AQM_OK && cpu->failed == AQM_OK) {
+		cpu->failed = code;
+		snprintf(cpu->message, sizeof cpu->message, "%s", aqm_error_message());
+	}
+	*base = cpu->scratch;
+	return code == AQM_OK;
+}
+
+static int check(aqm_device *device)
+{
+	struct aqm_cpu *cpu = device->context;
+	int code = cpu->failed;
+
+	cpu->failed = AQM_OK;
+	return code == AQM_OK ? AQM_OK : aqm_error_set(code, "%s", cpu->message);
+}
+
+static void close_device(aqm_device *device)
+{
+	struct aqm_cpu *cpu = device->context;
+
+	aqm_cpu_release(device, cpu->scratch);
+	free(cpu);
+	device->context = NULL;
+}
+
+int aqm_cpu_open(aqm_device *device)
+{
+	struct aqm_cpu *cpu = calloc(1, sizeof *cpu);
+
+	if (!cpu)
+		return aqm_error_set(AQM_ERUN, "not enough memory for a device");
+	*device = (aqm_device){.ops = &aqm_cpu_ops, .context = cpu};
+	int code = reserve(device, (size_t)omp_get_max_threads() * OPENING_FLOATS);
+
+	if (code != AQM_OK)
+		close_device(device);
+	return code;
+}
+
+const struct aqm_ops aqm_cpu_ops = {
+	.name = "cpu",
+	.allocate = aqm_cpu_allocate,
+	.release = aqm_cpu_release,
+	.upload = aqm_cpu_upload,
+	.download = aqm_cpu_download,
+	.zero = aqm_cpu_zero,
+	.copy = aqm_cpu_copy,
+	.axpy = aqm_cpu_axpy,
+	.gemm = aqm_cpu_gemm,
+	.linear_few = aqm_cpu_linear_few,
+	.expand = aqm_cpu_expand,
+	.bias_forward = aqm_cpu_bias_forward,
+	.bias_backward = aqm_cpu_bias_backward,
+	.rmsnorm_forward = aqm_cpu_rmsnorm_forward,
+	.rmsnorm_backward = aqm_cpu_rmsnorm_backward,
+	.layernorm_forward = aqm_cpu_layernorm_forward,
+	.layernorm_backward = aqm_cpu_layernorm_backward,
+	.rope = aqm_cpu_rope,
+	.attention_forward = aqm_cpu_attention_forward,
+	.attention_backward = aqm_cpu_attention_backward,
+	.attention_cached = aqm_cpu_attention_cached,
+	.swiglu_forward = aqm_cpu_swiglu_forward,
+	.swiglu_backward = aqm_cpu_swiglu_backward,
+	.activation_forward = aqm_cpu_activation_forward,
+	.activation_backward = aqm_cpu_activation_backward,
+	.dropout = aqm_cpu_dropout,
+	.gather = aqm_cpu_gather,
+	.scatter_add = aqm_cpu_scatter_add,
+	.cross_entropy = aqm_cpu_cross_entropy,
+	.sum_squares = aqm_cpu_sum_squares,
+	.adamw = aqm_cpu_adamw,
+	.check = check,
+	.close = close_device,
+};

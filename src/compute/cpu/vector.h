@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Small functions that compilers turn into vector code: inlined into the AQM_CLONES functions that use them.
+ */
+#ifndef AQM_COMPUTE_CPU_VECTOR_H
+#define AQM_COMPUTE_CPU_VECTOR_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define AQM_INLINE static inline __attribute__((always_inline))
+
+AQM_INLINE float aqm_bits_to_float(uint32_t bits)
+{
+	float x;
+
+	memcpy(&x, &bits, sizeof x);
+	return x;
+}
+
+AQM_INLINE uint32_t aqm_float_to_bits(float x)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &x, sizeof bits);
+	return bits;
+}
+
+/* e^x within 2 units in the last place; 0 below -104, infinity above 88.73, NaN of NaN. x = n ln 2 + r with |r| <= ln 2 / 2;
+ * e^r by a polynomial (Remez fit, relative error 2e-9). */
+AQM_INLINE float aqm_exp(float x)
+{
+	const float round = 0x1.8p23f; /* adding it leaves the nearest integer in the low bits */
+
+	x = x > 89.0f ? 89.0f : x;
+	x = x < -104.0f ? -104.0f : x;
+	float shifted = x * 1.44269504089f + round;
+	float n = shifted - round;
+	float r = x - n * 0.693359375f;
+
+	r = r + n * 2.12194440e-4f;
+	float p = 1.3888889e-3f;
+	p = p * r + 8.3333333e-3f;
+	p = p * r + 4.1666667e-2f;
+	p = p * r + 1.6666667e-1f;
+	p = p * r + 0.5f;
+	p = p * r + 1.0f;
+	p = p * r + 1.0f;
+	/* 2^n in two factors, since 2^128 and 2^-150 are no normal numbers */
+	int32_t whole = (int32_t)(aqm_float_to_bits(shifted) - aqm_float_to_bits(round));
+	int32_t half = whole >> 1;
+	float first = aqm_bits_to_float((uint32_t)(half + 127) << 23);
+	float second = aqm_bits_to_float((uint32_t)(whole - half + 127) << 23);
+
+	return p * first * second;
+}
+
+AQM_INLINE float aqm_sigmoid(float x)
+{
+	return 1.0f / (1.0f + aqm_exp(-x));
+}
+
+/* Sums run in 32 lanes that are folded at the end: one order, whatever the width of the registers. */
+enum { AQM_LANES = 32 };
+
+AQM_INLINE float aqm_fold(float lanes[AQM_LANES])
+{
+	for (int width = AQM_LANES / 2; width > 0; width /= 2)
+		for (int l = 0; l < width; l++)
+			lanes[l] += lanes[l + width];
+	return lanes[0];
+}
+
+AQM_INLINE float aqm_sum(const float *x, int64_t n)
+{
+	float lanes[AQM_LANES] = {0};
+	int64_t i = 0;
+
+	for (; i + AQM_LANES <= n; i += AQM_LANES)
+		for (int l = 0; l < AQM_LANES; l++)
+			lanes[l] += x[i + l];
+	for (int l = 0; i < n; i++, l++)
+		lanes[l] += x[i];
+	return aqm_fold(lanes);
+}
+
+AQM_INLINE float aqm_dot(const float *x, const float *y, int64_t n)
+{
+	float lanes[AQM_LANES] = {0};
+	int64_t i = 0;
+
+	for (; i + AQM_LANES <= n; i += AQM_LANES)
+		for (int l = 0; l < AQM_LANES; l++)
+			lanes[l] += x[i + l] * y[i + l];
+	for (int l = 0; i < n; i++, l++)
+		lanes[l] += x[i] * y[i];
+	return aqm_fold(lanes);
+}
+
+#endif
