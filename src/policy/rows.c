@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Rows of a pool as the encoder reads them, and what is fitted on the training rows.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "policy/internal.h"
+
+/* ---- fitting ---- */
+
+/* The columns of policy.features, columns[f][rows] in one block; freed by the caller. NULL with a message on failure. */
+static double *read_columns(const struct aqm_config *config, const aqm_pool *pool, int *code)
+{
+	size_t features = config->policy.features.count, rows = aqm_pool_rows(pool), cells;
+	double *block = NULL;
+
+	if (features == 0 || features > AQM_FEATURES_MAX)
+		*code = aqm_error_set(AQM_EUSAGE, "policy.features names %zu features; from 1 to %d are possible", features, AQM_FEATURES_MAX);
+	else if (rows == 0)
+		*code = aqm_error_set(AQM_EDATA, "'%s' has no rows", aqm_pool_path(pool));
+	else if (aqm_size_mul_overflows(features, rows, &cells) || !(block = aqm_malloc_array(cells, sizeof *block)))
+		*code = AQM_ERUN;
+	else
+		*code = AQM_OK;
+	for (size_t f = 0; *code == AQM_OK && f < features; f++)
+		*code = aqm_pool_column(pool, config->policy.features.items[f], block + f * rows);
+	if (*code == AQM_OK)
+		return block;
+	free(block);
+	return NULL;
+}
+
+static int compare_floats(const void *a, const void *b)
+{
+	float x = *(const float *)a, y = *(const float *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Mean, deviation and percentiles of the returns; sorts them. */
+static void fit_returns(struct aqm_fit *fit, bool normalise, float *returns, size_t rows)
+{
+	double sum = 0, squares = 0;
+
+	for (size_t i = 0; i < rows; i++)
+		sum += (double)returns[i];
+	double mean = sum / (double)rows;
+	for (size_t i = 0; i < rows; i++)
+		squares += ((double)returns[i] - mean) * ((double)returns[i] - mean);
+	double deviation = sqrt(squares / (double)rows);
+	fit->return_mean = normalise ? mean : 0.0;
+	fit->return_scale = normalise && deviation > 1e-12 * fabs(mean) && deviation > 0 ? deviation : 1.0;
+
+	qsort(returns, rows, sizeof *returns, compare_floats);
+	for (int q = 0; q <= 100; q++) {
+		double place = (double)q / 100.0 * (double)(rows - 1);
+		size_t low = (size_t)place, high = low + 1 < rows ? low + 1 : low;
+
+		fit->return_quantiles[q] = (double)returns[low] + (place - (double)low) * ((double)returns[high] - (double)returns[low]);
+	}
+}
+
+int aqm_fit_rows(struct aqm_fit *fit, const struct aqm_config *config, const aqm_pool *pool)
+{
+	size_t rows = aqm_pool_rows(pool), features = config->policy.features.count, counts[AQM_ACTIONS] = {0};
+	const double *columns[AQM_FEATURES_MAX];
+	float *rewards = NULL, *returns = NULL;
+	uint8_t *actions = NULL;
+	int code;
+
+	*fit = (struct aqm_fit){0};
+	double *block = read_columns(config, pool, &code);
+	if (!block)
+		return code;
+	for (size_t f = 0; f < features; f++)
+		columns[f] = block + f * rows;
+	aqm_normaliser_fit(&fit->states, config->policy.normaliser, features, rows, columns);
+
+	rewards = aqm_malloc_array(rows, sizeof *rewards);
+	returns = aqm_malloc_array(rows, sizeof *returns);
+	actions = aqm_malloc_array(rows, sizeof *actions);
+	code = rewards && returns && actions ? aqm_pool_returns(pool, config, rewards, returns) : AQM_ERUN;
+	if (code == AQM_OK)
+		code = aqm_pool_actions(pool, config->pool.labels, actions);
+	if (code == AQM_OK) {
+		fit_returns(fit, config->reward.normalise, returns, rows);
+		for (size_t i = 0; i < rows; i++)
+			counts[actions[i]]++;
+		for (int a = 0; a < AQM_ACTIONS; a++)
+			fit->class_share[a] = (double)counts[a] / (double)rows;
+	}
+	free(block);
+	free(rewards);
+	free(returns);
+	free(actions);
+	return code;
+}
+
+double aqm_policy_target(const aqm_policy *policy)
+{
+	double place = policy->config.decide.target_quantile * 100.0;
+	int low = (int)place, high = low < 100 ? low + 1 : low;
+	const double *quantiles = policy->fit.return_quantiles;
+
+	return (quantiles[low] + (place - low) * (quantiles[high] - quantiles[low])) * policy->config.decide.target_factor;
+}
+
+/* ---- rows ---- */
+
+static void normalise_states(struct aqm_rows *rows, const struct aqm_fit *fit, const double *block)
+{
+	for (size_t f = 0; f < rows->features; f++)
+		for (size_t i = 0; i < rows->rows; i++)
+			rows->states[i * rows->features + f] = aqm_normaliser_apply(&fit->states, f, block[f * rows->rows + i]);
+}
+
+static void mark_episodes(struct aqm_rows *rows)
+{
+	for (size_t e = 0; e < aqm_pool_episodes(rows->pool); e++) {
+		size_t start, length;
+
+		aqm_pool_episode(rows->pool, e, &start, &length);
+		for (size_t i = start; i < start + length; i++)
+			rows->episode_start[i] = start;
+	}
+}
+
+int aqm_rows_init(struct aqm_rows *rows, const aqm_pool *pool, const struct aqm_config *config, const struct aqm_fit *fit)
+{
+	size_t n = aqm_pool_rows(pool), features = config->policy.features.count;
+	int code;
+
+	*rows = (struct aqm_rows){.pool = pool, .rows = n, .features = features};
+	if (fit->states.count != features)
+		return aqm_error_set(AQM_EUSAGE, "the normaliser was fitted on %zu features, not %zu", fit->states.count, features);
+	double *block = read_columns(config, pool, &code);
+	if (!block)
+		return code;
+	rows->states = aqm_malloc_array(n * features, sizeof *rows->states);
+	rows->rewards = aqm_malloc_array(n, sizeof *rows->rewards);
+	rows->returns = aqm_malloc_array(n, sizeof *rows->returns);
+	rows->actions = aqm_malloc_array(n, sizeof *rows->actions);
+	rows->episode_start = aqm_malloc_array(n, sizeof *rows->episode_start);
+	if (!rows->states || !rows->rewards || !rows->returns || !rows->actions || !rows->episode_start)
+		code = AQM_ERUN;
+	if (code == AQM_OK)
+		code = aqm_pool_returns(pool, config, rows->rewards, rows->returns);
+	if (code == AQM_OK)
+		code = aqm_pool_actions(pool, config->pool.labels, rows->actions);
+	if (code == AQM_OK) {
+		normalise_states(rows, fit, block);
+		mark_episodes(rows);
+	}
+	free(block);
+	if (code != AQM_OK)
+		aqm_rows_release(rows);
+	return code;
+}
+
+void aqm_rows_release(struct aqm_rows *rows)
+{
+	free(rows->states);
+	free(rows->rewards);
+	free(rows->returns);
+	free(rows->actions);
+	free(rows->episode_start);
+	*rows = (struct aqm_rows){0};
+}
+
+/* ---- batches ---- */
+
+/* The last k values of each sequence feature up to `row`, oldest first; before the episode's first row, that row's. */
+static void fill_sequences(const aqm_policy *policy, const struct aqm_rows *rows, size_t row, float *out)
+{
+	const struct aqm_encoder *encoder = &policy->encoder;
+	size_t k = (size_t)encoder->kernel, past = row - rows->episode_start[row];
+
+	for (int64_t f = 0; f < encoder->features; f++) {
+		if (encoder->feature[f].sequence < 0)
+			continue;
+		float *values = out + encoder->feature[f].sequence * encoder->kernel;
+
+		for (size_t i = 0; i < k; i++) {
+			size_t back = k - 1 - i;
+
+			values[i] = rows->states[(row - (back < past ? back : past)) * rows->features + (size_t)f];
+		}
+	}
+}
+
+static void fill_step(aqm_policy *policy, const struct aqm_rows *rows, size_t row, size_t at)
+{
+	const struct aqm_encoder *encoder = &policy->encoder;
+	struct aqm_batch *batch = &policy->batch;
+
+	batch->returns[at] = aqm_policy_scale_return(policy, (double)rows->returns[row]);
+	memcpy(batch->states + at * rows->features, rows->states + row * rows->features, rows->features * sizeof(float));
+	fill_sequences(policy, rows, row, batch->sequences + at * (size_t)(encoder->sequences * encoder->kernel));
+	batch->actions[at] = rows->actions[row];
+	batch->labels[at] = rows->actions[row];
+}
+
+static void pad_step(aqm_policy *policy, size_t at)
+{
+	const struct aqm_encoder *encoder = &policy->encoder;
+	struct aqm_batch *batch = &policy->batch;
+	size_t features = (size_t)encoder->features, sequences = (size_t)(encoder->sequences * encoder->kernel);
+
+	batch->returns[at] = 0;
+	memset(batch->states + at * features, 0, features * sizeof(float));
+	if (sequences)
+		memset(batch->sequences + at * sequences, 0, sequences * sizeof(float));
+	batch->actions[at] = 0;
+	batch->labels[at] = -1;
+}
+
+void aqm_policy_fill(aqm_policy *policy, const struct aqm_rows *rows, const struct aqm_window *windows, const size_t *score_from, int64_t count)
+{
+	size_t w = (size_t)policy->encoder.window;
+	bool by_episode = policy->config.policy.time_embedding == AQM_TIME_EPISODE;
+	struct aqm_batch *batch = &policy->batch;
+
+	batch->windows = count;
+	for (size_t b = 0; b < (size_t)count; b++)
+		for (size_t t = 0; t < w; t++) {
+			size_t at = b * w + t;
+
+			if (t < windows[b].length)
+				fill_step(policy, rows, windows[b].start + t, at);
+			else
+				pad_step(policy, at);
+			if (score_from && t < score_from[b])
+				batch->labels[at] = -1;
+			batch->times[at] = (int32_t)(by_episode ? (windows[b].episode_offset + t) % w : t);
+		}
+}
