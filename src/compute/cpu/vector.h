@@ -28,7 +28,7 @@ AQM_INLINE uint32_t aqm_float_to_bits(float x)
 }
 
 /* e^x within 2 units in the last place; 0 below -104, infinity above 88.73, NaN of NaN. x = n ln 2 + r with |r| <= ln 2 / 2;
- * e^r by a polynomial (Remez fit, relative error 2e-9). */
+ * e^r by a polynomial (Remez fit, relative error 3e-9). */
 AQM_INLINE float aqm_exp(float x)
 {
 	const float round = 0x1.8p23f; /* adding it leaves the nearest integer in the low bits */
@@ -40,11 +40,11 @@ AQM_INLINE float aqm_exp(float x)
 	float r = x - n * 0.693359375f;
 
 	r = r + n * 2.12194440e-4f;
-	float p = 1.3888889e-3f;
-	p = p * r + 8.3333333e-3f;
-	p = p * r + 4.1666667e-2f;
-	p = p * r + 1.6666667e-1f;
-	p = p * r + 0.5f;
+	float p = 1.38131448e-3f;
+	p = p * r + 8.36941879e-3f;
+	p = p * r + 4.1668456e-2f;
+	p = p * r + 1.66665152e-1f;
+	p = p * r + 0.49999994f;
 	p = p * r + 1.0f;
 	p = p * r + 1.0f;
 	/* 2^n in two factors, since 2^128 and 2^-150 are no normal numbers */

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "helper.h"
+
+/* in: q (B*T, heads*d), k, v (B*(past+T), kv*d), one after the other; out: o, then lse (heads, B*T) if wanted. */
+struct attention {
+	struct aqm_attention s;
+	int64_t past;
+	bool with_lse;
+};
+
+static size_t q_count(const struct attention *a) { return (size_t)(a->s.windows * a->s.tokens * a->s.heads * a->s.head_dim); }
+static size_t k_count(const struct attention *a)
+{
+	return (size_t)(a->s.windows * (a->past + a->s.tokens) * a->s.kv_heads * a->s.head_dim);
+}
+
+static void attention_reference(const void *context, const double *in, double *out)
+{
+	const struct attention *a = context;
+	const struct aqm_attention s = a->s;
+	int64_t keys = a->past + s.tokens, rows = s.windows * s.tokens, d = s.head_dim;
+	const double *q = in, *k = q + q_count(a), *v = k + k_count(a);
+	double *p = new_doubles((size_t)keys);
+
+	for (int64_t r = 0; r < rows; r++)
+		for (int64_t h = 0; h < s.heads; h++) {
+			int64_t w = r / s.tokens, kv = h / (s.heads / s.kv_heads), seen = s.causal ? a->past + r % s.tokens + 1 : keys;
+			double highest = -INFINITY, sum = 0.0, *o = out + (r * s.heads + h) * d;
+
+			for (int64_t j = 0; j < seen; j++) {
+				p[j] = 0.0;
+				for (int64_t c = 0; c < d; c++)
+					p[j] += (double)s.scale * q[(r * s.heads + h) * d + c] * k[((w * keys + j) * s.kv_heads + kv) * d + c];
+				highest = fmax(highest, p[j]);
+			}
+			for (int64_t j = 0; j < seen; j++)
+				sum += p[j] = exp(p[j] - highest);
+			for (int64_t c = 0; c < d; c++) {
+				o[c] = 0.0;
+				for (int64_t j = 0; j < seen; j++)
+					o[c] += p[j] / sum * v[((w * keys + j) * s.kv_heads + kv) * d + c];
+			}
+			if (a->with_lse)
+				out[q_count(a) + (size_t)(h * rows + r)] = highest + log(sum);
+		}
+	free(p);
+}
+
+static double *joined(struct aqm_mat q, struct aqm_mat k, struct aqm_mat v)
+{
+	size_t nq = (size_t)(q.rows * q.cols), nk = (size_t)(k.rows * k.cols);
+	double *in = new_doubles(nq + 2 * nk), *parts[] = {doubles(q), doubles(k), doubles(v)};
+
+	memcpy(in, parts[0], nq * sizeof *in);
+	memcpy(in + nq, parts[1], nk * sizeof *in);
+	memcpy(in + nq + nk, parts[2], nk * sizeof *in);
+	for (int i = 0; i < 3; i++)
+		free(parts[i]);
+	return in;
+}
+
+struct tensors {
+	struct aqm_mat fused, q, k, v, o, lse, dout, dq, dk, dv;
+};
+
+/* q, k, v as columns of one fused matrix, as gpt2 has them. */
+static struct tensors new_tensors(struct aqm_attention s)
+{
+	int64_t rows = s.windows * s.tokens, wide = s.heads * s.head_dim, narrow = s.kv_heads * s.head_dim;
+	struct tensors t = {
+		.fused = random_mat(rows, wide + 2 * narrow, 3, 1),
+		.o = poisoned_mat(rows, wide, 1), .lse = poisoned_mat(s.heads, rows, 0), .dout = random_mat(rows, wide, 2, 1),
+		.dq = poisoned_mat(rows, wide, 3), .dk = poisoned_mat(rows, narrow, 4), .dv = poisoned_mat(rows, narrow, 5),
+	};
+
+	t.q = aqm_mat_cols(t.fused, 0, wide);
+	t.k = aqm_mat_cols(t.fused, wide, narrow);
+	t.v = aqm_mat_cols(t.fused, wide + narrow, narrow);
+	return t;
+}
+
+static void free_tensors(struct tensors t)
+{
+	struct aqm_mat all[] = {t.fused, t.o, t.lse, t.dout, t.dq, t.dk, t.dv};
+
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		free_mat(all[i]);
+}
+
+static void check_forward(const struct attention *a, struct tensors t)
+{
+	struct attention with = *a;
+	double *in = joined(t.q, t.k, t.v), *out = new_doubles(q_count(a) + (size_t)(a->s.heads * t.q.rows));
+
+	with.with_lse = true;
+	ops->attention_forward(device, a->s, t.q, t.k, t.v, t.o, t.lse);
+	attention_reference(&with, in, out);
+	check_close(aqm_mat_cols(t.o, 0, t.o.cols), out, 1e-5);
+	check_close(t.lse, out + q_count(a), 1e-5);
+	free(in);
+	free(out);
+}
+
+static void test_forward_and_gradients(void **state)
+{
+	static const struct aqm_attention shapes[] = {
+		{.windows = 1, .tokens = 1, .heads = 1, .kv_heads = 1, .head_dim = 1, .scale = 1.0f, .causal = true},
+		{.windows = 2, .tokens = 5, .heads = 3, .kv_heads = 1, .head_dim = 3, .scale = 0.6f, .causal = true},
+		{.windows = 2, .tokens = 9, .heads = 4, .kv_heads = 2, .head_dim = 4, .scale = 0.5f, .causal = false},
+		{.windows = 1, .tokens = 70, .heads = 2, .kv_heads = 1, .head_dim = 3, .scale = 0.5f, .causal = true},
+		{.windows = 3, .tokens = 17, .heads = 2, .kv_heads = 2, .head_dim = 5, .scale = 0.4f, .causal = true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+		const struct attention a = {.s = shapes[i]};
+		struct tensors t = new_tensors(a.s);
+		size_t inputs = q_count(&a) + 2 * k_count(&a);
+
+		check_forward(&a, t);
+		double *in = joined(t.q, t.k, t.v), *upstream = doubles(t.dout), *gradient = new_doubles(inputs);
+
+		finite_differences(attention_reference, &a, inputs, in, q_count(&a), upstream, gradient);
+		ops->attention_backward(device, a.s, t.q, t.k, t.v, t.o, t.lse, t.dout, t.dq, t.dk, t.dv);
+		check_close(t.dq, gradient, 1e-4);
+		check_close(t.dk, gradient + q_count(&a), 1e-4);
+		check_close(t.dv, gradient + q_count(&a) + k_count(&a), 1e-4);
+		free(in);
+		free(upstream);
+		free(gradient);
+		free_tensors(t);
+	}
+}
+
+/* A window of the real size; its gradient along one random direction. */
+static void test_large_window(void **state)
+{
+	const struct attention a = {.s = {.windows = 2, .tokens = 200, .heads = 3, .kv_heads = 1, .head_dim = 64, .scale = 0.125f, .causal = true}};
+	struct tensors t = new_tensors(a.s);
+	size_t inputs = q_count(&a) + 2 * k_count(&a);
+	const double step = 1e-5;
+
+	(void)state;
+	check_forward(&a, t);
+	ops->attention_backward(device, a.s, t.q, t.k, t.v, t.o, t.lse, t.dout, t.dq, t.dk, t.dv);
+	double *in = joined(t.q, t.k, t.v), *gradient = joined(t.dq, t.dk, t.dv), *upstream = doubles(t.dout);
+	double *moved = new_doubles(inputs), *out[2] = {new_doubles(q_count(&a)), new_doubles(q_count(&a))}, expected = 0.0, change = 0.0;
+
+	for (int sign = 0; sign < 2; sign++) {
+		struct aqm_rng direction;
+
+		aqm_rng_init(&direction, 1, AQM_STREAM_TEST, 1);
+		for (size_t i = 0; i < inputs; i++) {
+			double d = (double)aqm_rng_normal(&direction);
+
+			moved[i] = in[i] + (sign ? step : -step) * d;
+			expected += sign ? gradient[i] * d : 0.0;
+		}
+		attention_reference(&a, moved, out[sign]);
+	}
+	for (size_t i = 0; i < q_count(&a); i++)
+		change += upstream[i] * (out[1][i] - out[0][i]) / (2.0 * step);
+	assert_true(fabs(change - expected) < 1e-4 * (1.0 + fabs(change)));
+	free(in);
+	free(gradient);
+	free(upstream);
+	free(moved);
+	free(out[0]);
+	free(out[1]);
+	free_tensors(t);
+}
+
+/* What comes later in a window changes no bit of what came before. */
+static void test_no_look_ahead(void **state)
+{
+	const struct aqm_attention s = {.windows = 1, .tokens = 150, .heads = 2, .kv_heads = 1, .head_dim = 16, .scale = 0.25f, .causal = true};
+	struct tensors t = new_tensors(s);
+	int64_t cut = 77;
+
+	(void)state;
+	ops->attention_forward(device, s, t.q, t.k, t.v, t.o, t.lse);
+	struct aqm_mat before = copy_mat(t.o);
+
+	for (int64_t r = cut; r < s.tokens; r++)
+		for (int64_t c = 0; c < t.fused.cols; c++)
+			*at(t.fused, r, c) = 3.0f * aqm_rng_normal(&rng);
+	ops->attention_forward(device, s, t.q, t.k, t.v, t.o, t.lse);
+	check_same_bits(aqm_mat_rows(t.o, 0, cut), aqm_mat_rows(before, 0, cut));
+	free_mat(before);
+	free_tensors(t);
+}
+
+static void test_cached(void **state)
+{
+	(void)state;
+	for (int64_t tokens = 1; tokens <= 81; tokens += 10)
+		for (int64_t past = 0; past <= 130; past += 65) {
+			const struct attention a = {
+				.s = {.windows = 1, .tokens = tokens, .heads = 4, .kv_heads = 2, .head_dim = 8, .scale = 0.3f, .causal = true}, .past = past};
+			struct aqm_mat q = random_mat(tokens, 32, 1, 1), k = random_mat(past + tokens, 16, 2, 1), v = random_mat(past + tokens, 16, 3, 1),
+				       o = poisoned_mat(tokens, 32, 4);
+			double *in = joined(q, k, v), *out = new_doubles(q_count(&a));
+
+			ops->attention_cached(device, a.s, past, q, k, v, o);
+			attention_reference(&a, in, out);
+			check_close(o, out, 1e-5);
+			free(in);
+			free(out);
+			free_mat(q);
+			free_mat(k);
+			free_mat(v);
+			free_mat(o);
+		}
+}
+
+/* Scores far beyond the range of exp, and a NaN that must not vanish. */
+static void test_extremes(void **state)
+{
+	const struct attention a = {.s = {.windows = 1, .tokens = 40, .heads = 1, .kv_heads = 1, .head_dim = 4, .scale = 400.0f, .causal = true}};
+	struct tensors t = new_tensors(a.s);
+	double *in = joined(t.q, t.k, t.v), *out = new_doubles(q_count(&a));
+
+	(void)state;
+	ops->attention_forward(device, a.s, t.q, t.k, t.v, t.o, t.lse);
+	attention_reference(&a, in, out);
+	check_close(t.o, out, 2e-3); /* the scores themselves are only good to 1e-4 */
+	*at(t.k, 20, 1) = NAN;
+	ops->attention_forward(device, a.s, t.q, t.k, t.v, t.o, t.lse);
+	assert_false(isnan(*at(t.o, 19, 0)) || isnan(*at(t.o, 0, 3)));
+	assert_true(isnan(*at(t.o, 20, 0)) && isnan(*at(t.o, 39, 3)));
+	free(in);
+	free(out);
+	free_tensors(t);
+}
+
+static void test_rope(void **state)
+{
+	const int64_t windows = 2, tokens = 7, heads = 3, head_dim = 12, rows = windows * tokens;
+
+	(void)state;
+	for (int variant = 0; variant < 8; variant++) {
+		bool halves = variant & 1, backward = variant & 2;
+		int64_t turned = variant & 4 ? 4 : 6, first = variant & 4 ? 1000 : 0; /* pairs */
+		struct aqm_mat x = random_mat(rows, heads * head_dim, 3, 1), frequency = new_mat(1, turned, 0);
+		double *want = doubles(x);
+
+		for (int64_t i = 0; i < turned; i++)
+			*at(frequency, 0, i) = (float)pow(10000.0, -2.0 * (double)i / (double)(2 * turned));
+		for (int64_t r = 0; r < rows; r++)
+			for (int64_t h = 0; h < heads; h++)
+				for (int64_t i = 0; i < turned; i++) {
+					double angle = (double)(first + r % tokens) * (double)*at(frequency, 0, i) * (backward ? -1.0 : 1.0);
+					double *a = want + r * x.cols + h * head_dim + (halves ? i : 2 * i), *b = a + (halves ? turned : 1), old = *a;
+
+					*a = old * cos(angle) - *b * sin(angle);
+					*b = old * sin(angle) + *b * cos(angle);
+				}
+		ops->rope(device, x, tokens, head_dim, first, frequency, halves ? AQM_ROPE_HALVES : AQM_ROPE_ADJACENT, backward);
+		check_close(x, want, first ? 2e-4 : 1e-5); /* a float angle of 1000 has four decimals */
+		free(want);
+		free_mat(x);
+		free_mat(frequency);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_forward_and_gradients),
+		cmocka_unit_test(test_large_window),
+		cmocka_unit_test(test_no_look_ahead),
+		cmocka_unit_test(test_cached),
+		cmocka_unit_test(test_extremes),
+		cmocka_unit_test(test_rope),
+	};
+
+	return cmocka_run_group_tests(tests, open_device, close_device);
+}

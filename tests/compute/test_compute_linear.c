@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "helper.h"
+
+/* out = alpha op(A) op(B) + beta C in double. */
+static double *product(double alpha, struct aqm_mat a, bool ta, struct aqm_mat b, bool tb, double beta, struct aqm_mat c)
+{
+	double *out = new_doubles((size_t)(c.rows * c.cols));
+	int64_t inner = ta ? a.rows : a.cols;
+
+	for (int64_t i = 0; i < c.rows; i++)
+		for (int64_t j = 0; j < c.cols; j++) {
+			double sum = 0.0;
+
+			for (int64_t k = 0; k < inner; k++)
+				sum += (double)(ta ? *at(a, k, i) : *at(a, i, k)) * (double)(tb ? *at(b, j, k) : *at(b, k, j));
+			out[i * c.cols + j] = alpha * sum + (beta != 0.0 ? beta * (double)*at(c, i, j) : 0.0);
+		}
+	return out;
+}
+
+static void test_gemm(void **state)
+{
+	static const int64_t shapes[][3] = {{1, 1, 1}, {3, 5, 7}, {17, 1, 33}, {1, 40, 9}, {65, 70, 129}, {200, 130, 64}, {0, 4, 3}, {4, 0, 3}, {4, 5, 0}};
+
+	(void)state;
+	for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+		for (int flags = 0; flags < 8; flags++) {
+			int64_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
+			bool ta = flags & 1, tb = flags & 2;
+			float alpha = 0.75f, beta = flags & 4 ? -1.5f : 0.0f;
+			struct aqm_mat a = ta ? random_mat(k, m, 3, 1) : random_mat(m, k, 3, 1), b = tb ? random_mat(n, k, 5, 1) : random_mat(k, n, 5, 1);
+			struct aqm_mat c = flags & 4 ? random_mat(m, n, 2, 1) : poisoned_mat(m, n, 2);
+			double *want = product((double)alpha, a, ta, b, tb, (double)beta, c);
+
+			ops->gemm(device, alpha, a, ta, b, tb, beta, c);
+			check_close(c, want, 1e-5);
+			free(want);
+			free_mat(a);
+			free_mat(b);
+			free_mat(c);
+		}
+}
+
+/* Fill a matrix of any type with what its own quantiser makes of random numbers. */
+static struct aqm_mat weights(enum aqm_dtype dtype, int64_t rows, int64_t cols)
+{
+	const struct aqm_dtype_traits *traits = aqm_dtype_traits(dtype);
+	size_t bytes = (size_t)cols / traits->block * traits->block_bytes;
+	struct aqm_mat dense = random_mat(rows, cols, 0, 0.5), m = {.dtype = dtype, .rows = rows, .cols = cols, .ld = cols};
+
+	m.data = malloc((size_t)rows * bytes);
+	assert_non_null(m.data);
+	for (int64_t r = 0; r < rows; r++) {
+		uint8_t *blocks = (uint8_t *)m.data + (size_t)r * bytes;
+
+		if (traits->quantise)
+			traits->quantise(at(dense, r, 0), blocks, (size_t)cols);
+		else /* a type that is only read: quants at random, and scales (f16 in the first or last bytes) that are small */
+			for (size_t i = 0; i < bytes; i++) {
+				size_t place = i % traits->block_bytes;
+				bool scale = dtype == AQM_Q6_K ? place >= 208 : place < 4;
+
+				blocks[i] = (uint8_t)aqm_rng_u32(&rng);
+				if (scale && place % 2 == 1)
+					blocks[i] = (uint8_t)(0x10 + blocks[i] % 8);
+			}
+	}
+	free_mat(dense);
+	return m;
+}
+
+static const enum aqm_dtype dtypes[] = {AQM_F32, AQM_F16, AQM_BF16, AQM_Q8_0, AQM_Q4_0, AQM_Q4_1, AQM_Q5_0, AQM_Q5_1, AQM_Q4_K, AQM_Q5_K, AQM_Q6_K};
+
+static void test_expand_and_few(void **state)
+{
+	static const int64_t rows[] = {1, 7, 64, 203}, counts[] = {1, 2, 3, 5, 8, 10, 13, 16};
+
+	(void)state;
+	for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++)
+		for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+			int64_t block = (int64_t)aqm_dtype_traits(dtypes[d])->block, in = block * (block == 256 ? 3 : block == 32 ? 9 : 77);
+			struct aqm_mat w = weights(dtypes[d], rows[i], in), dense = poisoned_mat(rows[i], in, 3);
+
+			ops->expand(device, w, dense);
+			for (int64_t r = 0; r < rows[i]; r++) {
+				const struct aqm_dtype_traits *traits = aqm_dtype_traits(dtypes[d]);
+				float *row = malloc((size_t)in * sizeof *row);
+
+				traits->expand((uint8_t *)w.data + (size_t)(r * in) / traits->block * traits->block_bytes, row, (size_t)in);
+				assert_memory_equal(row, at(dense, r, 0), (size_t)in * sizeof *row);
+				free(row);
+			}
+			check_padding(dense);
+			for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
+				float beta = k % 2 ? 1.0f : 0.0f;
+				struct aqm_mat x = random_mat(counts[k], in, 5, 1);
+				struct aqm_mat y = k % 2 ? random_mat(counts[k], rows[i], 4, 1) : poisoned_mat(counts[k], rows[i], 4);
+				double *want = product(1.0, x, false, dense, true, (double)beta, y);
+
+				ops->linear_few(device, x, w, beta, y);
+				check_close(y, want, 4e-5);
+				free(want);
+				free_mat(x);
+				free_mat(y);
+			}
+			free_mat(w);
+			free_mat(dense);
+		}
+}
+
+static void test_bias(void **state)
+{
+	static const int64_t shapes[][2] = {{1, 1}, {3, 129}, {200, 7}, {321, 300}, {0, 5}};
+
+	(void)state;
+	for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+		int64_t rows = shapes[s][0], cols = shapes[s][1];
+		struct aqm_mat bias = random_mat(1, cols, 0, 1), y = random_mat(rows, cols, 3, 1), dbias = random_mat(1, cols, 0, 1);
+		double *sum = doubles(dbias), *want = doubles(y);
+
+		for (int64_t i = 0; i < rows * cols; i++) {
+			sum[i % cols] += want[i];
+			want[i] += (double)*at(bias, 0, i % cols);
+		}
+		ops->bias_backward(device, y, dbias);
+		check_close(dbias, sum, 1e-5);
+		ops->bias_forward(device, bias, y);
+		check_close(y, want, 1e-6);
+		free(sum);
+		free(want);
+		free_mat(bias);
+		free_mat(y);
+		free_mat(dbias);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_gemm),
+		cmocka_unit_test(test_expand_and_few),
+		cmocka_unit_test(test_bias),
+	};
+
+	return cmocka_run_group_tests(tests, open_device, close_device);
+}
