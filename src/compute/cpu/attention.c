@@ -9,7 +9,8 @@
  *
  * Forward keeps the log-sum-exp of each row; backward computes P again from it, then (Dao et al., FlashAttention, 2022)
  *     dV += P^T dO,  dS = scale P (dO V^T - rowsum(dO O)),  dQ = dS K,  dK += dS^T Q.
- * Threads share out (window, key head) pairs; a product inside a thread is a single-threaded call of OpenBLAS.
+ * Threads share out (window, key head) pairs; a product inside a parallel region is a single-threaded call of OpenBLAS, however
+ * small the work, so that its bits do not depend on the number of threads.
  */
 #include <cblas.h>
 #include <omp.h>
@@ -122,7 +123,7 @@ static void forward(aqm_device *device, struct aqm_attention s, int64_t past, st
 
 	if (s.tokens == 0 || !aqm_cpu_scratch(device, omp_get_max_threads(), BLOCK * ld + BLOCK, &base, &stride))
 		return;
-#pragma omp parallel for collapse(2) schedule(dynamic) if (s.windows * s.heads * s.tokens * keys > AQM_CPU_SERIAL)
+#pragma omp parallel for collapse(2) schedule(dynamic)
 	for (int64_t w = 0; w < s.windows; w++)
 		for (int64_t i = 0; i < s.heads; i++) {
 			const struct head h = {
@@ -218,7 +219,7 @@ void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention s, stru
 	if (s.tokens == 0 || !aqm_cpu_scratch(device, omp_get_max_threads(), 2 * BLOCK * ld + BLOCK, &base, &stride))
 		return;
 	/* The heads of one key head add to the same dk and dv: one thread takes them in order. */
-#pragma omp parallel for collapse(2) schedule(dynamic) if (s.windows * s.heads * s.tokens * s.tokens > AQM_CPU_SERIAL)
+#pragma omp parallel for collapse(2) schedule(dynamic)
 	for (int64_t w = 0; w < s.windows; w++)
 		for (int64_t kv = 0; kv < s.kv_heads; kv++)
 			for (int64_t i = kv * group; i < (kv + 1) * group; i++) {
