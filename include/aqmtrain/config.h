@@ -113,7 +113,8 @@ void aqm_config_release(struct aqm_config *config);
 int aqm_config_read(struct aqm_config *config, const char *path);
 /* The same from memory; `name` is used in messages. Input is untrusted. */
 int aqm_config_parse(struct aqm_config *config, const char *name, const void *data, size_t bytes);
-/* "key=value" as --set has it; the value is YAML flow ("[q, v]"). */
+/* "key=value" as --set has it; the value is YAML flow ("[q, v]"). The section may be left out where no other option ends so:
+ * "labels=logged". */
 int aqm_config_set(struct aqm_config *config, const char *assignment);
 /* What no single row can check (sequences among features, ...). */
 int aqm_config_check(const struct aqm_config *config);

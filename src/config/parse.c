@@ -239,6 +239,25 @@ int aqm_config_read(struct aqm_config *config, const char *path)
 	return code;
 }
 
+/* "labels" for "pool.labels", where only one option ends so; otherwise the name itself. */
+static const char *whole_name(const char *name)
+{
+	const char *found = NULL;
+
+	if (aqm_option_find(name) || aqm_option_section(name))
+		return name;
+	for (size_t i = 0; i < aqm_option_count; i++) {
+		const char *dot = strchr(aqm_options[i].name, '.');
+
+		if (!dot || strcmp(dot + 1, name) != 0)
+			continue;
+		if (found)
+			return name;
+		found = aqm_options[i].name;
+	}
+	return found ? found : name;
+}
+
 int aqm_config_set(struct aqm_config *config, const char *assignment)
 {
 	const char *equals = strchr(assignment, '=');
@@ -249,7 +268,7 @@ int aqm_config_set(struct aqm_config *config, const char *assignment)
 	if (!name)
 		return AQM_ERUN;
 	name[equals - assignment] = '\0';
-	int code = parse(config, "--set", name, equals + 1, strlen(equals + 1));
+	int code = parse(config, "--set", whole_name(name), equals + 1, strlen(equals + 1));
 	free(name);
 	return code;
 }
