@@ -24,11 +24,12 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 	exit 1
 fi
 
+# A name counts as installed, too, when an installed package provides it (pkg-config on newer releases).
+installed=$(dpkg-query -W -f '${db:Status-Abbrev},${Package},${Provides}\n' | sed -n 's/^ii *,//p' |
+	tr ',' '\n' | sed 's/^ *//; s/[ :(].*//')
 missing=
 for package in $packages; do
-	# a virtual package (pkg-config on newer releases) counts as installed when something provides it
-	dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Provides}\n' 2>/dev/null |
-		grep -q "^ii.* $package[ ,:]*\($\|[ ,(]\)" || missing="$missing $package"
+	echo "$installed" | grep -qx "$package" || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
 
