@@ -3,7 +3,7 @@
 #
 # check-includes.sh SOURCE_DIR: includes point down the house, and only cli/ prints or exits.
 cd "${1:-.}" || exit 2
-find src include -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' | sort | xargs awk '
+awk '
 BEGIN {
 	# A room may include itself and every room named before it.
 	split("base config pool gguf compute model policy sim train eval distill export report cli", order, " ")
@@ -38,4 +38,5 @@ room != "cli" && !/^[ \t]*(\/\*|\*|\/\/)/ {
 	if (line ~ /(^|[^A-Za-z0-9_])((v?printf|puts|putchar|perror|exit|_exit|abort)[ \t]*\(|stdout|stderr)/)
 		complain("only cli/ prints or exits")
 }
-END { if (!files) print "no sources found"; exit bad || !files }'
+END { if (!files) print "no sources found"; exit bad || !files }
+' $(find src include -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' | sort) </dev/null
