@@ -18,11 +18,15 @@ struct aqm_eval_options {
 
 struct aqm_eval_result {
 	struct aqm_metrics policy;
-	struct aqm_metrics majority;  /* the training pool's commonest action */
+	struct aqm_metrics majority;  /* always the commonest action of the training rows */
+	enum aqm_action commonest;    /* that action */
 	struct aqm_metrics tree;      /* a decision tree of depth 8 on the run's training rows, same features */
 	bool tree_available;          /* the training pool could be read */
 	char note[256];               /* why not, or "" */
+	double target_return;         /* what the windows were conditioned on, in reward units; NAN: the logged returns */
 };
+/* Score the policy of a run (its best, or its last; a policy file's path will do) on every row of a pool. 0; AQM_EDATA for an unusable run or
+ * pool; AQM_EINTERRUPTED. A training pool that cannot be read any more is no error: the tree is then missing, with a note. */
 int aqm_eval_pool(struct aqm_eval_result *result, const struct aqm_eval_options *options);
 /* Text for people, or the JSON of design/cli.md; owned by the caller. */
 int aqm_eval_format(const struct aqm_eval_result *result, bool json, char **text);

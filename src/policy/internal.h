@@ -106,8 +106,6 @@ void aqm_linear_backward(const struct aqm_params *params, struct aqm_linear line
 int aqm_policy_bind(aqm_policy *policy, bool load_base);
 /* (R - mean) / scale */
 float aqm_policy_scale_return(const aqm_policy *policy, double value);
-/* The return that decisions aim at by default. */
-double aqm_policy_target(const aqm_policy *policy);
 /* Steps by which a full window moves on: half of it, at least one. */
 int64_t aqm_policy_advance(const aqm_policy *policy);
 

@@ -65,6 +65,8 @@ aqm_model *aqm_policy_model(aqm_policy *policy);
 aqm_gguf *aqm_policy_gguf(aqm_policy *policy);
 struct aqm_params *aqm_policy_params(aqm_policy *policy);
 const struct aqm_fit *aqm_policy_fit(const aqm_policy *policy);
+/* The return that decisions aim at by default: decide.target_quantile of the training returns x decide.target_factor, raw. */
+double aqm_policy_target(const aqm_policy *policy);
 double aqm_policy_flops(const aqm_policy *policy, int64_t windows, bool backward);
 
 /* policy.h5: parameters by name, normaliser, returns, config (YAML), fingerprint of the base. Atomic. */

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Offline evaluation: a policy's metrics on a pool, beside those of two baselines that know no past.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aqmtrain/eval.h"
+#include "base/file.h"
+#include "base/size.h"
+#include "policy/policy.h"
+
+enum { TREE_DEPTH = 8 };
+
+/* ---- the tree ---- */
+
+/* The policy's features as they are in the pool: columns[f] point into one block, freed by the caller. */
+static int read_features(const aqm_pool *pool, const struct aqm_config *config, double **block, const double *columns[AQM_FEATURES_MAX])
+{
+	const size_t features = config->policy.features.count, rows = aqm_pool_rows(pool);
+	size_t cells;
+
+	*block = NULL;
+	if (features > AQM_FEATURES_MAX || aqm_size_mul_overflows(features, rows, &cells))
+		return aqm_error_set(AQM_EDATA, "'%s' has too many features or rows", aqm_pool_path(pool));
+	*block = aqm_malloc_array(cells, sizeof **block);
+	if (!*block)
+		return AQM_ERUN;
+	for (size_t f = 0; f < features; f++) {
+		int code = aqm_pool_column(pool, config->policy.features.items[f], *block + f * rows);
+
+		if (code != AQM_OK)
+			return code;
+		columns[f] = *block + f * rows;
+	}
+	return AQM_OK;
+}
+
+/* Grow the tree on the rows the policy was trained on: same features, same labels. */
+static int grow_tree(aqm_tree **tree, const struct aqm_config *config)
+{
+	aqm_pool *pool = NULL;
+	double *block = NULL;
+	const double *columns[AQM_FEATURES_MAX];
+	uint8_t *labels = NULL;
+	int code = aqm_pool_open(&pool, config->pool.train);
+
+	if (code != AQM_OK)
+		return code;
+	code = read_features(pool, config, &block, columns);
+	if (code == AQM_OK) {
+		labels = aqm_malloc_array(aqm_pool_rows(pool), sizeof *labels);
+		code = labels ? aqm_pool_actions(pool, config->pool.labels, labels) : AQM_ERUN;
+	}
+	if (code == AQM_OK)
+		code = aqm_tree_fit(tree, config->policy.features.count, aqm_pool_rows(pool), columns, labels, TREE_DEPTH);
+	free(labels);
+	free(block);
+	aqm_pool_free(pool);
+	return code;
+}
+
+/* predictions[rows] of the tree on the pool that is evaluated. */
+static int apply_tree(const aqm_tree *tree, const struct aqm_config *config, const aqm_pool *pool, uint8_t *predictions)
+{
+	const size_t rows = aqm_pool_rows(pool), features = config->policy.features.count;
+	double *block, row[AQM_FEATURES_MAX];
+	const double *columns[AQM_FEATURES_MAX];
+	int code = read_features(pool, config, &block, columns);
+
+	for (size_t i = 0; code == AQM_OK && i < rows; i++) {
+		for (size_t f = 0; f < features; f++)
+			row[f] = columns[f][i];
+		predictions[i] = aqm_tree_predict(tree, row);
+	}
+	free(block);
+	return code;
+}
+
+static void evaluate_tree(struct aqm_eval_result *result, const struct aqm_config *config, const struct aqm_rows *rows, uint8_t *predictions)
+{
+	aqm_tree *tree = NULL;
+	int code = grow_tree(&tree, config);
+
+	if (code == AQM_OK)
+		code = apply_tree(tree, config, rows->pool, predictions);
+	result->tree_available = code == AQM_OK;
+	if (code == AQM_OK)
+		aqm_metrics_compute(&result->tree, rows->rows, rows->actions, NULL, predictions);
+	else
+		snprintf(result->note, sizeof result->note, "no decision tree: %s", aqm_error_message());
+	aqm_tree_free(tree);
+}
+
+/* ---- the policy and the majority ---- */
+
+static int evaluate_policy(struct aqm_eval_result *result, aqm_policy *policy, const struct aqm_rows *rows)
+{
+	float *logits = aqm_malloc_array(rows->rows, AQM_ACTIONS * sizeof *logits);
+	int code = logits ? aqm_policy_allocate(policy, aqm_policy_config(policy)->train.windows) : AQM_ERUN;
+
+	if (code == AQM_OK)
+		code = aqm_policy_score(policy, rows, result->target_return, logits);
+	if (code == AQM_OK)
+		aqm_metrics_compute(&result->policy, rows->rows, rows->actions, logits, NULL);
+	free(logits);
+	return code;
+}
+
+static void evaluate_majority(struct aqm_eval_result *result, const struct aqm_fit *fit, const struct aqm_rows *rows, uint8_t *predictions)
+{
+	for (int a = 0; a < AQM_ACTIONS; a++)
+		if (fit->class_share[a] > fit->class_share[result->commonest])
+			result->commonest = (enum aqm_action)a;
+	memset(predictions, (int)result->commonest, rows->rows);
+	aqm_metrics_compute(&result->majority, rows->rows, rows->actions, NULL, predictions);
+}
+
+/* ---- both ---- */
+
+/* The run's folder stands for its best policy; RUN/policy.h5 is the last one. */
+static int load_policy(aqm_policy **policy, const struct aqm_eval_options *options)
+{
+	char *last = options->last ? aqm_path_join(options->run_path, "policy.h5") : NULL;
+
+	if (options->last && !last)
+		return AQM_ERUN;
+	int code = aqm_policy_load(policy, last ? last : options->run_path, options->base_path, options->device);
+	free(last);
+	return code;
+}
+
+int aqm_eval_pool(struct aqm_eval_result *result, const struct aqm_eval_options *options)
+{
+	aqm_policy *policy = NULL;
+	aqm_pool *pool = NULL;
+	struct aqm_rows rows = {0};
+	uint8_t *predictions = NULL;
+
+	*result = (struct aqm_eval_result){.target_return = (double)NAN};
+	int code = aqm_pool_open(&pool, options->pool_path);
+	if (code == AQM_OK)
+		code = load_policy(&policy, options);
+	if (code != AQM_OK)
+		goto done;
+	if (options->target_returns)
+		result->target_return = aqm_policy_target(policy);
+	if ((code = aqm_rows_init(&rows, pool, aqm_policy_config(policy), aqm_policy_fit(policy))) != AQM_OK)
+		goto done;
+	predictions = aqm_malloc_array(rows.rows, sizeof *predictions);
+	if (!predictions) {
+		code = AQM_ERUN;
+		goto done;
+	}
+	if ((code = evaluate_policy(result, policy, &rows)) != AQM_OK)
+		goto done;
+	evaluate_majority(result, aqm_policy_fit(policy), &rows, predictions);
+	evaluate_tree(result, aqm_policy_config(policy), &rows, predictions);
+done:
+	free(predictions);
+	aqm_rows_release(&rows);
+	aqm_pool_free(pool);
+	aqm_policy_free(policy);
+	return code;
+}
