@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * aqmtrain train: train a policy on a pool, into a run directory.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "aqmtrain/train.h"
+#include "base/file.h"
+#include "base/size.h"
+#include "cli/command.h"
+
+struct train_arguments {
+	struct aqm_cli_config_options config_options;
+	const char *run;
+	bool resume;
+};
+
+enum { KEY_RESUME = 256 };
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+	struct train_arguments *arguments = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &arguments->config_options;
+		return 0;
+	case 'o':
+		arguments->run = argument;
+		return 0;
+	case KEY_RESUME:
+		arguments->resume = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "takes no argument such as '%s'", argument);
+		return 0;
+	case ARGP_KEY_END:
+		if (!arguments->config_options.path && !(arguments->resume && arguments->run))
+			argp_error(state, "wants -c FILE, or -o RUN --resume");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp_option option_list[] = {
+	{"output", 'o', "RUN", 0, "Folder of the run (default: runs/ and the name of FILE)", 0},
+	{"resume", KEY_RESUME, NULL, 0, "Go on with RUN where its last checkpoint is; without -c by its own configuration", 0},
+	{0},
+};
+
+static const struct argp_child children[] = {{&aqm_cli_config_argp, 0, NULL, 0}, {0}};
+
+static const struct argp argp = {
+	.options = option_list,
+	.parser = parse_option,
+	.doc = "Train a policy as FILE says. Ctrl-C writes a checkpoint and ends with status 130.",
+	.children = children,
+};
+
+/* "configs/gpt2.yaml" -> "runs/gpt2". Owned by the caller. */
+static char *default_run(const char *config_path)
+{
+	const char *slash = strrchr(config_path, '/'), *name = slash ? slash + 1 : config_path, *dot = strrchr(name, '.');
+
+	return aqm_strprintf("runs/%.*s", (int)(dot && dot != name ? dot - name : (ptrdiff_t)strlen(name)), name);
+}
+
+static int run(int argc, char **argv)
+{
+	struct train_arguments arguments = {0};
+	struct aqm_config config;
+
+	aqm_cli_options(&argp, argc, argv, &arguments);
+	char *own_config = NULL, *run_path = NULL;
+	const char *config_path = arguments.config_options.path;
+	run_path = arguments.run ? aqm_strdup(arguments.run) : default_run(config_path);
+	if (run_path && !config_path)
+		arguments.config_options.path = own_config = aqm_path_join(run_path, "config.yaml");
+	if (!run_path || !arguments.config_options.path) {
+		free(run_path);
+		return aqm_cli_fail(AQM_ERUN);
+	}
+	int code = aqm_cli_config_load(&arguments.config_options, &config);
+	if (code == AQM_OK) {
+		aqm_cli_prepare_compute((int)config.threads);
+		code = aqm_train(&config, run_path, arguments.resume);
+	}
+	aqm_config_release(&config);
+	free(own_config);
+	free(run_path);
+	return code == AQM_OK ? 0 : aqm_cli_fail(code);
+}
+
+const struct aqm_command aqm_command_train = {
+	.name = "train",
+	.usage = "-c CONFIG.yaml [--set KEY=VALUE]... [-o RUN] [--resume]",
+	.help = "train a policy on a pool, into a run directory",
+	.run = run,
+};

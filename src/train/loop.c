@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The training loop: steps, epochs, evaluation, checkpoints. What happens depends on the state alone, so that a resumed run does what an
+ * undisturbed one would have done.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/size.h"
+#include "base/thread.h"
+#include "train/trainer.h"
+
+static uint64_t epoch_of(const struct aqm_trainer *t)
+{
+	return t->state.epochs_closed;
+}
+
+/* ---- checkpoints ---- */
+
+static int checkpoint(struct aqm_trainer *t)
+{
+	t->state.elapsed = t->elapsed_before + aqm_clock_seconds() - t->started;
+	t->state.metrics_bytes = t->journal.bytes;
+	int code = aqm_journal_sync(&t->journal);
+	if (code == AQM_OK)
+		code = aqm_checkpoint_write(t->run.path, &t->state, &t->optimizer, t->config->train.keep_checkpoints);
+	if (code == AQM_OK)
+		t->checkpoint_step = t->state.step;
+	return code;
+}
+
+static int interrupted(struct aqm_trainer *t)
+{
+	int code = checkpoint(t);
+
+	if (code != AQM_OK)
+		return code;
+	return aqm_error_set(AQM_EINTERRUPTED, "interrupted after step %" PRIu64 " of %" PRIu64 "; --resume goes on from there", t->state.step,
+	                     t->steps);
+}
+
+static int diverged(const struct aqm_trainer *t, const char *what, double value)
+{
+	if (t->checkpoint_step == UINT64_MAX)
+		return aqm_error_set(AQM_ERUN, "step %" PRIu64 ": %s is not finite (%g); no checkpoint was written yet", t->state.step, what, value);
+	return aqm_error_set(AQM_ERUN, "step %" PRIu64 ": %s is not finite (%g); the checkpoint of step %" PRIu64 " is intact", t->state.step,
+	                     what, value, t->checkpoint_step);
+}
+
+/* ---- one step ---- */
+
+static void count_hits(struct aqm_trainer *t, struct aqm_mat logits)
+{
+	aqm_device *device = aqm_policy_device(t->policy);
+	const int32_t *labels = aqm_policy_batch(t->policy)->labels;
+
+	device->ops->download(device, t->logits, logits.data, (size_t)(logits.rows * AQM_ACTIONS) * sizeof(float));
+	for (int64_t i = 0; i < logits.rows; i++) {
+		const float *row = t->logits + i * AQM_ACTIONS;
+		int best = 0;
+
+		if (labels[i] < 0)
+			continue;
+		for (int a = 1; a < AQM_ACTIONS; a++)
+			best = row[a] > row[best] ? a : best;
+		t->state.epoch_rows++;
+		t->state.epoch_hits += best == labels[i];
+	}
+}
+
+static int fill_batch(struct aqm_trainer *t)
+{
+	uint64_t place = t->state.step - epoch_of(t) * t->steps_per_epoch;
+	size_t batch = (size_t)t->config->train.windows, first = (size_t)place * batch, total = aqm_sampler_windows(t->sampler);
+	size_t count = total - first < batch ? total - first : batch;
+
+	if (t->epoch_started != (int64_t)epoch_of(t)) {
+		int code = aqm_sampler_start_epoch(t->sampler, (uint32_t)epoch_of(t));
+
+		if (code != AQM_OK)
+			return code;
+		t->epoch_started = (int64_t)epoch_of(t);
+	}
+	for (size_t i = 0; i < count; i++)
+		t->windows[i] = aqm_sampler_window(t->sampler, first + i);
+	aqm_policy_fill(t->policy, &t->train.rows, t->windows, NULL, (int64_t)count);
+	return AQM_OK;
+}
+
+static int journal_step(struct aqm_trainer *t, double loss, double lr, double norm, double tokens_per_s)
+{
+	double elapsed = t->elapsed_before + aqm_clock_seconds() - t->started;
+
+	aqm_progress_note(&t->progress, "loss %.4f, %.0f tokens/s", loss, tokens_per_s);
+	aqm_progress_update(&t->progress, t->state.step);
+	return aqm_journal_write(&t->journal,
+	                         json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "step", (json_int_t)t->state.step, "epoch",
+	                                   (json_int_t)epoch_of(t) + 1, "loss", aqm_json_number(loss), "lr", aqm_json_number(lr), "grad_norm",
+	                                   aqm_json_number(norm), "tokens_per_s", aqm_json_number(tokens_per_s), "elapsed_s",
+	                                   aqm_json_number(elapsed)));
+}
+
+/* Forward, loss, backward, clip, update. */
+static int train_step(struct aqm_trainer *t)
+{
+	struct aqm_params *params = aqm_policy_params(t->policy);
+	aqm_device *device = aqm_policy_device(t->policy);
+	const struct aqm_batch *batch = aqm_policy_batch(t->policy);
+	uint32_t number = (uint32_t)t->state.step;
+	double before = aqm_clock_seconds();
+	int code = fill_batch(t);
+
+	if (code != AQM_OK)
+		return code;
+	struct aqm_mat logits = aqm_policy_forward(t->policy, true, number);
+	struct aqm_mat dlogits = aqm_mat_f32(t->dlogits, logits.rows, logits.cols);
+	double loss = device->ops->cross_entropy(device, logits, batch->labels, t->class_weight, dlogits);
+	if (!isfinite(loss))
+		return diverged(t, "the loss", loss);
+	count_hits(t, logits);
+	device->ops->zero(device, aqm_mat_f32(params->gradients, 1, (int64_t)params->floats));
+	aqm_policy_backward(t->policy, dlogits, number);
+	double norm = sqrt(device->ops->sum_squares(device, params->gradients, params->floats));
+	if (!isfinite(norm))
+		return diverged(t, "the gradient", norm);
+	double clip = t->config->train.clip, scale = clip > 0 && norm > clip ? clip / norm : 1.0;
+	double lr = aqm_learning_rate(t->config, t->state.step, t->steps);
+	aqm_optimizer_step(&t->optimizer, t->config, t->state.step, (float)lr, (float)scale);
+	code = aqm_device_check(device);
+	if (code != AQM_OK)
+		return code;
+	t->state.epoch_loss += loss;
+	t->state.step++;
+	double tokens = (double)(batch->windows * batch->steps) * (double)(t->config->policy.features.count + 2);
+	return journal_step(t, loss, lr, norm, tokens / (aqm_clock_seconds() - before));
+}
+
+/* ---- the end of an epoch ---- */
+
+/* Larger is better. */
+static double score_of(const struct aqm_trainer *t, const struct aqm_metrics *metrics)
+{
+	switch (t->config->train.best) {
+	case AQM_BEST_LOSS:
+		return -metrics->loss;
+	case AQM_BEST_ACCURACY:
+		return metrics->accuracy;
+	case AQM_BEST_MACRO_F1:
+		break;
+	}
+	return metrics->macro_f1;
+}
+
+static int save_best(struct aqm_trainer *t, const struct aqm_metrics *metrics)
+{
+	double score = score_of(t, metrics);
+
+	if (t->state.best_step && !(score > t->state.best_score))
+		return AQM_OK;
+	char *folder = aqm_path_join(t->run.path, "best"), *path = folder ? aqm_path_join(folder, "policy.h5") : NULL;
+	int code = path ? aqm_make_folders(folder) : AQM_ERUN;
+
+	if (code == AQM_OK)
+		code = aqm_policy_save(t->policy, path);
+	if (code == AQM_OK) {
+		t->state.best_score = score;
+		t->state.best_step = t->state.step;
+		t->state.best_epoch = epoch_of(t) + 1;
+	}
+	free(folder);
+	free(path);
+	return code;
+}
+
+static json_t *majority_json(const struct aqm_trainer *t)
+{
+	struct aqm_metrics metrics;
+
+	aqm_metrics_compute(&metrics, t->eval.rows.rows, t->eval.rows.actions, NULL, t->majority);
+	return json_pack("{s:{s:o, s:o}}", "majority", "accuracy", aqm_json_number(metrics.accuracy), "macro_f1",
+	                 aqm_json_number(metrics.macro_f1));
+}
+
+static int label_line(json_t *line, const struct aqm_trainer *t, const char *split)
+{
+	double elapsed = t->elapsed_before + aqm_clock_seconds() - t->started;
+
+	if (line && json_object_set_new(line, "split", json_string(split)) == 0 &&
+	    json_object_set_new(line, "step", json_integer((json_int_t)t->state.step)) == 0 &&
+	    json_object_set_new(line, "epoch", json_integer((json_int_t)epoch_of(t) + 1)) == 0 &&
+	    json_object_set_new(line, "elapsed_s", aqm_json_number(elapsed)) == 0)
+		return AQM_OK;
+	return aqm_error_set(AQM_ERUN, "no memory for a line of metrics");
+}
+
+static int journal_train(struct aqm_trainer *t, double loss, double accuracy)
+{
+	json_t *line = json_pack("{s:I, s:o, s:o}", "rows", (json_int_t)t->state.epoch_rows, "loss", aqm_json_number(loss), "accuracy",
+	                         aqm_json_number(accuracy));
+	int code = label_line(line, t, "train");
+
+	if (code == AQM_OK)
+		return aqm_journal_write(&t->journal, line);
+	json_decref(line);
+	return code;
+}
+
+static int journal_eval(struct aqm_trainer *t, const struct aqm_metrics *metrics)
+{
+	json_t *line = aqm_metrics_json(metrics);
+	int code = label_line(line, t, "eval");
+
+	if (code == AQM_OK && json_object_set_new(line, "baselines", majority_json(t)) != 0)
+		code = aqm_error_set(AQM_ERUN, "no memory for a line of metrics");
+	if (code == AQM_OK)
+		return aqm_journal_write(&t->journal, line);
+	json_decref(line);
+	return code;
+}
+
+static int evaluate(struct aqm_trainer *t, struct aqm_metrics *metrics)
+{
+	int code = aqm_policy_score(t->policy, &t->eval.rows, (double)NAN, t->eval_logits);
+
+	if (code != AQM_OK)
+		return code;
+	aqm_metrics_compute(metrics, t->eval.rows.rows, t->eval.rows.actions, t->eval_logits, NULL);
+	return isfinite(metrics->loss) ? AQM_OK : diverged(t, "the held-out loss", metrics->loss);
+}
+
+static bool evaluation_due(const struct aqm_trainer *t)
+{
+	uint64_t done = epoch_of(t) + 1, every = (uint64_t)t->config->train.eval_every;
+
+	return t->eval.pool && (done == (uint64_t)t->config->train.epochs || (every && done % every == 0));
+}
+
+/* Evaluate, write the epoch's lines, keep the best. An interruption during the evaluation leaves the epoch open. */
+static int close_epoch(struct aqm_trainer *t)
+{
+	double loss = t->state.epoch_loss / (double)t->steps_per_epoch;
+	double accuracy = t->state.epoch_rows ? (double)t->state.epoch_hits / (double)t->state.epoch_rows : 0;
+	bool due = evaluation_due(t);
+	struct aqm_metrics metrics;
+	int code = due ? evaluate(t, &metrics) : AQM_OK;
+
+	if (code == AQM_OK)
+		code = journal_train(t, loss, accuracy);
+	if (code == AQM_OK && due)
+		code = journal_eval(t, &metrics);
+	if (code == AQM_OK && due)
+		code = save_best(t, &metrics);
+	if (code != AQM_OK)
+		return code;
+	if (due)
+		aqm_log_info("epoch %" PRIu64 "/%" PRId64 ": train loss %.4f, accuracy %.2f %%; held out: loss %.4f, accuracy %.2f %%, macro-F1 %.4f, "
+		             "balanced accuracy %.4f (majority class: accuracy %.2f %%)%s",
+		             epoch_of(t) + 1, t->config->train.epochs, loss, 100 * accuracy, metrics.loss, 100 * metrics.accuracy,
+		             metrics.macro_f1, metrics.balanced_accuracy, 100 * t->majority_share,
+		             t->state.best_step == t->state.step ? ", best so far" : "");
+	else
+		aqm_log_info("epoch %" PRIu64 "/%" PRId64 ": train loss %.4f, accuracy %.2f %%", epoch_of(t) + 1, t->config->train.epochs, loss,
+		             100 * accuracy);
+	t->state.epochs_closed++;
+	t->state.epoch_loss = 0;
+	t->state.epoch_rows = t->state.epoch_hits = 0;
+	return AQM_OK;
+}
+
+/* ---- the loop ---- */
+
+static bool checkpoint_due(const struct aqm_trainer *t, bool epoch_ended)
+{
+	uint64_t every = (uint64_t)t->config->train.checkpoint_every;
+
+	return t->state.step == t->steps || (every ? t->state.step % every == 0 : epoch_ended);
+}
+
+int aqm_trainer_run(struct aqm_trainer *t)
+{
+	int code = AQM_OK;
+
+	t->started = aqm_clock_seconds();
+	aqm_progress_start(&t->progress, "training", t->steps, t->state.step);
+	while (code == AQM_OK && t->state.epochs_closed < (uint64_t)t->config->train.epochs) {
+		bool ended = t->state.step == (epoch_of(t) + 1) * t->steps_per_epoch;
+
+		if (!ended) {
+			code = train_step(t);
+			ended = code == AQM_OK && t->state.step == (epoch_of(t) + 1) * t->steps_per_epoch;
+		}
+		if (code == AQM_OK && ended)
+			code = close_epoch(t);
+		if (code == AQM_EINTERRUPTED || (code == AQM_OK && aqm_interrupted() && t->state.step < t->steps))
+			code = interrupted(t);
+		else if (code == AQM_OK && checkpoint_due(t, ended))
+			code = checkpoint(t);
+	}
+	aqm_progress_end(&t->progress);
+	return code;
+}

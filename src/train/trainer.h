@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A training at work: what loop.c turns and train.c sets up.
+ */
+#ifndef AQM_TRAIN_TRAINER_H
+#define AQM_TRAIN_TRAINER_H
+
+#include "aqmtrain/train.h"
+#include "base/progress.h"
+#include "policy/policy.h"
+#include "train/checkpoint.h"
+#include "train/journal.h"
+#include "train/optimizer.h"
+#include "train/run.h"
+
+/* One side of the split. */
+struct aqm_split {
+	aqm_pool *pool; /* NULL: there is none */
+	struct aqm_rows rows;
+};
+
+struct aqm_trainer {
+	const struct aqm_config *config;
+	struct aqm_run run;
+	struct aqm_split train, eval;
+	struct aqm_fit fit;
+	aqm_policy *policy;
+	aqm_sampler *sampler;
+	struct aqm_optimizer optimizer;
+	struct aqm_journal journal;
+	struct aqm_train_state state;
+	struct aqm_progress progress;
+
+	uint64_t steps_per_epoch, steps; /* of the whole training */
+	int64_t epoch_started;           /* the sampler is set to this epoch; -1: none yet */
+	float class_weight[AQM_ACTIONS];
+	double started, elapsed_before;  /* clock at the start; seconds trained before a resume */
+	uint64_t checkpoint_step;        /* of the last good one; UINT64_MAX: none */
+	size_t memory_planned;
+
+	struct aqm_window *windows; /* (B) of a step */
+	float *logits;              /* (B w, 3) host */
+	float *dlogits;             /* (B w, 3) device */
+	float *eval_logits;         /* (rows of eval, 3) host */
+	uint8_t *majority;          /* (rows of eval): the training rows' commonest action */
+	double majority_share;      /* of it among the eval rows */
+};
+
+/* Print what the training will take: memory by kind, trainable parameters, steps and tokens. Call before anything large is allocated.
+ * base_resident: bytes of the base's mapping that are in memory already. */
+int aqm_trainer_announce(struct aqm_trainer *trainer, size_t base_resident);
+/* Let the BLAS library take its buffers, so that they can be seen. */
+void aqm_trainer_warm_up(aqm_device *device);
+/* From the state on to the end, or to an interruption: AQM_EINTERRUPTED with a checkpoint written. */
+int aqm_trainer_run(struct aqm_trainer *trainer);
+
+#endif
