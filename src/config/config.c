@@ -13,19 +13,19 @@ void aqm_config_release(struct aqm_config *config)
 		aqm_option_release(&aqm_options[i], config);
 }
 
-/* Defaults are read as a user's values are, so they obey the same ranges. */
+/* Defaults are read as a user's file is, so they obey the same ranges. */
 int aqm_config_init(struct aqm_config *config)
 {
-	char line[256];
-	int code = AQM_OK;
+	char *defaults;
 
 	*config = (struct aqm_config){0};
-	for (size_t i = 0; code == AQM_OK && i < aqm_option_count; i++) {
-		snprintf(line, sizeof line, "%s=%s", aqm_options[i].name, aqm_options[i].initial);
-		code = aqm_config_set(config, line);
-	}
+	int code = aqm_config_describe(&defaults);
+	if (code != AQM_OK)
+		return code;
+	code = aqm_config_parse(config, "defaults", defaults, strlen(defaults));
 	if (code != AQM_OK)
 		aqm_config_release(config);
+	free(defaults);
 	return code;
 }
 
