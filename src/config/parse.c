@@ -73,6 +73,15 @@ static int next_event(struct reader *r)
 	return anchor ? fault(r, "anchors are not taken") : tag ? fault(r, "tags are not taken") : AQM_OK;
 }
 
+static int next_events(struct reader *r, int count)
+{
+	int code = AQM_OK;
+
+	while (code == AQM_OK && count-- > 0)
+		code = next_event(r);
+	return code;
+}
+
 static const char *scalar_text(const struct reader *r)
 {
 	return (const char *)r->event.data.scalar.value;
@@ -177,9 +186,9 @@ static int read_mapping(struct reader *r, const char *prefix)
 /* One document whose root is the mapping of all options or, with a name, that name's value. */
 static int read_stream(struct reader *r, const char *name)
 {
-	int code;
+	int code = next_events(r, 2); /* stream start; document start or stream end */
 
-	if ((code = next_event(r)) != AQM_OK || (code = next_event(r)) != AQM_OK) /* stream start; document start or stream end */
+	if (code != AQM_OK)
 		return code;
 	if (r->event.type == YAML_STREAM_END_EVENT) { /* nothing but blanks and comments */
 		const char *nothing = "";
@@ -201,7 +210,9 @@ static int read_stream(struct reader *r, const char *name)
 		code = read_mapping(r, "");
 	else if (r->event.type != YAML_SCALAR_EVENT || *scalar_text(r))
 		code = fault(r, "a mapping of options has to stand here");
-	if (code != AQM_OK || (code = next_event(r)) != AQM_OK || (code = next_event(r)) != AQM_OK) /* document end; stream end */
+	if (code == AQM_OK)
+		code = next_events(r, 2); /* document end; stream end */
+	if (code != AQM_OK)
 		return code;
 	return r->event.type == YAML_STREAM_END_EVENT ? AQM_OK : fault(r, "a second document is not taken");
 }

@@ -71,9 +71,10 @@ static void test_memory(void **state)
 	(void)state;
 	assert_non_null(block);
 	memset(block, 1, bytes);
-	assert_true(aqm_memory_now() >= bytes);
-	assert_true(aqm_memory_peak() >= aqm_memory_now());
-	assert_true(aqm_memory_peak() > before);
+	size_t now = aqm_memory_now(), peak = aqm_memory_peak(), slack = 1 << 20; /* the kernel counts in batches */
+	assert_true(now + slack >= bytes);
+	assert_true(peak + slack >= now);
+	assert_true(peak > before);
 	free(block);
 }
 
