@@ -183,6 +183,8 @@ static void test_set(void **state)
 	assert_string_equal(config.model.path, "");
 	assert_int_equal(aqm_config_set(&config, "lora={alpha: 3}"), AQM_OK);
 	assert_true(config.lora.alpha == 3.0);
+	assert_int_equal(aqm_config_set(&config, "labels=logged"), AQM_OK); /* no other option ends so */
+	assert_int_equal(config.pool.labels, AQM_LABELS_LOGGED);
 
 	assert_int_equal(aqm_config_set(&config, "lora.rank"), AQM_EUSAGE);
 	assert_string_equal(aqm_error_message(), "--set wants KEY=VALUE, not 'lora.rank'");
