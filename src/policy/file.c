@@ -258,7 +258,7 @@ static bool write_params(const struct aqm_params *params, hid_t file)
 	return good;
 }
 
-static bool write_contents(aqm_policy *policy, const char *yaml, const char *temporary)
+static bool write_contents(aqm_policy *policy, const char *yaml, const char *manifest, const char *temporary)
 {
 	hid_t creation = H5Pcreate(H5P_FILE_CREATE);
 
@@ -268,7 +268,7 @@ static bool write_contents(aqm_policy *policy, const char *yaml, const char *tem
 	if (file < 0)
 		return false;
 	bool good = write_text(file, "config", yaml) && write_base(policy, file) && write_fit(&policy->fit, file) &&
-	            write_params(&policy->params, file);
+	            write_params(&policy->params, file) && (!manifest || write_text(file, "manifest", manifest));
 	return H5Fclose(file) >= 0 && good;
 }
 
@@ -288,7 +288,7 @@ static int check_room(const aqm_policy *policy, const char *temporary, const cha
 	return aqm_error_errno(AQM_ERUN, "cannot write '%s'", path);
 }
 
-int aqm_policy_save(aqm_policy *policy, const char *path)
+int aqm_policy_save_with(aqm_policy *policy, const char *path, const char *manifest)
 {
 	struct aqm_atomic_file file;
 	char *yaml = NULL;
@@ -302,7 +302,7 @@ int aqm_policy_save(aqm_policy *policy, const char *path)
 		code = check_room(policy, file.temporary_path, path);
 	if (code == AQM_OK) {
 		H5E_BEGIN_TRY {
-			written = write_contents(policy, yaml, file.temporary_path);
+			written = write_contents(policy, yaml, manifest, file.temporary_path);
 		} H5E_END_TRY;
 		if (!written)
 			code = aqm_error_set(AQM_ERUN, "cannot write '%s': libhdf5 failed (is the disk full?)", path);
@@ -315,6 +315,11 @@ int aqm_policy_save(aqm_policy *policy, const char *path)
 		aqm_atomic_abort(&file);
 	free(yaml);
 	return code;
+}
+
+int aqm_policy_save(aqm_policy *policy, const char *path)
+{
+	return aqm_policy_save_with(policy, path, NULL);
 }
 
 /* ---- reading ---- */

@@ -71,5 +71,7 @@ double aqm_policy_flops(const aqm_policy *policy, int64_t windows, bool backward
 
 /* policy.h5: parameters by name, normaliser, returns, config (YAML), fingerprint of the base. Atomic. */
 int aqm_policy_save(aqm_policy *policy, const char *path);
+/* The same with a text in it, dataset /manifest, which loading passes over. */
+int aqm_policy_save_with(aqm_policy *policy, const char *path, const char *manifest);
 
 #endif
