@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A linear layer for few rows: the time is that of reading the weights, so each is read once, used for all rows of X while it is
- * in a register, and never written anywhere but to a small buffer in the first cache.
+ * A linear layer for few rows, as decisions need it: the time should be that of reading the weights. A tile of some rows of W and a chunk of
+ * columns is expanded (if it is not float32 already) into a small buffer in the first cache, and used for all rows of X there:
+ *
+ *                   chunk of columns
+ *     W   ROWS   |################|----->            X  n rows   |################|----->
+ *
+ * The tile's sums stay in registers; few_tile.h is that inner product, for each level of x86-64.
  */
 #include <omp.h>
 #include <string.h>
@@ -9,36 +14,245 @@
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/vector.h"
 
-enum { MOST_ROWS = 16 };
+enum {
+	MOST_ROWS = 16, /* of X */
+	COUNT = 6,      /* rows of X taken together at most */
+	CHUNK = 512,    /* columns taken together if W is expanded or rows are long; a multiple of every block */
+	LONG = 1024,    /* longer rows are cut: they and X would not stay in the first cache */
+	MOST_TILE = 4,  /* rows of W taken together at most */
+};
 
-/* y[i] = dot(w, row i of x) for the rows of X. */
-AQM_CLONES static void dots(int64_t rows, int64_t n, const float *w, const float *x, int64_t ld, float *y)
+/* What the lanes of a sum are folded in, at every level. */
+typedef float quarter __attribute__((vector_size(16), aligned(4), may_alias));
+
+struct few {
+	struct aqm_mat x, w, y;
+	float beta;
+	int64_t chunk; /* columns taken together */
+	size_t row_bytes, block, block_bytes; /* of W */
+	void (*expand)(const void *blocks, float *out, size_t n); /* NULL: W is float32 */
+};
+
+/* ---- expanding, for the common types faster than one by one; the others go through their traits ---- */
+
+/* Exact, infinities and NaN included: the exponent moves by a multiplication, which also settles subnormals. */
+AQM_INLINE float half_to_float(uint16_t half)
 {
-	for (int64_t i = 0; i < rows; i++)
-		y[i] = aqm_dot(w, x + i * ld, n);
+	uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13, sign = (uint32_t)(half & 0x8000) << 16;
+	uint32_t finite = aqm_float_to_bits(aqm_bits_to_float(magnitude) * 0x1p112f);
+
+	return aqm_bits_to_float(sign | (magnitude >= 0x7c00u << 13 ? magnitude | 0x7f800000u : finite));
+}
+
+AQM_CLONES static void expand_f16(const void *blocks, float *restrict out, size_t n)
+{
+	const uint16_t *in = blocks;
+
+	for (size_t i = 0; i < n; i++)
+		out[i] = half_to_float(in[i]);
+}
+
+AQM_CLONES static void expand_bf16(const void *blocks, float *restrict out, size_t n)
+{
+	const uint16_t *in = blocks;
+
+	for (size_t i = 0; i < n; i++)
+		out[i] = aqm_bits_to_float((uint32_t)in[i] << 16);
+}
+
+enum { BLOCK = 32, Q8_0_BYTES = 34, Q4_0_BYTES = 18, Q4_1_BYTES = 20 };
+
+AQM_INLINE float half_at(const uint8_t *place)
+{
+	uint16_t half;
+
+	memcpy(&half, place, sizeof half);
+	return half_to_float(half);
+}
+
+AQM_CLONES static void expand_q8_0(const void *blocks, float *restrict out, size_t n)
+{
+	const uint8_t *in = blocks;
+
+	for (; n >= BLOCK; n -= BLOCK, in += Q8_0_BYTES, out += BLOCK) {
+		float scale = half_at(in);
+		int8_t quants[BLOCK];
+
+		memcpy(quants, in + 2, sizeof quants);
+		for (int i = 0; i < BLOCK; i++)
+			out[i] = (float)quants[i] * scale;
+	}
+}
+
+AQM_CLONES static void expand_q4_0(const void *blocks, float *restrict out, size_t n)
+{
+	const uint8_t *in = blocks;
+
+	for (; n >= BLOCK; n -= BLOCK, in += Q4_0_BYTES, out += BLOCK) {
+		float scale = half_at(in);
+
+		for (int i = 0; i < BLOCK / 2; i++)
+			out[i] = (float)((in[2 + i] & 15) - 8) * scale;
+		for (int i = 0; i < BLOCK / 2; i++)
+			out[BLOCK / 2 + i] = (float)((in[2 + i] >> 4) - 8) * scale;
+	}
+}
+
+AQM_CLONES static void expand_q4_1(const void *blocks, float *restrict out, size_t n)
+{
+	const uint8_t *in = blocks;
+
+	for (; n >= BLOCK; n -= BLOCK, in += Q4_1_BYTES, out += BLOCK) {
+		float scale = half_at(in), least = half_at(in + 2);
+
+		for (int i = 0; i < BLOCK / 2; i++)
+			out[i] = (float)(in[4 + i] & 15) * scale + least;
+		for (int i = 0; i < BLOCK / 2; i++)
+			out[BLOCK / 2 + i] = (float)(in[4 + i] >> 4) * scale + least;
+	}
+}
+
+static void (*fast_expand(const struct aqm_dtype_traits *traits))(const void *, float *, size_t)
+{
+	switch (traits->dtype) {
+	case AQM_F16:
+		return expand_f16;
+	case AQM_BF16:
+		return expand_bf16;
+	case AQM_Q8_0:
+		return expand_q8_0;
+	case AQM_Q4_0:
+		return expand_q4_0;
+	case AQM_Q4_1:
+		return expand_q4_1;
+	default:
+		return traits->expand;
+	}
+}
+
+/* ---- what every level shares ---- */
+
+/* Row `row` of W, but the last one for rows beyond: a short last group repeats it. */
+static const uint8_t *few_row(const struct few *f, int64_t row)
+{
+	return (const uint8_t *)f->w.data + (size_t)(row < f->w.rows ? row : f->w.rows - 1) * f->row_bytes;
+}
+
+/* Ask for what will be expanded next. */
+AQM_INLINE void fetch(const uint8_t *data, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i += 64)
+		__builtin_prefetch(data + i);
+}
+
+/* Columns k .. k+n of `rows` rows of W as floats, *ld apart. */
+static const float *few_weights(const struct few *f, int64_t first, int64_t rows, int64_t k, int64_t n, float *expanded, int64_t *ld)
+{
+	bool whole = first + rows <= f->w.rows;
+
+	if (!f->expand && whole) {
+		*ld = f->w.cols;
+		return (const float *)f->w.data + first * f->w.cols + k;
+	}
+	*ld = f->chunk;
+	for (int64_t r = 0; r < rows; r++) {
+		size_t begin = (size_t)k / f->block * f->block_bytes, bytes = (size_t)n / f->block * f->block_bytes;
+		const uint8_t *row = few_row(f, first + r) + begin;
+
+		fetch(few_row(f, first + r + rows) + begin, bytes);
+		if (f->expand)
+			f->expand(row, expanded + r * f->chunk, (size_t)n);
+		else
+			memcpy(expanded + r * f->chunk, row, bytes);
+	}
+	return expanded;
+}
+
+/* Add the columns from `first_column` on, which are too few for a register (types with blocks have none). totals: (rows, MOST_ROWS). */
+static void few_rest(const struct few *f, int64_t first, int64_t rows, int64_t first_column, float *totals)
+{
+	for (int64_t k = first_column; k < f->w.cols; k++)
+		for (int64_t r = 0; r < rows; r++) {
+			const uint8_t *element = few_row(f, first + r) + (size_t)k / f->block * f->block_bytes;
+			float weight;
+
+			if (f->expand)
+				f->expand(element, &weight, 1);
+			else
+				memcpy(&weight, element, sizeof weight);
+			for (int64_t i = 0; i < f->x.rows; i++)
+				totals[r * MOST_ROWS + i] += weight * aqm_row(f->x, i)[k];
+		}
+}
+
+static void few_write(const struct few *f, int64_t first, int64_t rows, const float *totals)
+{
+	for (int64_t i = 0; i < f->x.rows; i++)
+		for (int64_t r = 0; r < rows && first + r < f->w.rows; r++) {
+			float *out = aqm_row(f->y, i) + first + r;
+
+			*out = f->beta == 0.0f ? totals[r * MOST_ROWS + i] : totals[r * MOST_ROWS + i] + f->beta * *out;
+		}
+}
+
+#if defined(__x86_64__)
+#define TILE(name) name##_v4
+#define TARGET __attribute__((target("arch=x86-64-v4,prefer-vector-width=512")))
+#define LANES 16
+#define ROWS 4
+#include "compute/cpu/few_tile.h"
+
+#define TILE(name) name##_v3
+#define TARGET __attribute__((target("arch=x86-64-v3")))
+#define LANES 8
+#define ROWS 2
+#include "compute/cpu/few_tile.h"
+#endif
+
+#define TILE(name) name##_any
+#define TARGET
+#define LANES 4
+#define ROWS 2
+#include "compute/cpu/few_tile.h"
+
+struct level {
+	void (*group)(const struct few *f, int64_t first, float *expanded);
+	int64_t rows;
+};
+
+static struct level best_level(void)
+{
+#if defined(__x86_64__)
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+	    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd"))
+		return (struct level){group_v4, 4};
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+		return (struct level){group_v3, 2};
+#endif
+	return (struct level){group_any, 2};
 }
 
 void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
 {
-	const struct aqm_dtype_traits *traits = w.dtype == AQM_F32 ? NULL : aqm_dtype_traits(w.dtype);
-	size_t bytes = traits ? (size_t)w.cols / traits->block * traits->block_bytes : (size_t)w.cols * sizeof(float);
-	float *base;
-	int64_t stride;
+	const struct aqm_dtype_traits *traits = aqm_dtype_traits(w.dtype);
+	const struct few f = {
+		.x = x, .w = w, .y = y, .beta = beta,
+		.chunk = w.dtype == AQM_F32 && w.cols <= LONG ? LONG : CHUNK,
+		.row_bytes = (size_t)w.cols / traits->block * traits->block_bytes,
+		.block = traits->block, .block_bytes = traits->block_bytes,
+		.expand = w.dtype == AQM_F32 ? NULL : fast_expand(traits),
+	};
+	const struct level level = best_level();
 
-	if (!aqm_cpu_scratch(device, omp_get_max_threads(), w.cols, &base, &stride))
+	(void)device;
+	if (x.rows == 0)
 		return;
-#pragma omp parallel for schedule(static) if (aqm_cpu_large(w))
-	for (int64_t r = 0; r < w.rows; r++) {
-		const void *blocks = (const uint8_t *)w.data + (size_t)r * bytes;
-		float *expanded = base + omp_get_thread_num() * stride, sums[MOST_ROWS];
+#pragma omp parallel if (aqm_cpu_large(w))
+	{
+		float expanded[MOST_TILE * LONG] __attribute__((aligned(64)));
 
-		if (traits)
-			traits->expand(blocks, expanded, (size_t)w.cols);
-		dots(x.rows, w.cols, traits ? expanded : blocks, x.data, x.ld, sums);
-		for (int64_t i = 0; i < x.rows; i++) {
-			float *out = aqm_row(y, i) + r;
-
-			*out = beta == 0.0f ? sums[i] : sums[i] + beta * *out;
-		}
+#pragma omp for schedule(static)
+		for (int64_t first = 0; first < w.rows; first += level.rows)
+			level.group(&f, first, expanded);
 	}
 }

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * aqmtrain bench: its subcommands, options and output.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/size.h"
+#include "base/thread.h"
+#include "cli/bench.h"
+
+int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const char *unit, double limit, const char *limit_is)
+{
+	if (bench->count == bench->capacity) {
+		size_t capacity = bench->capacity ? 2 * bench->capacity : 16;
+		struct aqm_figure *figures = aqm_realloc_array(bench->figures, capacity, sizeof *figures);
+
+		if (!figures)
+			return AQM_ERUN;
+		bench->figures = figures;
+		bench->capacity = capacity;
+	}
+	struct aqm_figure *figure = &bench->figures[bench->count++];
+
+	*figure = (struct aqm_figure){.value = value, .unit = unit, .limit = limit, .limit_is = limit_is, .ratio = limit > 0 ? value / limit : 0};
+	snprintf(figure->name, sizeof figure->name, "%s", name);
+	if (!bench->json) {
+		printf("%-36s %12.2f %-8s", figure->name, value, unit);
+		if (limit > 0)
+			printf(" %6.3f of %10.2f, %s", figure->ratio, limit, limit_is);
+		putchar('\n');
+		fflush(stdout);
+	}
+	return AQM_OK;
+}
+
+static int print_json(const struct aqm_bench *bench)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; list && i < bench->count; i++) {
+		const struct aqm_figure *f = &bench->figures[i];
+		json_t *entry = json_pack("{s:s, s:f, s:s}", "name", f->name, "value", f->value, "unit", f->unit);
+
+		if (entry && f->limit > 0) {
+			json_t *limit = json_pack("{s:f, s:s, s:f}", "limit", f->limit, "limit_is", f->limit_is, "ratio", f->ratio);
+
+			json_object_update(entry, limit);
+			json_decref(limit);
+		}
+		json_array_append_new(list, entry);
+	}
+	bool whole = list && json_array_size(list) == bench->count && json_dumpf(list, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) == 0;
+
+	if (whole)
+		putchar('\n');
+	json_decref(list);
+	return whole ? AQM_OK : aqm_error_set(AQM_ERUN, "cannot write the figures as JSON");
+}
+
+/* ---- options ---- */
+
+enum { KEY_JSON = 256, KEY_QUICK, KEY_PROFILE, KEY_THREADS, KEY_MODEL };
+
+static const struct argp_option option_list[] = {
+	{"json", KEY_JSON, NULL, 0, "Print the figures as JSON", 0},
+	{"threads", KEY_THREADS, "N", 0, "Use N threads instead of one a core", 0},
+	{"quick", KEY_QUICK, NULL, 0, "Small shapes, few repetitions: to see that it runs", 0},
+	{0},
+};
+
+static const struct argp_option model_option_list[] = {
+	{"model", KEY_MODEL, "MODEL.gguf", 0, "Measure this base instead of synthetic ones of known shapes", 0},
+	{"profile", KEY_PROFILE, NULL, 0, "Also print the time of each kind of op", 0},
+	{0},
+};
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+	struct aqm_bench *bench = state->input;
+
+	switch (key) {
+	case KEY_JSON:
+		bench->json = true;
+		return 0;
+	case KEY_QUICK:
+		bench->quick = true;
+		return 0;
+	case KEY_PROFILE:
+		bench->profile = true;
+		return 0;
+	case KEY_THREADS:
+		bench->threads = (int)aqm_cli_int(state, "--threads", argument, 1, 1024);
+		return 0;
+	case KEY_MODEL:
+		bench->model = argument;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "takes no argument such as '%s'", argument);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp common_argp = {.options = option_list, .parser = parse_option};
+
+static error_t parse_model_option(int key, char *argument, struct argp_state *state)
+{
+	if (key == ARGP_KEY_INIT) {
+		state->child_inputs[0] = state->input;
+		return 0;
+	}
+	return key == KEY_MODEL || key == KEY_PROFILE ? parse_option(key, argument, state) : ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_child common_child[] = {{&common_argp, 0, NULL, 0}, {0}};
+
+static int run_bench(int argc, char **argv, const char *doc, bool of_model, int (*measure)(struct aqm_bench *))
+{
+	const struct argp argp = {
+		.options = of_model ? model_option_list : option_list,
+		.parser = of_model ? parse_model_option : parse_option,
+		.children = of_model ? common_child : NULL,
+		.doc = doc,
+	};
+	struct aqm_bench bench = {0};
+
+	aqm_cli_options(&argp, argc, argv, &bench);
+	aqm_cli_prepare_compute(bench.threads);
+	if (!bench.json)
+		printf("%d thread%s\n", aqm_threads(), aqm_threads() == 1 ? "" : "s");
+	int code = measure(&bench);
+
+	if (code == AQM_OK && bench.json)
+		code = print_json(&bench);
+	free(bench.figures);
+	return code == AQM_OK ? 0 : aqm_cli_fail(code);
+}
+
+static int run_gemm(int argc, char **argv)
+{
+	return run_bench(argc, argv, "Matrix products of a training step against the best this process reaches; layers for few rows, of each "
+	                 "weight type, against reading the weights from memory.", false, aqm_bench_gemm);
+}
+
+static const struct aqm_command gemm = {"gemm", "[OPTION...]", "matrix products, memory, layers for few rows", run_gemm, NULL};
+
+static const struct aqm_command *const subcommands[] = {&gemm, NULL};
+
+const struct aqm_command aqm_command_bench = {
+	.name = "bench",
+	.usage = "gemm [OPTION...]",
+	.help = "measure this machine, each figure beside its limit",
+	.subcommands = subcommands,
+};
