@@ -20,7 +20,7 @@ for option; do
 done
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-	echo "$0: not a Debian or Ubuntu system; please install the counterparts of:" $packages >&2
+	echo "$0: not a Debian or Ubuntu system; please install the counterparts of: $packages" >&2
 	exit 1
 fi
 

@@ -21,7 +21,8 @@ struct aqm_atomic_file {
 int aqm_atomic_open(struct aqm_atomic_file *file, const char *path);
 /* Only choose the temporary name, for a library that opens files itself. Commit syncs and renames it all the same. */
 int aqm_atomic_reserve(struct aqm_atomic_file *file, const char *path);
-/* Flush, sync, rename, sync the folder. On failure the temporary is removed and the old file stays. */
+/* Flush, sync, rename, sync the folder. On failure the temporary is removed and the old file stays; only when the last
+ * of these fails, the new file is there, but may not outlive a power cut. */
 int aqm_atomic_commit(struct aqm_atomic_file *file);
 /* Remove the temporary; harmless after a commit or on a zeroed struct. */
 void aqm_atomic_abort(struct aqm_atomic_file *file);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Random numbers from Random123's Philox4x32-10, counter-based: a number is a pure function of (seed, stream, index), so
- * a resumed run draws what an undisturbed one would have drawn, and the GPU can draw the same.
+ * Random numbers from Random123's Philox4x32-10, counter-based: a number is a pure function of (seed, stream, index),
+ * so a resumed run draws what an undisturbed one would have drawn, and the GPU can draw the same.
  */
 #ifndef AQM_BASE_RANDOM_H
 #define AQM_BASE_RANDOM_H
@@ -37,7 +37,8 @@ float aqm_rng_normal(struct aqm_rng *rng);
 uint64_t aqm_rng_below(struct aqm_rng *rng, uint64_t n);
 /* Fisher-Yates. */
 void aqm_rng_shuffle(struct aqm_rng *rng, size_t *items, size_t count);
-/* The four words of one block: pure function, for parallel and device use. counter = {lo(index), hi(index), stream, sub} */
+/* The four words of one block: a pure function, for parallel and device use.
+ * counter = {lo(index), hi(index), stream, sub} */
 void aqm_philox(uint64_t seed, uint32_t stream, uint32_t sub, uint64_t block_index, uint32_t out[4]);
 
 #endif

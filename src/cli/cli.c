@@ -165,7 +165,8 @@ static error_t parse_config_option(int key, char *argument, struct argp_state *s
 
 static const struct argp_option config_option_list[] = {
 	{"config", 'c', "FILE", 0, "Read the configuration from FILE (YAML)", 0},
-	{"set", 's', "KEY=VALUE", 0, "Set one option of the configuration; may be repeated. Its section may be left out where that is clear", 0},
+	{"set", 's', "KEY=VALUE", 0,
+	 "Set one option of the configuration; may be repeated. Its section may be left out where that is clear", 0},
 	{0},
 };
 

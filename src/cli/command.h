@@ -4,8 +4,8 @@
  * ("pool parse") has a table of them instead of `run`, and works the same way.
  *
  * src/cli/cmd_NAME.c defines `const struct aqm_command aqm_command_NAME`. A run function gets argv[0] =
- * "aqmtrain pool parse" (for messages and --help), reads its options with aqm_cli_options, calls the library and returns an
- * exit status: 0, or aqm_cli_fail(code).
+ * "aqmtrain pool parse" (for messages and --help), reads its options with aqm_cli_options, calls the library and
+ * returns an exit status: 0, or aqm_cli_fail(code).
  *
  *     static int run_info(int argc, char **argv)
  *     {
@@ -42,15 +42,16 @@ struct aqm_command {
 /* Every command of the program, NULL-terminated (commands.c). */
 extern const struct aqm_command *const aqm_commands[];
 
-extern const struct aqm_command aqm_command_pool, aqm_command_model, aqm_command_train, aqm_command_eval, aqm_command_export,
-	aqm_command_bench, aqm_command_config;
+extern const struct aqm_command aqm_command_pool, aqm_command_model, aqm_command_train, aqm_command_eval,
+	aqm_command_export, aqm_command_bench, aqm_command_config;
 
-/* Find argv[1] in the table and run it with argv[0] = "<argv[0]> <name>". No or an unknown name: message, status 2. --help
- * and --version are answered here. Returns an exit status. */
+/* Find argv[1] in the table and run it with argv[0] = "<argv[0]> <name>". No or an unknown name: message, status 2.
+ * --help and --version are answered here. Returns an exit status. */
 int aqm_cli_dispatch(const struct aqm_command *const *table, const char *doc, int argc, char **argv);
 
-/* argp_parse with this program's manners: --help, --usage and --version for every command; wrong usage exits with 2. `input` is
- * state->input of the parser. An argp without args_doc gets the command's `usage`. Does not return on --help or wrong usage. */
+/* argp_parse with this program's manners: --help, --usage and --version for every command; wrong usage exits with 2.
+ * `input` is state->input of the parser. An argp without args_doc gets the command's `usage`. Does not return on --help
+ * or wrong usage. */
 void aqm_cli_options(const struct argp *argp, int argc, char **argv, void *input);
 
 /* Print "aqmtrain: <last error message>" on stderr and return the exit status of `code`. */
@@ -63,8 +64,9 @@ int aqm_cli_wrong_usage(const char *format, ...) AQM_PRINTF(1, 2);
 int64_t aqm_cli_int(const struct argp_state *state, const char *name, const char *text, int64_t low, int64_t high);
 double aqm_cli_double(const struct argp_state *state, const char *name, const char *text, double low, double high);
 
-/* For commands that compute (train, eval, bench): Ctrl-C as a flag (base/thread.h), threads in force, and a warning about
- * environment variables that slow OpenBLAS down. threads 0 = all cores. */
+/* For commands that compute (train, eval, bench): Ctrl-C as a flag (base/thread.h), threads in force, and a warning
+ * about environment variables that slow OpenBLAS down. threads 0 = all cores. (A long command that does not compute,
+ * such as pool parse, calls aqm_interrupt_install itself.) */
 void aqm_cli_prepare_compute(int threads);
 
 /* `-c FILE` and `--set key=value`, as train, eval, distill and config take them: a child parser for argp.

@@ -7,14 +7,22 @@
 #define AT(field) offsetof(struct aqm_config, field)
 
 /* clang-format off */
-#define BOOL(name, field, initial, help)              {name, AQM_OPTION_BOOL,    AT(field), initial, 0, 0, NULL, help}
-#define INT(name, field, initial, low, high, help)    {name, AQM_OPTION_INT,     AT(field), initial, low, high, NULL, help}
-#define SEED(name, field, initial, help)              {name, AQM_OPTION_SEED,    AT(field), initial, 0, 0, NULL, help}
-#define NUMBER(name, field, initial, low, high, help) {name, AQM_OPTION_NUMBER,  AT(field), initial, low, high, NULL, help}
-#define STRING(name, field, initial, help)            {name, AQM_OPTION_STRING,  AT(field), initial, 0, 0, NULL, help}
-#define STRINGS(name, field, initial, words, help)    {name, AQM_OPTION_STRINGS, AT(field), initial, 0, 0, words, help}
-#define WORD(name, field, initial, words, help)       {name, AQM_OPTION_WORD,    AT(field), initial, 0, 0, words, help}
-#define WEIGHTS(name, field, initial, words, help)    {name, AQM_OPTION_WEIGHTS, AT(field), initial, 0, 1e9, words, help}
+#define BOOL(name, field, initial, help) \
+	{name, AQM_OPTION_BOOL, AT(field), initial, 0, 0, NULL, help}
+#define INT(name, field, initial, low, high, help) \
+	{name, AQM_OPTION_INT, AT(field), initial, low, high, NULL, help}
+#define SEED(name, field, initial, help) \
+	{name, AQM_OPTION_SEED, AT(field), initial, 0, 0, NULL, help}
+#define NUMBER(name, field, initial, low, high, help) \
+	{name, AQM_OPTION_NUMBER, AT(field), initial, low, high, NULL, help}
+#define STRING(name, field, initial, help) \
+	{name, AQM_OPTION_STRING, AT(field), initial, 0, 0, NULL, help}
+#define STRINGS(name, field, initial, words, help) \
+	{name, AQM_OPTION_STRINGS, AT(field), initial, 0, 0, words, help}
+#define WORD(name, field, initial, words, help) \
+	{name, AQM_OPTION_WORD, AT(field), initial, 0, 0, words, help}
+#define WEIGHTS(name, field, initial, words, help) \
+	{name, AQM_OPTION_WEIGHTS, AT(field), initial, 0, 1e9, words, help}
 
 /* Words stand in the order of their enum. Options of a section stand together. */
 const struct aqm_option aqm_options[] = {
@@ -76,8 +84,10 @@ const struct aqm_option aqm_options[] = {
 	NUMBER("train.beta2", train.beta2, "0.999", 0, 0.999999, "AdamW's beta2"),
 	NUMBER("train.epsilon", train.epsilon, "1e-8", 1e-30, 1, "AdamW's epsilon"),
 	NUMBER("train.clip", train.clip, "0.25", 0, 1e9, "largest global norm of the gradient; 0 = off"),
-	NUMBER("train.warmup", train.warmup, "0.05", 0, 1e9, "warm-up: below 1 a fraction of all steps, else a number of steps"),
-	WORD("train.schedule", train.schedule, "cosine", WORDS("constant", "linear", "cosine"), "learning rate after the warm-up"),
+	NUMBER("train.warmup", train.warmup, "0.05", 0, 1e9,
+	       "warm-up: below 1 a fraction of all steps, else a number of steps"),
+	WORD("train.schedule", train.schedule, "cosine", WORDS("constant", "linear", "cosine"),
+	     "learning rate after the warm-up"),
 	NUMBER("train.lr_min", train.lr_min, "0.1", 0, 1, "where linear and cosine end, as a fraction of lr"),
 	WORD("train.best", train.best, "macro_f1", WORDS("macro_f1", "loss", "accuracy"),
 	     "held-out figure that picks the best checkpoint"),

@@ -150,7 +150,8 @@ static int read_value(struct reader *r, const char *name, yaml_mark_t mark)
 			return read_mapping(r, name);
 		if (r->event.type == YAML_SCALAR_EVENT && !*scalar_text(r))
 			return AQM_OK; /* a section with nothing in it */
-		return located(r, aqm_error_set(AQM_EUSAGE, "'%s' wants options of its own, such as '%s'", name, section->name), mark);
+		aqm_error_set(AQM_EUSAGE, "'%s' wants options of its own, such as '%s'", name, section->name);
+		return located(r, AQM_EUSAGE, mark);
 	}
 	if (r->event.type == YAML_SEQUENCE_START_EVENT)
 		return read_list(r, option);

@@ -89,8 +89,8 @@ static void test_write_and_replace(void **state)
 	assert_int_equal(temporaries(), 0);
 }
 
-/* A limit on file size stands in for a full disk: whether the write itself fails or only the flush of the commit, the old
- * file stays and the temporary goes. */
+/* A limit on file size stands in for a full disk: whether the write itself fails or only the flush of the commit, the
+ * old file stays and the temporary goes. */
 static void fill_disk(size_t bytes, size_t limit)
 {
 	struct rlimit before, tight;
