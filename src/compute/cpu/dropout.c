@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Dropout. The mask is a pure function of its numbers, drawn sixteen Philox blocks at a time in a form that compilers vectorise.
+ * Dropout. The mask is a pure function of its numbers, drawn 64 Philox blocks at a time in a form that compilers vectorise
+ * (with fewer they unroll the inner loop first, and then do not).
  */
 #include "base/random.h"
 #include "compute/cpu/cpu.h"
 
-enum { BLOCKS = 16, WORDS = 4 * BLOCKS };
+enum { BLOCKS = 64, WORDS = 4 * BLOCKS };
 
-/* Philox4x32-10 (Salmon et al., 2011) of blocks block .. block+15, as aqm_philox does one: word j of block b in out[4b + j]. */
-AQM_CLONES static void philox16(uint64_t seed, uint32_t stream, uint32_t sub, uint64_t block, uint32_t out[WORDS])
+/* Philox4x32-10 (Salmon et al., 2011) of blocks block .. block+63, as aqm_philox does one: word j of block b in out[4b + j]. */
+AQM_CLONES static void philox_words(uint64_t seed, uint32_t stream, uint32_t sub, uint64_t block, uint32_t *restrict out)
 {
 	uint32_t c0[BLOCKS], c1[BLOCKS], c2[BLOCKS], c3[BLOCKS];
 	uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
@@ -43,27 +44,48 @@ AQM_CLONES static void apply(int64_t n, uint32_t threshold, float scale, const u
 		y[i] = words[i] >= threshold ? x[i] * scale : 0.0f;
 }
 
+struct mask {
+	uint64_t seed, first_block; /* block of word 0 */
+	uint32_t step, threshold;
+	float scale;
+};
+
+/* n elements whose words begin at `word`. */
+static void drop(const struct mask *mask, uint64_t word, int64_t n, const float *x, float *y)
+{
+	while (n > 0) {
+		uint32_t words[WORDS];
+		int64_t skip = (int64_t)(word % 4), count = n < WORDS - skip ? n : WORDS - skip;
+
+		philox_words(mask->seed, AQM_STREAM_DROPOUT, mask->step, mask->first_block + word / 4, words);
+		apply(count, mask->threshold, mask->scale, words + skip, x, y);
+		word += (uint64_t)count;
+		n -= count;
+		x += count;
+		y += count;
+	}
+}
+
 void aqm_cpu_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x, struct aqm_mat y)
 {
-	const uint32_t threshold = (uint32_t)((double)p * 0x1p32);
-	const float scale = 1.0f / (1.0f - p);
+	const struct mask mask = {
+		.seed = seed,
+		.first_block = (uint64_t)ordinal << 32,
+		.step = step,
+		.threshold = (uint32_t)((double)p * 0x1p32),
+		.scale = 1.0f / (1.0f - p),
+	};
 
 	(void)device;
+	if (x.ld == x.cols && y.ld == y.cols) { /* one long row: cut where whole batches of words end */
+		int64_t n = y.rows * y.cols, piece = 16 * WORDS;
+
 #pragma omp parallel for schedule(static) if (aqm_cpu_large(y))
-	for (int64_t r = 0; r < y.rows; r++) {
-		uint64_t start = (uint64_t)r * (uint64_t)y.cols; /* word of the row's first element */
-		int64_t done = 0;
-
-		while (done < y.cols) {
-			uint32_t words[WORDS];
-			uint64_t word = start + (uint64_t)done;
-			int64_t skip = (int64_t)(word % 4), n = WORDS - skip;
-
-			if (n > y.cols - done)
-				n = y.cols - done;
-			philox16(seed, AQM_STREAM_DROPOUT, step, (uint64_t)ordinal << 32 | word / 4, words);
-			apply(n, threshold, scale, words + skip, aqm_row(x, r) + done, aqm_row(y, r) + done);
-			done += n;
-		}
+		for (int64_t first = 0; first < n; first += piece)
+			drop(&mask, (uint64_t)first, n - first < piece ? n - first : piece, (const float *)x.data + first, (float *)y.data + first);
+		return;
 	}
+#pragma omp parallel for schedule(static) if (aqm_cpu_large(y))
+	for (int64_t r = 0; r < y.rows; r++)
+		drop(&mask, (uint64_t)(r * y.cols), y.cols, aqm_row(x, r), aqm_row(y, r));
 }
