@@ -32,9 +32,16 @@ AQM_INLINE uint32_t aqm_float_to_bits(float x)
 AQM_INLINE float aqm_exp(float x)
 {
 	const float round = 0x1.8p23f; /* adding it leaves the nearest integer in the low bits */
+	const float given = x;
 
-	x = x > 89.0f ? 89.0f : x;
-	x = x < -104.0f ? -104.0f : x;
+	/* Clamp to -104 .. 89 by the order of the bits: as an unsigned number the more negative is larger, as a signed one the more positive.
+	 * (With comparisons of floats gcc works out the two constant results on paths of their own, at the cost of every other.) */
+	uint32_t low = aqm_float_to_bits(x);
+	low = low < 0xc2d00000u ? low : 0xc2d00000u;
+	int32_t high = (int32_t)low;
+	high = high < 0x42b20000 ? high : 0x42b20000;
+	x = aqm_bits_to_float((uint32_t)high);
+
 	float shifted = x * 1.44269504089f + round;
 	float n = shifted - round;
 	float r = x - n * 0.693359375f;
@@ -53,7 +60,8 @@ AQM_INLINE float aqm_exp(float x)
 	float first = aqm_bits_to_float((uint32_t)(half + 127) << 23);
 	float second = aqm_bits_to_float((uint32_t)(whole - half + 127) << 23);
 
-	return p * first * second;
+	x = p * first * second;
+	return given != given ? given : x;
 }
 
 AQM_INLINE float aqm_sigmoid(float x)
