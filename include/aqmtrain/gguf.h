@@ -30,11 +30,15 @@ struct aqm_dtype_traits {
 /* NULL for a type we do not know. */
 const struct aqm_dtype_traits *aqm_dtype_traits(enum aqm_dtype dtype);
 const struct aqm_dtype_traits *aqm_dtype_find(const char *name);
+/* "q4_0"; also of types that we do not read ("iq2_xs"); "unknown" for numbers that are no type. */
+const char *aqm_dtype_name(enum aqm_dtype dtype);
 
 /* ---- reader ---- */
 
 typedef struct aqm_gguf aqm_gguf;
 
+/* A file may hold tensors of types that we do not read (aqm_dtype_traits gives NULL): `model info` lists them, and only who
+ * needs such a tensor fails (aqm_gguf_require). Where even the size of the type is unknown, `bytes` is 0. */
 struct aqm_gguf_tensor {
 	const char *name;
 	enum aqm_dtype dtype;
@@ -45,7 +49,7 @@ struct aqm_gguf_tensor {
 };
 
 int aqm_gguf_open(aqm_gguf **out, const char *path);
-/* Over the caller's memory, which must outlive it; `name` is used in messages. */
+/* Over the caller's memory, aligned to 8 bytes, which must outlive it; `name` is used in messages. */
 int aqm_gguf_open_memory(aqm_gguf **out, const void *data, size_t bytes, const char *name);
 void aqm_gguf_free(aqm_gguf *gguf);
 const char *aqm_gguf_path(const aqm_gguf *gguf);
@@ -53,6 +57,8 @@ size_t aqm_gguf_tensors(const aqm_gguf *gguf);
 const struct aqm_gguf_tensor *aqm_gguf_tensor(const aqm_gguf *gguf, size_t index);
 /* NULL when absent. Constant-time. */
 const struct aqm_gguf_tensor *aqm_gguf_find(const aqm_gguf *gguf, const char *name);
+/* The same, with a message: AQM_ENOTFOUND when absent, AQM_EDATA when its type cannot be expanded. */
+int aqm_gguf_require(const aqm_gguf *gguf, const char *name, const struct aqm_gguf_tensor **out);
 
 /* Metadata by key: 0, AQM_ENOTFOUND (with a message), or AQM_EDATA if it has another type or does not fit. Any integer width is taken. */
 int aqm_gguf_get_int(const aqm_gguf *gguf, const char *key, int64_t *out);
@@ -76,7 +82,9 @@ int aqm_gguf_writer_set_f32(aqm_gguf_writer *writer, const char *key, float valu
 int aqm_gguf_writer_set_bool(aqm_gguf_writer *writer, const char *key, bool value);
 int aqm_gguf_writer_set_string(aqm_gguf_writer *writer, const char *key, const char *value);
 int aqm_gguf_writer_set_strings(aqm_gguf_writer *writer, const char *key, const char *const *values, size_t count);
-/* Every metadata pair of `from`, except those already set. */
+int aqm_gguf_writer_set_i32s(aqm_gguf_writer *writer, const char *key, const int32_t *values, size_t count);
+int aqm_gguf_writer_set_f32s(aqm_gguf_writer *writer, const char *key, const float *values, size_t count);
+/* Every metadata pair of `from`, except those already set and general.alignment (tensors are aligned to 32 bytes). */
 int aqm_gguf_writer_copy_metadata(aqm_gguf_writer *writer, const aqm_gguf *from);
 int aqm_gguf_writer_add_tensor(aqm_gguf_writer *writer, const char *name, enum aqm_dtype dtype, unsigned dimensions, const int64_t *ne);
 /* Raw bytes of the next tensor, in its own type; or part of it: call until all its bytes are in. */
