@@ -8,7 +8,7 @@ make_inputs() {
 		print "queue_type,burst_allowance,drop_prob,current_qdelay,accu_prob,len_bytes,pkt_len,action"
 		delay = 15000
 		for (i = 0; i < 400; i++) {
-			delay += (rand() - 0.5) * 8000
+			delay = 15000 + 0.8 * (delay - 15000) + (rand() - 0.5) * 14000
 			if (delay < 0) delay = -delay
 			action = delay > 20000 ? 1 : delay > 12000 ? 2 : 0
 			printf "0,15000,%d,%d,%d,%d,%d,%d\n", delay * 20000, delay, i * delay, delay * 12.5, rand() < 0.3 ? 60 : 1500, action

@@ -28,7 +28,7 @@ static void save_pool(const char *path, uint32_t which)
 
 	aqm_rng_init(&rng, 5, AQM_STREAM_TEST, which);
 	for (size_t i = 0; i < ROWS; i++) {
-		delay = fabs(delay + 4000.0 * (double)aqm_rng_normal(&rng));
+		delay = fabs(15000 + 0.8 * (delay - 15000) + 4000.0 * (double)aqm_rng_normal(&rng));
 		values[0][i] = floor(delay);
 		values[1][i] = floor(delay * 20000.0);
 		values[2][i] = floor(delay * 12.5);
