@@ -7,7 +7,7 @@
 
 AQM_CLONES static void swiglu_row(int64_t n, const float *gate, const float *restrict up, float *y)
 {
-#pragma GCC ivdep /* y may be gate: the same place, never a shifted one */
+	AQM_INDEPENDENT
 	for (int64_t i = 0; i < n; i++)
 		y[i] = gate[i] * aqm_sigmoid(gate[i]) * up[i];
 }
@@ -22,7 +22,7 @@ void aqm_cpu_swiglu_forward(aqm_device *device, struct aqm_mat gate, struct aqm_
 
 AQM_CLONES static void swiglu_row_backward(int64_t n, const float *restrict dy, const float *gate, const float *up, float *dgate, float *dup)
 {
-#pragma GCC ivdep
+	AQM_INDEPENDENT
 	for (int64_t i = 0; i < n; i++) {
 		float g = gate[i], u = up[i], s = aqm_sigmoid(g);
 
@@ -45,14 +45,14 @@ static const float gelu_slope = 1.59576912161f, gelu_cubic = 0.044715f; /* 2 sqr
 
 AQM_CLONES static void gelu_tanh_row(int64_t n, const float *x, float *y)
 {
-#pragma GCC ivdep
+	AQM_INDEPENDENT
 	for (int64_t i = 0; i < n; i++)
 		y[i] = x[i] * aqm_sigmoid(gelu_slope * x[i] * (1.0f + gelu_cubic * x[i] * x[i]));
 }
 
 AQM_CLONES static void gelu_tanh_row_backward(int64_t n, const float *dy, const float *x, float *dx)
 {
-#pragma GCC ivdep
+	AQM_INDEPENDENT
 	for (int64_t i = 0; i < n; i++) {
 		float square = x[i] * x[i];
 		float s = aqm_sigmoid(gelu_slope * x[i] * (1.0f + gelu_cubic * square));
@@ -77,14 +77,14 @@ static void gelu_erf_row_backward(int64_t n, const float *dy, const float *x, fl
 /* ReLU is a leaky one of slope 0; written so that NaN stays NaN. */
 AQM_CLONES static void leaky_row(int64_t n, float slope, const float *x, float *y)
 {
-#pragma GCC ivdep
+	AQM_INDEPENDENT
 	for (int64_t i = 0; i < n; i++)
 		y[i] = x[i] < 0.0f ? slope * x[i] : x[i];
 }
 
 AQM_CLONES static void leaky_row_backward(int64_t n, float slope, const float *dy, const float *x, float *dx)
 {
-#pragma GCC ivdep
+	AQM_INDEPENDENT
 	for (int64_t i = 0; i < n; i++)
 		dx[i] = x[i] > 0.0f ? dy[i] : slope * dy[i];
 }

@@ -5,6 +5,7 @@
  */
 #include "base/random.h"
 #include "compute/cpu/cpu.h"
+#include "compute/cpu/vector.h"
 
 enum { BLOCKS = 64, WORDS = 4 * BLOCKS };
 
@@ -39,7 +40,7 @@ AQM_CLONES static void philox_words(uint64_t seed, uint32_t stream, uint32_t sub
 
 AQM_CLONES static void apply(int64_t n, uint32_t threshold, float scale, const uint32_t *words, const float *x, float *y)
 {
-#pragma GCC ivdep /* y may be x */
+	AQM_INDEPENDENT
 	for (int64_t i = 0; i < n; i++)
 		y[i] = words[i] >= threshold ? x[i] * scale : 0.0f;
 }

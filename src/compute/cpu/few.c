@@ -197,7 +197,7 @@ static void few_write(const struct few *f, int64_t first, int64_t rows, const fl
 
 #if defined(__x86_64__)
 #define TILE(name) name##_v4
-#define TARGET __attribute__((target("arch=x86-64-v4,prefer-vector-width=512")))
+#define TARGET __attribute__((target("arch=x86-64-v4")))
 #define LANES 16
 #define ROWS 4
 #include "compute/cpu/few_tile.h"
