@@ -95,8 +95,9 @@ static const struct argp_option option_list[] = {
 static const struct argp argp = {
 	.options = option_list,
 	.parser = parse_option,
-	.doc = "Score a run's policy on every row of a pool: loss, accuracy, macro-F1, balanced accuracy, each action's precision and recall, the "
-	       "confusion matrix; and beside them what the majority class and a decision tree of depth 8 reach, both from the run's training rows.",
+	.doc = "Score a run's policy on every row of a pool: loss, accuracy, macro-F1, balanced accuracy, each action's "
+	       "precision and recall, the confusion matrix; and beside them what the majority class and a decision tree of "
+	       "depth 8 reach, both from the run's training rows.",
 };
 
 static int run(int argc, char **argv)

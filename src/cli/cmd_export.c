@@ -74,7 +74,7 @@ static const struct argp_option option_list[] = {
 	{"peft", KEY_PEFT, "DIR", 0, "The adapter as a folder for PEFT, with encoder and head beside it", 1},
 	{"gguf-lora", KEY_GGUF_LORA, "FILE", 0, "The adapter as GGUF, for llama.cpp", 1},
 	{"merged", KEY_MERGED, "FILE", 0, "The base model with the adapter merged in, as GGUF", 1},
-	{"type", KEY_TYPE, "TYPE", 0, "Element type of merged matrices: f32, f16, bf16, q8_0, ...; their own by default", 1},
+	{"type", KEY_TYPE, "TYPE", 0, "Type of merged matrices: f32, f16, bf16, q8_0, ...; their own by default", 1},
 	{"bundle", KEY_BUNDLE, "FILE", 0, "All that a decision needs but the base weights, in one file", 1},
 	{0},
 };
@@ -82,8 +82,8 @@ static const struct argp_option option_list[] = {
 static const struct argp argp = {
 	.options = option_list,
 	.parser = parse_option,
-	.doc = "Write a run's policy in formats that other programs read. What exists is replaced only by a whole new file; a folder only if it is an "
-	       "earlier export.",
+	.doc = "Write a run's policy in formats that other programs read. What exists is replaced only by a whole new "
+	       "file; a folder only if it is an earlier export.",
 };
 
 static int load_policy(aqm_policy **policy, const struct export_arguments *arguments)

@@ -16,7 +16,8 @@ enum { TREE_DEPTH = 8 };
 /* ---- the tree ---- */
 
 /* The policy's features as they are in the pool: columns[f] point into one block, freed by the caller. */
-static int read_features(const aqm_pool *pool, const struct aqm_config *config, double **block, const double *columns[AQM_FEATURES_MAX])
+static int read_features(const aqm_pool *pool, const struct aqm_config *config, double **block,
+                         const double *columns[AQM_FEATURES_MAX])
 {
 	const size_t features = config->policy.features.count, rows = aqm_pool_rows(pool);
 	size_t cells;
@@ -78,7 +79,8 @@ static int apply_tree(const aqm_tree *tree, const struct aqm_config *config, con
 	return code;
 }
 
-static void evaluate_tree(struct aqm_eval_result *result, const struct aqm_config *config, const struct aqm_rows *rows, uint8_t *predictions)
+static void evaluate_tree(struct aqm_eval_result *result, const struct aqm_config *config, const struct aqm_rows *rows,
+                          uint8_t *predictions)
 {
 	aqm_tree *tree = NULL;
 	int code = grow_tree(&tree, config);
@@ -108,7 +110,8 @@ static int evaluate_policy(struct aqm_eval_result *result, aqm_policy *policy, c
 	return code;
 }
 
-static void evaluate_majority(struct aqm_eval_result *result, const struct aqm_fit *fit, const struct aqm_rows *rows, uint8_t *predictions)
+static void evaluate_majority(struct aqm_eval_result *result, const struct aqm_fit *fit, const struct aqm_rows *rows,
+                              uint8_t *predictions)
 {
 	for (int a = 0; a < AQM_ACTIONS; a++)
 		if (fit->class_share[a] > fit->class_share[result->commonest])

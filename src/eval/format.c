@@ -36,7 +36,8 @@ static json_t *result_json(const struct aqm_eval_result *r)
 	json_object_set_new(baselines, "tree", tree);
 	json_object_set_new(object, "baselines", baselines);
 	json_object_set_new(beats, "majority", json_boolean(r->policy.macro_f1 > r->majority.macro_f1));
-	json_object_set_new(beats, "tree", r->tree_available ? json_boolean(r->policy.macro_f1 > r->tree.macro_f1) : json_null());
+	json_object_set_new(beats, "tree",
+	                    r->tree_available ? json_boolean(r->policy.macro_f1 > r->tree.macro_f1) : json_null());
 	json_object_set_new(object, "beats", beats); /* by macro-F1 */
 	json_object_set_new(object, "returns", json_string(isfinite(r->target_return) ? "target" : "logged"));
 	json_object_set_new(object, "target_return", aqm_json_number(r->target_return));
@@ -71,7 +72,8 @@ static void print_measures(FILE *out, const struct aqm_eval_result *r)
 	fprintf(out, "%-18s %12s %12s %12s\n", "", "policy", "majority", "tree");
 	print_measure(out, "accuracy", p->accuracy, m->accuracy, t->accuracy, r->tree_available);
 	print_measure(out, "macro-F1", p->macro_f1, m->macro_f1, t->macro_f1, r->tree_available);
-	print_measure(out, "balanced accuracy", p->balanced_accuracy, m->balanced_accuracy, t->balanced_accuracy, r->tree_available);
+	print_measure(out, "balanced accuracy", p->balanced_accuracy, m->balanced_accuracy, t->balanced_accuracy,
+	              r->tree_available);
 	print_measure(out, "loss", p->loss, (double)NAN, (double)NAN, false);
 }
 
@@ -79,7 +81,8 @@ static void print_classes(FILE *out, const struct aqm_metrics *m)
 {
 	fprintf(out, "\n%-18s %12s %12s %12s %12s\n", "policy, by class", "precision", "recall", "F1", "rows");
 	for (int c = 0; c < AQM_ACTIONS; c++)
-		fprintf(out, "%-18s %12.4f %12.4f %12.4f %12zu\n", aqm_action_names[c], m->precision[c], m->recall[c], m->f1[c], m->support[c]);
+		fprintf(out, "%-18s %12.4f %12.4f %12.4f %12zu\n", aqm_action_names[c], m->precision[c], m->recall[c], m->f1[c],
+		        m->support[c]);
 }
 
 static void print_confusion(FILE *out, const struct aqm_metrics *m)
@@ -96,11 +99,14 @@ static void print_confusion(FILE *out, const struct aqm_metrics *m)
 	}
 }
 
-/* Accuracy alone says little where one action is common, so macro-F1 decides; a policy that loses by either is told so. */
-static void print_verdict(FILE *out, const struct aqm_metrics *policy, const struct aqm_metrics *other, const char *name)
+/* Accuracy alone says little where one action is common, so macro-F1 decides; a policy that loses by either is told
+ * so. */
+static void print_verdict(FILE *out, const struct aqm_metrics *policy, const struct aqm_metrics *other,
+                          const char *name)
 {
 	if (policy->macro_f1 <= other->macro_f1)
-		fprintf(out, "The policy is no better than %s: macro-F1 %.4f against %.4f.\n", name, policy->macro_f1, other->macro_f1);
+		fprintf(out, "The policy is no better than %s: macro-F1 %.4f against %.4f.\n", name, policy->macro_f1,
+		        other->macro_f1);
 	else if (policy->accuracy < other->accuracy)
 		fprintf(out, "The policy beats %s by macro-F1, but not by accuracy.\n", name);
 	else
@@ -116,7 +122,8 @@ static void print_result(FILE *out, const struct aqm_eval_result *r)
 		fprintf(out, "aiming at a return of %g\n", r->target_return);
 	else
 		fputs("conditioned on their logged returns\n", out);
-	fprintf(out, "majority: always %s; tree: a decision tree of depth 8; both from the training rows\n\n", aqm_action_names[r->commonest]);
+	fprintf(out, "majority: always %s; tree: a decision tree of depth 8; both from the training rows\n\n",
+	        aqm_action_names[r->commonest]);
 	print_measures(out, r);
 	print_classes(out, &r->policy);
 	print_confusion(out, &r->policy);
@@ -141,7 +148,8 @@ int aqm_eval_format(const struct aqm_eval_result *result, bool json, char **text
 	if (json) {
 		json_t *object = result_json(result);
 
-		good = object && json_dumpf(object, out, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS)) == 0 && fputc('\n', out) != EOF;
+		good = object && json_dumpf(object, out, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS)) == 0 &&
+		       fputc('\n', out) != EOF;
 		json_decref(object);
 	} else {
 		print_result(out, result);

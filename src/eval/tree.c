@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A decision tree: CART (Breiman, Friedman, Olshen, Stone 1984) with the Gini impurity, the baseline that a policy has to beat.
+ * A decision tree: CART (Breiman, Friedman, Olshen, Stone 1984) with the Gini impurity, the baseline that a policy
+ * has to beat.
  *
- * Each feature's rows are sorted once. The tree then grows a level at a time: one walk over a feature's sorted rows, with running class
- * counts a node, finds that feature's best split of every node of the level, so a level costs O(features * rows).
+ * Each feature's rows are sorted once. The tree then grows a level at a time: one walk over a feature's sorted rows,
+ * with running class counts a node, finds that feature's best split of every node of the level, so a level costs
+ * O(features * rows).
  */
 #include <math.h>
 #include <stdlib.h>
@@ -16,8 +18,8 @@ struct node {
 	size_t counts[AQM_ACTIONS]; /* training rows by class */
 	double threshold;           /* x[feature] <= threshold goes to `left`, else to left + 1 */
 	uint32_t feature;
-	uint32_t left;              /* 0: a leaf */
-	uint8_t label;              /* the commonest class; the first of equals */
+	uint32_t left; /* 0: a leaf */
+	uint8_t label; /* the commonest class; the first of equals */
 };
 
 struct aqm_tree {
@@ -27,7 +29,7 @@ struct aqm_tree {
 
 /* The best split of one node by one feature. */
 struct split {
-	double score;     /* sum over both sides of (sum of squared class counts) / rows: larger is purer; negative: none */
+	double score; /* sum over both sides of (sum of squared class counts) / rows: larger is purer; negative: none */
 	double threshold;
 	size_t left[AQM_ACTIONS];
 };
@@ -119,8 +121,8 @@ static double midpoint(double a, double b)
 	return m < b ? m : a;
 }
 
-/* The best split by feature f of each of the level's nodes [first, last). Ascending values and a strict comparison: of equal
- * splits the lowest threshold stays. */
+/* The best split by feature f of each of the level's nodes [first, last). Ascending values and a strict comparison:
+ * of equal splits the lowest threshold stays. */
 static void search_feature(const struct fit *fit, const aqm_tree *tree, size_t first, size_t last, size_t f)
 {
 	const size_t width = last - first;
@@ -184,8 +186,9 @@ static int add_node(aqm_tree *tree, const size_t counts[AQM_ACTIONS])
 	return AQM_OK;
 }
 
-/* Turn the node into an inner one by its best split over all features, if it has any. Of equal splits the lowest feature stays. As
- * scikit-learn does, a split that gains nothing is taken too: what lies below it may gain (exclusive or). */
+/* Turn the node into an inner one by its best split over all features, if it has any. Of equal splits the lowest
+ * feature stays. As scikit-learn does, a split that gains nothing is taken too: what lies below it may gain
+ * (exclusive or). */
 static int split_node(const struct fit *fit, aqm_tree *tree, size_t node, size_t first, size_t width)
 {
 	const struct split *best = NULL;
@@ -248,7 +251,8 @@ static int grow_level(struct fit *fit, aqm_tree *tree, size_t first, size_t last
 
 /* ---- interface ---- */
 
-int aqm_tree_fit(aqm_tree **out, size_t features, size_t rows, const double *const *columns, const uint8_t *labels, unsigned max_depth)
+int aqm_tree_fit(aqm_tree **out, size_t features, size_t rows, const double *const *columns, const uint8_t *labels,
+                 unsigned max_depth)
 {
 	struct fit fit = {.features = features, .rows = rows, .columns = columns, .labels = labels};
 	size_t counts[AQM_ACTIONS] = {0}, cells;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A bundle: policy.h5 with a manifest (JSON, dataset /manifest) for those who do not know the program. aqm_policy_load reads it as any policy.
+ * A bundle: policy.h5 with a manifest (JSON, dataset /manifest) for those who do not know the program.
+ * aqm_policy_load reads it as any policy.
  */
 #include <stdlib.h>
 

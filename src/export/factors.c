@@ -34,7 +34,8 @@ int aqm_factors_collect(aqm_policy *policy, const char *what, struct aqm_factors
 	*count = 0;
 	if (adapters == 0)
 		return aqm_error_set(AQM_EUSAGE,
-		                     "%s needs LoRA factors, but this policy has none (lora.rank is 0: all weights were trained); --merged writes them",
+		                     "%s needs LoRA factors, but this policy has none (lora.rank is 0: all weights were "
+		                     "trained); --merged writes them",
 		                     what);
 	struct aqm_factors *factors = aqm_calloc_array(adapters, sizeof *factors);
 	if (!factors)
@@ -63,7 +64,8 @@ static void download(aqm_policy *policy, int64_t index, int64_t numbers, float *
 {
 	aqm_device *device = aqm_policy_device(policy);
 
-	device->ops->download(device, to, aqm_params_value(aqm_policy_params(policy), index).data, (size_t)numbers * sizeof *to);
+	device->ops->download(device, to, aqm_params_value(aqm_policy_params(policy), index).data,
+	                      (size_t)numbers * sizeof *to);
 }
 
 void aqm_factors_read_a(aqm_policy *policy, const struct aqm_factors *factors, float *a)
@@ -89,7 +91,8 @@ int aqm_factors_read_b(aqm_policy *policy, const struct aqm_factors *factors, fl
 			return AQM_ERUN;
 		download(policy, part->b, part->out * part->rank, rows);
 		for (int64_t i = 0; i < part->out; i++)
-			memcpy(b + (part->row_offset + i) * factors->rank + column, rows + i * part->rank, (size_t)part->rank * sizeof *b);
+			memcpy(b + (part->row_offset + i) * factors->rank + column, rows + i * part->rank,
+			       (size_t)part->rank * sizeof *b);
 		free(rows);
 		column += part->rank;
 	}

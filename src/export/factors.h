@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * LoRA factors as exports need them: one pair (A, B) a base tensor. The model adapts the parts of gpt2's fused q, k, v one by one; outside
- * there is one matrix, so with n adapted parts
+ * LoRA factors as exports need them: one pair (A, B) a base tensor. The model adapts the parts of gpt2's fused q, k,
+ * v one by one; outside there is one matrix, so with n adapted parts
  *
  *     A (n r, in) = [A_1; ..; A_n]        B (out, n r) = B_i in the rows of part i and the columns of A_i, else 0
  *
@@ -21,8 +21,8 @@ struct aqm_factors {
 	double scale;
 };
 
-/* Every adapted base tensor of the policy, in the model's order; owned by the caller (free). AQM_EUSAGE when it has no adapters (full
- * fine-tuning), in which `what` names the export that was asked for. */
+/* Every adapted base tensor of the policy, in the model's order; owned by the caller (free). AQM_EUSAGE when it has
+ * no adapters (full fine-tuning), in which `what` names the export that was asked for. */
 int aqm_factors_collect(aqm_policy *policy, const char *what, struct aqm_factors **out, size_t *count);
 /* The numbers: a (rank, in), b (out, rank), dense. */
 void aqm_factors_read_a(aqm_policy *policy, const struct aqm_factors *factors, float *a);
@@ -30,9 +30,9 @@ int aqm_factors_read_b(aqm_policy *policy, const struct aqm_factors *factors, fl
 /* Numbers of the largest A or B, for one buffer that fits them all. */
 size_t aqm_factors_largest(const struct aqm_factors *factors, size_t count);
 
-/* llama's q and k rows stand in GGUF with the two halves of each head interleaved (conversion of such models for llama.cpp does that, so that
- * rotary embedding turns neighbours). Put the rows of b (out, rank) back: row h*D + i*D/2 + j of the result is row h*D + 2j + i. In place
- * through `scratch` (head_dim * rank floats). */
+/* llama's q and k rows stand in GGUF with the two halves of each head interleaved (conversion of such models for
+ * llama.cpp does that, so that rotary embedding turns neighbours). Put the rows of b (out, rank) back: row h*D +
+ * i*D/2 + j of the result is row h*D + 2j + i. In place through `scratch` (head_dim * rank floats). */
 void aqm_factors_unpermute(float *b, int64_t heads, int64_t head_dim, int64_t rank, float *scratch);
 
 #endif

@@ -32,12 +32,14 @@ static int refuse_foreign(const char *path, DIR *entries, const char *const *nam
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
 		if (!is_listed(entry->d_name, names))
-			return aqm_error_set(AQM_EUSAGE, "'%s' is no earlier export: it holds '%s'; name another folder", path, entry->d_name);
+			return aqm_error_set(AQM_EUSAGE, "'%s' is no earlier export: it holds '%s'; name another folder", path,
+			                     entry->d_name);
 		empty = false;
 		marked = marked || strcmp(entry->d_name, names[0]) == 0;
 	}
 	if (!empty && !marked)
-		return aqm_error_set(AQM_EUSAGE, "'%s' is no earlier export: it lacks '%s'; name another folder", path, names[0]);
+		return aqm_error_set(AQM_EUSAGE, "'%s' is no earlier export: it lacks '%s'; name another folder", path,
+		                     names[0]);
 	return AQM_OK;
 }
 
@@ -109,7 +111,8 @@ static void sync_parent(const char *path)
 	char *parent = !slash ? aqm_strdup(".") : slash == path ? aqm_strdup("/") : strndup(path, (size_t)(slash - path));
 
 	if (parent && aqm_sync_folder(parent) != AQM_OK)
-		aqm_log_warning("%s", aqm_error_message()); /* the names are there; only a crash in the next seconds could lose them */
+		aqm_log_warning(
+			"%s", aqm_error_message()); /* the names are there; only a crash in the next seconds could lose them */
 	free(parent);
 }
 

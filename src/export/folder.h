@@ -13,8 +13,9 @@ struct aqm_atomic_folder {
 	char *temporary_path; /* write files here */
 };
 
-/* Make the temporary folder. The destination must be absent, empty, or an earlier export of this kind: then `names` (NULL-terminated) lists every
- * entry that is in it, and it has the first of them. Anything else is AQM_EUSAGE: it is not ours to replace. */
+/* Make the temporary folder. The destination must be absent, empty, or an earlier export of this kind: then `names`
+ * (NULL-terminated) lists every entry that is in it, and it has the first of them. Anything else is AQM_EUSAGE: it is
+ * not ours to replace. */
 int aqm_atomic_folder_open(struct aqm_atomic_folder *folder, const char *path, const char *const *names);
 /* Put it into place; an earlier export is removed afterwards. */
 int aqm_atomic_folder_commit(struct aqm_atomic_folder *folder);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A LoRA adapter in GGUF, as llama.cpp reads it (src/llama-adapter.cpp): metadata general.type = adapter, general.architecture = the base's,
- * adapter.type = lora, adapter.lora.alpha; tensors "<base tensor>.lora_a" ne = [in, r], "<base tensor>.lora_b" ne = [r, out], and no others. It
- * computes (alpha / r) B A x, with one alpha for all and r from each lora_b.
+ * A LoRA adapter in GGUF, as llama.cpp reads it (src/llama-adapter.cpp): metadata general.type = adapter,
+ * general.architecture = the base's, adapter.type = lora, adapter.lora.alpha; tensors "<base tensor>.lora_a" ne =
+ * [in, r], "<base tensor>.lora_b" ne = [r, out], and no others. It computes (alpha / r) B A x, with one alpha for all
+ * and r from each lora_b.
  */
 #include <stdlib.h>
 
@@ -14,7 +15,8 @@ static int declare(aqm_gguf_writer *writer, const struct aqm_factors *f)
 {
 	const char *name = f->parts[0]->gguf_name;
 	char *a = aqm_strprintf("%s.lora_a", name), *b = aqm_strprintf("%s.lora_b", name);
-	int code = a && b ? aqm_gguf_writer_add_tensor(writer, a, AQM_F32, 2, (const int64_t[]){f->in, f->rank, 1, 1}) : AQM_ERUN;
+	int code =
+		a && b ? aqm_gguf_writer_add_tensor(writer, a, AQM_F32, 2, (const int64_t[]){f->in, f->rank, 1, 1}) : AQM_ERUN;
 
 	if (code == AQM_OK)
 		code = aqm_gguf_writer_add_tensor(writer, b, AQM_F32, 2, (const int64_t[]){f->rank, f->out, 1, 1});
@@ -24,7 +26,8 @@ static int declare(aqm_gguf_writer *writer, const struct aqm_factors *f)
 }
 
 /* Where alpha / rank is not the tensor's scale (gpt2: fused q, k, v beside other targets), the rest goes into B. */
-static int write_factors(aqm_gguf_writer *writer, aqm_policy *policy, const struct aqm_factors *f, double alpha, float *buffer)
+static int write_factors(aqm_gguf_writer *writer, aqm_policy *policy, const struct aqm_factors *f, double alpha,
+                         float *buffer)
 {
 	const size_t b_numbers = (size_t)(f->out * f->rank);
 	const float rest = (float)(f->scale * (double)f->rank / alpha);
@@ -43,7 +46,8 @@ static int write_factors(aqm_gguf_writer *writer, aqm_policy *policy, const stru
 
 static int set_metadata(aqm_gguf_writer *writer, aqm_policy *policy, double alpha)
 {
-	int code = aqm_gguf_writer_set_string(writer, "general.architecture", aqm_model_shape(aqm_policy_model(policy))->architecture);
+	int code = aqm_gguf_writer_set_string(writer, "general.architecture",
+	                                      aqm_model_shape(aqm_policy_model(policy))->architecture);
 
 	if (code == AQM_OK)
 		code = aqm_gguf_writer_set_string(writer, "general.type", "adapter");

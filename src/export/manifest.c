@@ -15,19 +15,34 @@ static bool is_sequence(const struct aqm_config *config, const char *feature)
 	return false;
 }
 
+static json_t *feature_json(const struct aqm_config *config, const struct aqm_fit *fit, size_t index)
+{
+	const char *name = config->policy.features.items[index];
+	const struct aqm_field *field = aqm_field_find(name);
+	json_t *feature = json_pack("{s:s, s:b}", "name", name, "sequence", is_sequence(config, name));
+
+	json_object_set_new(feature, "unit", json_string(field && field->unit ? field->unit : ""));
+	json_object_set_new(feature, "description", json_string(field && field->description ? field->description : ""));
+	json_object_set_new(feature, "mean", json_real(fit->states.mean[index]));
+	json_object_set_new(feature, "scale", json_real(fit->states.scale[index]));
+	return feature;
+}
+
 static json_t *features_json(const struct aqm_config *config, const struct aqm_fit *fit)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < config->policy.features.count; i++) {
-		const char *name = config->policy.features.items[i];
-		const struct aqm_field *field = aqm_field_find(name);
-
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b, s:f, s:f}", "name", name, "unit", field ? field->unit : "", "description",
-		                                      field ? field->description : "", "sequence", is_sequence(config, name), "mean",
-		                                      fit->states.mean[i], "scale", fit->states.scale[i]));
-	}
+	for (size_t i = 0; i < config->policy.features.count; i++)
+		json_array_append_new(list, feature_json(config, fit, i));
 	return list;
+}
+
+static json_t *returns_json(aqm_policy *policy)
+{
+	const struct aqm_fit *fit = aqm_policy_fit(policy);
+
+	return json_pack("{s:f, s:f, s:f}", "mean", fit->return_mean, "scale", fit->return_scale, "target",
+	                 aqm_policy_target(policy));
 }
 
 static json_t *base_json(aqm_policy *policy)
@@ -49,25 +64,34 @@ static json_t *actions_json(void)
 	return list;
 }
 
-char *aqm_export_manifest(aqm_policy *policy)
+static json_t *manifest_json(aqm_policy *policy, json_t *base, const char *yaml)
 {
 	const struct aqm_config *config = aqm_policy_config(policy);
 	const struct aqm_fit *fit = aqm_policy_fit(policy);
+	const char *normaliser = aqm_config_word("policy.normaliser", (int)fit->states.kind);
+	json_t *manifest = json_pack("{s:i, s:s, s:o}", "format", FORMAT, "program", "aqmtrain " AQM_VERSION, "base", base);
+
+	json_object_set_new(manifest, "actions", actions_json());
+	json_object_set_new(manifest, "features", features_json(config, fit));
+	json_object_set_new(manifest, "normaliser", json_string(normaliser));
+	json_object_set_new(manifest, "returns", returns_json(policy));
+	json_object_set_new(manifest, "config", json_string(yaml));
+	return manifest;
+}
+
+char *aqm_export_manifest(aqm_policy *policy)
+{
 	char *yaml, *text = NULL;
 
-	if (aqm_config_dump(config, &yaml) != AQM_OK)
+	if (aqm_config_dump(aqm_policy_config(policy), &yaml) != AQM_OK)
 		return NULL;
 	json_t *base = base_json(policy);
 	if (base) {
-		json_t *manifest = json_pack(
-			"{s:i, s:s, s:o, s:o, s:o, s:s, s:{s:f, s:f, s:f}, s:s}", "format", FORMAT, "program", "aqmtrain " AQM_VERSION, "base", base,
-			"actions", actions_json(), "features", features_json(config, fit), "normaliser",
-			aqm_config_word("policy.normaliser", (int)fit->states.kind), "returns", "mean", fit->return_mean, "scale", fit->return_scale,
-			"target", aqm_policy_target(policy), "config", yaml);
+		json_t *manifest = manifest_json(policy, base, yaml);
 
 		text = manifest ? json_dumps(manifest, JSON_INDENT(2)) : NULL;
 		if (!text)
-			aqm_error_set(AQM_ERUN, "cannot describe the policy: a path or name is not text in UTF-8");
+			aqm_error_set(AQM_ERUN, "no memory to describe the policy");
 		json_decref(manifest);
 	}
 	free(yaml);

@@ -8,7 +8,8 @@
 #include "policy/policy.h"
 
 /* JSON, owned by the caller:
- *   {"format": 1, "program": "aqmtrain ...", "base": {"path", "architecture", "sha256"}, "actions": ["enqueue", "drop", "mark"],
+ *   {"format": 1, "program": "aqmtrain ...", "base": {"path", "architecture", "sha256"},
+ *    "actions": ["enqueue", "drop", "mark"],
  *    "features": [{"name", "unit", "description", "sequence", "mean", "scale"}, ...], "normaliser": "log-standard",
  *    "returns": {"mean", "scale", "target"}, "config": "<YAML>"}
  * NULL with an error message. */

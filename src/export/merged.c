@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The base model with what was trained put into its weights: W + scale B A for every adapted matrix, or the trained weights themselves after full
- * fine-tuning. All else is copied byte for byte. One tensor at a time, so memory does not grow with the model.
+ * The base model with what was trained put into its weights: W + scale B A for every adapted matrix, or the trained
+ * weights themselves after full fine-tuning. All else is copied byte for byte. One tensor at a time, so memory does
+ * not grow with the model.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,7 @@ struct merge {
 	size_t count;
 	aqm_device *cpu; /* for the products */
 	aqm_gguf_writer *writer;
-	uint64_t done;   /* bytes of the base gone through */
+	uint64_t done; /* bytes of the base gone through */
 	struct aqm_progress progress;
 };
 
@@ -64,7 +65,8 @@ static int find_type(struct merge *m, const char *dtype)
 	if (!m->type)
 		return aqm_error_set(AQM_EUSAGE, "'%s' is no element type; f32, f16, bf16, q8_0 and q4_0 are some", dtype);
 	if (!m->type->quantise)
-		return aqm_error_set(AQM_EUSAGE, "matrices of type %s can be read, but not written; f32, f16, bf16, q8_0 and q4_0 can", dtype);
+		return aqm_error_set(
+			AQM_EUSAGE, "matrices of type %s can be read, but not written; f32, f16, bf16, q8_0 and q4_0 can", dtype);
 	return AQM_OK;
 }
 
@@ -75,11 +77,15 @@ static int check_type(const struct merge *m, const struct aqm_gguf_tensor *t)
 	if (!is_changed(m, t))
 		return AQM_OK;
 	if (!traits || !traits->quantise)
-		return aqm_error_set(AQM_EUSAGE, "cannot write '%s': tensor '%s' is of type %s, which can be read but not written; name another with --type",
-		                     m->path, t->name, traits ? traits->name : "unknown");
+		return aqm_error_set(
+			AQM_EUSAGE,
+			"cannot write '%s': tensor '%s' is of type %s, which can be read but not written; name another with --type",
+			m->path, t->name, traits ? traits->name : "unknown");
 	if (t->ne[0] % (int64_t)traits->block != 0)
-		return aqm_error_set(AQM_EUSAGE, "cannot write '%s': rows of tensor '%s' have %lld numbers, not a multiple of the %zu in a block of %s",
-		                     m->path, t->name, (long long)t->ne[0], traits->block, traits->name);
+		return aqm_error_set(
+			AQM_EUSAGE,
+			"cannot write '%s': rows of tensor '%s' have %lld numbers, not a multiple of the %zu in a block of %s",
+			m->path, t->name, (long long)t->ne[0], traits->block, traits->name);
 	return AQM_OK;
 }
 
@@ -93,7 +99,8 @@ static int advance(struct merge *m, size_t bytes)
 }
 
 /* rows: room for ROWS_AT_ONCE rows of the tensor; a (rank, in), b (out, rank). */
-static int write_sums(struct merge *m, const struct aqm_gguf_tensor *t, const struct aqm_factors *f, float *a, float *b, float *rows)
+static int write_sums(struct merge *m, const struct aqm_gguf_tensor *t, const struct aqm_factors *f, float *a, float *b,
+                      float *rows)
 {
 	const struct aqm_dtype_traits *from = aqm_dtype_traits(t->dtype);
 	const size_t row_bytes = t->bytes / (size_t)t->ne[1];
@@ -104,7 +111,8 @@ static int write_sums(struct merge *m, const struct aqm_gguf_tensor *t, const st
 		const int64_t n = f->out - first < ROWS_AT_ONCE ? f->out - first : ROWS_AT_ONCE;
 
 		from->expand((const uint8_t *)t->data + (size_t)first * row_bytes, rows, (size_t)(n * f->in));
-		m->cpu->ops->gemm(m->cpu, (float)f->scale, aqm_mat_rows(b_mat, first, n), false, a_mat, false, 1, aqm_mat_f32(rows, n, f->in));
+		m->cpu->ops->gemm(m->cpu, (float)f->scale, aqm_mat_rows(b_mat, first, n), false, a_mat, false, 1,
+		                  aqm_mat_f32(rows, n, f->in));
 		code = aqm_gguf_writer_write_floats(m->writer, rows, (size_t)(n * f->in));
 		if (code == AQM_OK)
 			code = advance(m, (size_t)n * row_bytes);
@@ -114,7 +122,8 @@ static int write_sums(struct merge *m, const struct aqm_gguf_tensor *t, const st
 
 static int write_merged(struct merge *m, const struct aqm_gguf_tensor *t, const struct aqm_factors *f)
 {
-	float *a = aqm_malloc_array((size_t)(f->rank * f->in), sizeof *a), *b = aqm_malloc_array((size_t)(f->out * f->rank), sizeof *b);
+	float *a = aqm_malloc_array((size_t)(f->rank * f->in), sizeof *a),
+		  *b = aqm_malloc_array((size_t)(f->out * f->rank), sizeof *b);
 	float *rows = aqm_malloc_array((size_t)(ROWS_AT_ONCE * f->in), sizeof *rows);
 	int code = a && b && rows ? AQM_OK : AQM_ERUN;
 
@@ -195,7 +204,8 @@ static int refuse_base(const struct merge *m)
 {
 	struct stat base, output;
 
-	if (stat(aqm_gguf_path(m->base), &base) == 0 && stat(m->path, &output) == 0 && base.st_dev == output.st_dev && base.st_ino == output.st_ino)
+	if (stat(aqm_gguf_path(m->base), &base) == 0 && stat(m->path, &output) == 0 && base.st_dev == output.st_dev &&
+	    base.st_ino == output.st_ino)
 		return aqm_error_set(AQM_EUSAGE, "'%s' is the base model itself; name another file", m->path);
 	return AQM_OK;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A folder for PEFT (huggingface/peft): the adapter under the names that transformers' causal language models give their modules, and
- * beside it what PEFT does not know: encoder, embeddings and head.
+ * A folder for PEFT (huggingface/peft): the adapter under the names that transformers' causal language models give
+ * their modules, and beside it what PEFT does not know: encoder, embeddings and head.
  *
- * PEFT computes (lora_alpha / r) B A x. rsLoRA's alpha / sqrt(r) is folded into lora_alpha, so that every reader scales alike.
+ * PEFT computes (lora_alpha / r) B A x. rsLoRA's alpha / sqrt(r) is folded into lora_alpha, so that every reader
+ * scales alike.
  */
 #include <jansson.h>
 #include <math.h>
@@ -21,25 +22,29 @@
 /* How transformers names an architecture's modules. */
 struct peft_names {
 	const char *architecture;
-	const char *layer;                /* before the layer's number */
-	const char *module[AQM_TARGETS];  /* below the layer; order of enum aqm_target */
-	bool permuted;                    /* q and k rows interleaved in GGUF */
-	bool conv1d;                      /* weights stored (in, out): fan_in_fan_out */
+	const char *layer;               /* before the layer's number */
+	const char *module[AQM_TARGETS]; /* below the layer; order of enum aqm_target */
+	bool permuted;                   /* q and k rows interleaved in GGUF */
+	bool conv1d;                     /* weights stored (in, out): fan_in_fan_out */
 };
 
-#define LLAMA_MODULES                                                                                                       \
-	{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}
+/* clang-format off */
+#define LLAMA_MODULES "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", \
+	"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"
+#define GPT2_MODULES "attn.c_attn", "attn.c_attn", "attn.c_attn", "attn.c_proj", NULL, "mlp.c_fc", "mlp.c_proj"
 
 static const struct peft_names peft_names[] = {
-	{"llama", "base_model.model.model.layers.", LLAMA_MODULES, true, false},
-	{"qwen2", "base_model.model.model.layers.", LLAMA_MODULES, false, false},
-	{"gpt2", "base_model.model.transformer.h.",
-	 {"attn.c_attn", "attn.c_attn", "attn.c_attn", "attn.c_proj", NULL, "mlp.c_fc", "mlp.c_proj"}, false, true},
+	{"llama", "base_model.model.model.layers.", {LLAMA_MODULES}, true, false},
+	{"qwen2", "base_model.model.model.layers.", {LLAMA_MODULES}, false, false},
+	{"gpt2", "base_model.model.transformer.h.", {GPT2_MODULES}, false, true},
 };
+/* clang-format on */
 
 /* The first marks an export of ours. */
-static const char policy_file[] = "policy.safetensors", adapter_file[] = "adapter_model.safetensors", config_file[] = "adapter_config.json",
-                  readme_file[] = "README.md";
+static const char policy_file[] = "policy.safetensors";
+static const char adapter_file[] = "adapter_model.safetensors";
+static const char config_file[] = "adapter_config.json";
+static const char readme_file[] = "README.md";
 static const char *const all_files[] = {policy_file, adapter_file, config_file, readme_file, NULL};
 
 struct peft_export {
@@ -51,10 +56,15 @@ struct peft_export {
 	char *manifest;
 };
 
-static const struct peft_names *find_names(const char *architecture)
+static const char *architecture(aqm_policy *policy)
+{
+	return aqm_model_shape(aqm_policy_model(policy))->architecture;
+}
+
+static const struct peft_names *find_names(const char *name)
 {
 	for (size_t i = 0; i < sizeof peft_names / sizeof *peft_names; i++)
-		if (strcmp(peft_names[i].architecture, architecture) == 0)
+		if (strcmp(peft_names[i].architecture, name) == 0)
 			return &peft_names[i];
 	return NULL;
 }
@@ -121,26 +131,42 @@ static json_t *layers_json(const struct peft_export *e)
 static json_t *base_name_json(const struct peft_export *e)
 {
 	const char *name;
+	int code = aqm_gguf_get_string(aqm_policy_gguf(e->policy), "general.name", &name);
 
-	return aqm_gguf_get_string(aqm_policy_gguf(e->policy), "general.name", &name) == AQM_OK ? json_string(name) : json_null();
+	return code == AQM_OK ? json_string(name) : json_null();
+}
+
+/* What is the same for every adapter of ours. */
+static json_t *constant_config(void)
+{
+	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:b, s:n}", "peft_type", "LORA", "task_type", "CAUSAL_LM", "bias",
+	                 "none", "inference_mode", 1, "init_lora_weights", 1, "use_rslora", 0, "modules_to_save");
+}
+
+static json_t *config_json(const struct peft_export *e)
+{
+	const struct aqm_factors *first = &e->factors[0];
+	json_t *config = constant_config(), *targets = json_array(), *ranks = json_object(), *alphas = json_object();
+
+	fill_modules(e, targets, ranks, alphas);
+	json_object_set_new(config, "base_model_name_or_path", base_name_json(e));
+	json_object_set_new(config, "r", json_integer(first->rank));
+	json_object_set_new(config, "lora_alpha", alpha_json(first->scale * (double)first->rank));
+	json_object_set_new(config, "lora_dropout", json_real(aqm_policy_config(e->policy)->lora.dropout));
+	json_object_set_new(config, "fan_in_fan_out", json_boolean(e->names->conv1d));
+	json_object_set_new(config, "target_modules", targets);
+	json_object_set_new(config, "rank_pattern", ranks);
+	json_object_set_new(config, "alpha_pattern", alphas);
+	json_object_set_new(config, "layers_to_transform", layers_json(e));
+	return config;
 }
 
 static int write_config(const struct peft_export *e)
 {
-	const struct aqm_factors *first = &e->factors[0];
-	json_t *targets = json_array(), *ranks = json_object(), *alphas = json_object();
-	char *path = aqm_path_join(e->folder, config_file), *text = NULL;
+	json_t *config = config_json(e);
+	char *path = aqm_path_join(e->folder, config_file), *text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
 	int code = AQM_ERUN;
 
-	fill_modules(e, targets, ranks, alphas);
-	json_t *config = json_pack("{s:s, s:s, s:o, s:I, s:o, s:f, s:s, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:n}", "peft_type", "LORA",
-	                           "task_type", "CAUSAL_LM", "base_model_name_or_path", base_name_json(e), "r", (json_int_t)first->rank,
-	                           "lora_alpha", alpha_json(first->scale * (double)first->rank), "lora_dropout",
-	                           aqm_policy_config(e->policy)->lora.dropout, "bias", "none", "fan_in_fan_out", e->names->conv1d,
-	                           "inference_mode", 1, "init_lora_weights", 1, "use_rslora", 0, "target_modules", targets, "rank_pattern", ranks,
-	                           "alpha_pattern", alphas, "layers_to_transform", layers_json(e), "modules_to_save");
-	if (config)
-		text = json_dumps(config, JSON_INDENT(2));
 	if (path && text)
 		code = aqm_file_write(path, text, strlen(text));
 	else
@@ -169,7 +195,8 @@ static int declare_factors(const struct peft_export *e, aqm_safetensors *file, c
 }
 
 /* buffer, scratch: room for the largest factor each. */
-static int write_factors(const struct peft_export *e, aqm_safetensors *file, const struct aqm_factors *f, float *buffer, float *scratch)
+static int write_factors(const struct peft_export *e, aqm_safetensors *file, const struct aqm_factors *f, float *buffer,
+                         float *scratch)
 {
 	const struct aqm_model_shape *shape = aqm_model_shape(aqm_policy_model(e->policy));
 	const enum aqm_target target = f->parts[0]->target;
@@ -181,7 +208,8 @@ static int write_factors(const struct peft_export *e, aqm_safetensors *file, con
 	if (code != AQM_OK)
 		return code;
 	if (e->names->permuted && (target == AQM_TARGET_Q || target == AQM_TARGET_K))
-		aqm_factors_unpermute(buffer, target == AQM_TARGET_Q ? shape->heads : shape->kv_heads, shape->head_dim, f->rank, scratch);
+		aqm_factors_unpermute(buffer, target == AQM_TARGET_Q ? shape->heads : shape->kv_heads, shape->head_dim, f->rank,
+		                      scratch);
 	return aqm_safetensors_write(file, buffer, (size_t)(f->out * f->rank));
 }
 
@@ -215,7 +243,8 @@ static bool is_own(const struct aqm_param *param)
 	return strncmp(param->name, "policy.", strlen("policy.")) == 0;
 }
 
-static int write_own_param(aqm_policy *policy, aqm_safetensors *file, const struct aqm_param *param, struct aqm_mat value)
+static int write_own_param(aqm_policy *policy, aqm_safetensors *file, const struct aqm_param *param,
+                           struct aqm_mat value)
 {
 	const size_t n = (size_t)(param->rows * param->cols);
 	aqm_device *device = aqm_policy_device(policy);
@@ -258,6 +287,23 @@ static int write_policy(const struct peft_export *e)
 
 /* ---- README.md ---- */
 
+/* clang-format off */
+static const char readme_format[] =
+	"# Adapter of a queue management policy\n"
+	"\n"
+	"Written by aqmtrain %s. Base model: architecture %s, GGUF file with SHA-256\n"
+	"%s.\n"
+	"\n"
+	"- `adapter_config.json`, `adapter_model.safetensors`: the LoRA adapter.\n"
+	"  `PeftModel.from_pretrained(base, FOLDER)` loads it, with `base` the causal language model of the same weights in\n"
+	"  transformers.\n"
+	"- `policy.safetensors`: state encoder, embeddings and action head, float32. Its metadata key `manifest` is JSON:\n"
+	"  features with units and normalisation, returns, actions, configuration.\n"
+	"\n"
+	"The policy reads embeddings, not text: w steps of (return-to-go, features, action) tokens go in as\n"
+	"`inputs_embeds`, and the action head reads the hidden state at the token of each step's last feature.\n";
+/* clang-format on */
+
 static int write_readme(const struct peft_export *e)
 {
 	char digest[65];
@@ -266,17 +312,7 @@ static int write_readme(const struct peft_export *e)
 	if (code != AQM_OK)
 		return code;
 	char *path = aqm_path_join(e->folder, readme_file);
-	char *text = aqm_strprintf(
-		"# Adapter of a queue management policy\n\n"
-		"Written by aqmtrain %s. Base model: architecture %s, GGUF file with SHA-256\n%s.\n\n"
-		"| file | what it is |\n|---|---|\n"
-		"| `%s`, `%s` | the LoRA adapter: `PeftModel.from_pretrained(base, FOLDER)`, with `base` the causal language model of the same weights "
-		"in transformers |\n"
-		"| `%s` | state encoder, embeddings and action head, float32; its metadata key `manifest` is JSON: features with units and "
-		"normalisation, returns, actions, configuration |\n\n"
-		"The policy reads embeddings, not text: w steps of (return-to-go, features, action) tokens go in as `inputs_embeds`, and the action\n"
-		"head reads the hidden state at the token of each step's last feature.\n",
-		AQM_VERSION, aqm_model_shape(aqm_policy_model(e->policy))->architecture, digest, config_file, adapter_file, policy_file);
+	char *text = aqm_strprintf(readme_format, AQM_VERSION, architecture(e->policy), digest);
 	code = path && text ? aqm_file_write(path, text, strlen(text)) : AQM_ERUN;
 	free(text);
 	free(path);
@@ -287,12 +323,12 @@ static int write_readme(const struct peft_export *e)
 
 int aqm_export_peft(aqm_policy *policy, const char *path)
 {
-	struct peft_export e = {.policy = policy, .names = find_names(aqm_model_shape(aqm_policy_model(policy))->architecture)};
+	struct peft_export e = {.policy = policy, .names = find_names(architecture(policy))};
 	struct aqm_atomic_folder folder = {0};
 
 	if (!e.names)
 		return aqm_error_set(AQM_EUSAGE, "cannot write '%s': no module names are known for architecture '%s'", path,
-		                     aqm_model_shape(aqm_policy_model(policy))->architecture);
+		                     architecture(policy));
 	int code = aqm_factors_collect(policy, "a PEFT adapter", &e.factors, &e.count);
 	if (code != AQM_OK)
 		return code;

@@ -18,8 +18,8 @@ enum { HEADER_ALIGNMENT = 8 };
 struct aqm_safetensors {
 	struct aqm_atomic_file file;
 	json_t *header, *metadata;
-	uint64_t bytes;      /* of all tensors declared */
-	uint64_t left;       /* of them, not yet written */
+	uint64_t bytes; /* of all tensors declared */
+	uint64_t left;  /* of them, not yet written */
 	bool header_written;
 };
 
@@ -54,7 +54,8 @@ int aqm_safetensors_add(aqm_safetensors *file, const char *name, int64_t rows, i
 {
 	const uint64_t begin = file->bytes, end = begin + (uint64_t)((rows ? rows : 1) * cols) * sizeof(float);
 	json_t *shape = rows ? json_pack("[I, I]", (json_int_t)rows, (json_int_t)cols) : json_pack("[I]", (json_int_t)cols);
-	json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets", (json_int_t)begin, (json_int_t)end);
+	json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets", (json_int_t)begin,
+	                          (json_int_t)end);
 
 	if (json_object_get(file->header, name)) {
 		json_decref(entry);

@@ -3,7 +3,8 @@
  * Writer of safetensors files, float32 only:
  *
  *     u64 little-endian   length of the header, a multiple of 8
- *     JSON                {"__metadata__": {key: text}, name: {"dtype": "F32", "shape": [...], "data_offsets": [begin, end]}, ...}, padded by spaces
+ *     JSON                {name: {"dtype": "F32", "shape": [...], "data_offsets": [begin, end]}, ...,
+ *                          "__metadata__": {key: text}}, padded by spaces
  *     data                the tensors, dense, in the order of their offsets
  *
  * Declare metadata and tensors, then write the tensors' numbers in the order declared.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The decision tree: scikit-learn's predictions on data without ties (tools/golden/tree_and_metrics.py), and its own rules where there
- * are ties.
+ * The decision tree: scikit-learn's predictions on data without ties (tools/golden/tree_and_metrics.py), and its own
+ * rules where there are ties.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -122,7 +122,8 @@ static void test_nothing_to_split(void **state)
 	aqm_tree_free(tree);
 }
 
-/* Halfway between neighbouring doubles lies one of the two, which must still go its own way; and a sum of large ones overflows. */
+/* Halfway between neighbouring doubles lies one of the two, which must still go its own way; and a sum of large ones
+ * overflows. */
 static void test_thresholds_between_extreme_values(void **state)
 {
 	(void)state;

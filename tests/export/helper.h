@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A small policy over a golden base, with adapters that matter, and a scratch folder to export it to.
+ */
+#ifndef TEST_EXPORT_HELPER_H
+#define TEST_EXPORT_HELPER_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <jansson.h>
+
+#include "aqmtrain/export.h"
+#include "policy/policy.h"
+
+#define CHECK_OK(call)                                      \
+	do {                                                    \
+		int code_ = (call);                                 \
+		if (code_ != AQM_OK)                                \
+			fail_msg("%s: %s", #call, aqm_error_message()); \
+	} while (0)
+
+/* A fresh scratch folder, the program's current folder until scratch_leave. For cmocka's setup and teardown. */
+int scratch_enter(void **state);
+int scratch_leave(void **state);
+
+struct fixture {
+	struct aqm_config config;
+	aqm_pool *pool;
+	struct aqm_fit fit;
+	struct aqm_rows rows;
+	aqm_policy *policy;
+};
+
+enum { FIXTURE_ROWS = 40 };
+
+/* The golden base "llama.gguf" or "gpt2.gguf"; or any other by its path ("./x.gguf"). */
+const char *base_path(const char *base);
+/* Settings (NULL-terminated) on top of small defaults. Every trained number is random, the adapters' B too. */
+void fixture_init(struct fixture *f, const char *base, const char *const *settings, bool training);
+void fixture_release(struct fixture *f);
+/* All trained numbers anew, by names: the same in every policy that has a parameter of that name and shape.
+ * "policy.*" only, or all. */
+void randomise(aqm_policy *policy, bool own_only);
+/* Largest difference between the logits of all rows of f and those of `other`, a policy of the same encoder. */
+float logits_difference(struct fixture *f, aqm_policy *other);
+/* Values of a parameter, which must exist. CPU memory. */
+const float *param(aqm_policy *policy, const char *name);
+
+/* ---- safetensors, read back ---- */
+
+struct tensors {
+	json_t *header;
+	char *file;
+	const char *data;
+	size_t bytes;
+};
+/* Checks the frame: header length, padding, offsets that tile the data. */
+void tensors_open(struct tensors *t, const char *path);
+void tensors_release(struct tensors *t);
+/* Numbers of a tensor of that shape; rows 0: a vector. Fails when it is not there. */
+const float *tensors_find(const struct tensors *t, const char *name, int64_t rows, int64_t cols);
+
+void write_text(const char *path, const char *text);
+/* Does the file hold exactly this text? */
+bool holds_text(const char *path, const char *text);
+bool same_files(const char *a, const char *b);
+/* No name in the current folder holds ".tmp". */
+void assert_nothing_temporary(void);
+
+#endif
