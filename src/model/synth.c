@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "model/synth.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/progress.h"
+#include "base/random.h"
+#include "base/size.h"
+#include "base/thread.h"
+
+enum { CHUNK = 1 << 20 }; /* floats generated at a time */
+
+struct shape {
+	int64_t layers, width, heads, kv_heads, ffn, context, vocabulary;
+	float epsilon, rope_base;
+	bool tied; /* no output.weight: the token table serves */
+};
+
+struct synth {
+	const struct preset *preset;
+	aqm_gguf_writer *writer;
+	enum aqm_dtype type;
+	uint64_t seed;
+	uint32_t tensors;   /* declared or written so far: the random stream of each is its index */
+	bool writing;       /* the list of tensors is walked twice: declare, then write */
+	uint64_t total;     /* numbers declared */
+	float *chunk;
+	struct aqm_progress progress;
+};
+
+struct preset {
+	const char *name, *title, *architecture;
+	struct shape shape;
+	int (*set_metadata)(struct synth *s);
+	int (*walk)(struct synth *s);
+};
+
+/* ---- tensors ---- */
+
+/* What a tensor is filled with. */
+enum fill { FILL_ZERO, FILL_ONE, FILL_RANDOM, FILL_RESIDUAL };
+
+/* 0.023 for a width of 768, and the same gain in narrower and wider models. Projections back into the residual stream are
+ * smaller by sqrt(2 layers), so that its variance does not grow with depth. */
+static float deviation(const struct shape *shape, enum fill fill)
+{
+	double std = sqrt(2.0 / (5.0 * (double)shape->width));
+
+	return (float)(fill == FILL_RESIDUAL ? std / sqrt(2.0 * (double)shape->layers) : std);
+}
+
+/* Nearly normal numbers: sums of four 16-bit uniforms, which are integers and so the same everywhere. Two from each Philox
+ * block; n is even or the last number is one of a pair. */
+static void fill_random(float *out, size_t n, uint64_t seed, uint32_t tensor, uint64_t first, float std)
+{
+	const float scale = std / 37837.2272f; /* the deviation of the sum: sqrt(4 (65536^2 - 1) / 12) */
+
+#pragma omp parallel for schedule(static)
+	for (size_t i = 0; i < n; i += 2) {
+		uint32_t r[4];
+
+		aqm_philox(seed, AQM_STREAM_SYNTH, tensor, (first + i) / 2, r);
+		for (size_t j = 0; j < 2 && i + j < n; j++) {
+			uint32_t a = r[2 * j], b = r[2 * j + 1];
+			int32_t sum = (int32_t)((a & 0xffff) + (a >> 16) + (b & 0xffff) + (b >> 16)) - 2 * 65535;
+
+			out[i + j] = (float)sum * scale;
+		}
+	}
+}
+
+static void fill_chunk(const struct synth *s, enum fill fill, uint64_t first, size_t n)
+{
+	if (fill == FILL_RANDOM || fill == FILL_RESIDUAL) {
+		fill_random(s->chunk, n, s->seed, s->tensors, first, deviation(&s->preset->shape, fill));
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		s->chunk[i] = fill == FILL_ONE;
+}
+
+static int write_tensor(struct synth *s, enum fill fill, uint64_t numbers)
+{
+	int code = AQM_OK;
+
+	for (uint64_t first = 0; code == AQM_OK && first < numbers; first += CHUNK) {
+		size_t n = numbers - first < CHUNK ? (size_t)(numbers - first) : CHUNK;
+
+		if (aqm_interrupted())
+			return aqm_error_set(AQM_EINTERRUPTED, "interrupted, no model is written");
+		fill_chunk(s, fill, first, n);
+		code = aqm_gguf_writer_write_floats(s->writer, s->chunk, n);
+		aqm_progress_update(&s->progress, s->progress.done + n);
+	}
+	return code;
+}
+
+/* One tensor of the walk: `rows` 0 makes a vector. */
+static int tensor(struct synth *s, const char *name, int64_t columns, int64_t rows, enum aqm_dtype dtype, enum fill fill)
+{
+	const int64_t ne[2] = {columns, rows};
+	const uint64_t numbers = (uint64_t)columns * (uint64_t)(rows ? rows : 1);
+	int code;
+
+	if (s->writing) {
+		code = write_tensor(s, fill, numbers);
+	} else {
+		code = aqm_gguf_writer_add_tensor(s->writer, name, dtype, rows ? 2 : 1, ne);
+		s->total += numbers;
+	}
+	s->tensors++;
+	return code;
+}
+
+static int matrix(struct synth *s, const char *name, int64_t columns, int64_t rows, enum fill fill)
+{
+	return tensor(s, name, columns, rows, s->type, fill);
+}
+
+static int vector(struct synth *s, const char *name, int64_t n, enum fill fill)
+{
+	return tensor(s, name, n, 0, AQM_F32, fill);
+}
+
+/* The same in a block: "blk.3." before the name. */
+static int block_matrix(struct synth *s, int64_t layer, const char *name, int64_t columns, int64_t rows, enum fill fill)
+{
+	char full[64];
+
+	snprintf(full, sizeof full, "blk.%d.%s", (int)layer, name);
+	return matrix(s, full, columns, rows, fill);
+}
+
+static int block_vector(struct synth *s, int64_t layer, const char *name, int64_t n, enum fill fill)
+{
+	char full[64];
+
+	snprintf(full, sizeof full, "blk.%d.%s", (int)layer, name);
+	return vector(s, full, n, fill);
+}
+
+static int llama_block(struct synth *s, int64_t layer)
+{
+	const struct shape *h = &s->preset->shape;
+	const int64_t d = h->width, kv = d / h->heads * h->kv_heads;
+	int code;
+
+	(void)((code = block_vector(s, layer, "attn_norm.weight", d, FILL_ONE)) < 0 ||
+	       (code = block_matrix(s, layer, "attn_q.weight", d, d, FILL_RANDOM)) < 0 ||
+	       (code = block_matrix(s, layer, "attn_k.weight", d, kv, FILL_RANDOM)) < 0 ||
+	       (code = block_matrix(s, layer, "attn_v.weight", d, kv, FILL_RANDOM)) < 0 ||
+	       (code = block_matrix(s, layer, "attn_output.weight", d, d, FILL_RESIDUAL)) < 0 ||
+	       (code = block_vector(s, layer, "ffn_norm.weight", d, FILL_ONE)) < 0 ||
+	       (code = block_matrix(s, layer, "ffn_gate.weight", d, h->ffn, FILL_RANDOM)) < 0 ||
+	       (code = block_matrix(s, layer, "ffn_up.weight", d, h->ffn, FILL_RANDOM)) < 0 ||
+	       (code = block_matrix(s, layer, "ffn_down.weight", h->ffn, d, FILL_RESIDUAL)) < 0);
+	return code;
+}
+
+static int walk_llama(struct synth *s)
+{
+	const struct shape *h = &s->preset->shape;
+	int code = matrix(s, "token_embd.weight", h->width, h->vocabulary, FILL_RANDOM);
+
+	for (int64_t layer = 0; code == AQM_OK && layer < h->layers; layer++)
+		code = llama_block(s, layer);
+	if (code == AQM_OK)
+		code = vector(s, "output_norm.weight", h->width, FILL_ONE);
+	if (code == AQM_OK && !h->tied)
+		code = matrix(s, "output.weight", h->width, h->vocabulary, FILL_RANDOM);
+	return code;
+}
+
+static int gpt2_block(struct synth *s, int64_t layer)
+{
+	const struct shape *h = &s->preset->shape;
+	const int64_t d = h->width;
+	int code;
+
+	(void)((code = block_vector(s, layer, "attn_norm.weight", d, FILL_ONE)) < 0 ||
+	       (code = block_vector(s, layer, "attn_norm.bias", d, FILL_ZERO)) < 0 ||
+	       (code = block_matrix(s, layer, "attn_qkv.weight", d, 3 * d, FILL_RANDOM)) < 0 ||
+	       (code = block_vector(s, layer, "attn_qkv.bias", 3 * d, FILL_ZERO)) < 0 ||
+	       (code = block_matrix(s, layer, "attn_output.weight", d, d, FILL_RESIDUAL)) < 0 ||
+	       (code = block_vector(s, layer, "attn_output.bias", d, FILL_ZERO)) < 0 ||
+	       (code = block_vector(s, layer, "ffn_norm.weight", d, FILL_ONE)) < 0 ||
+	       (code = block_vector(s, layer, "ffn_norm.bias", d, FILL_ZERO)) < 0 ||
+	       (code = block_matrix(s, layer, "ffn_up.weight", d, h->ffn, FILL_RANDOM)) < 0 ||
+	       (code = block_vector(s, layer, "ffn_up.bias", h->ffn, FILL_ZERO)) < 0 ||
+	       (code = block_matrix(s, layer, "ffn_down.weight", h->ffn, d, FILL_RESIDUAL)) < 0 ||
+	       (code = block_vector(s, layer, "ffn_down.bias", d, FILL_ZERO)) < 0);
+	return code;
+}
+
+static int walk_gpt2(struct synth *s)
+{
+	const struct shape *h = &s->preset->shape;
+	int code = matrix(s, "token_embd.weight", h->width, h->vocabulary, FILL_RANDOM);
+
+	/* llama.cpp keeps position tables in f32 whatever the type of the rest. */
+	if (code == AQM_OK)
+		code = tensor(s, "position_embd.weight", h->width, h->context, AQM_F32, FILL_RANDOM);
+	for (int64_t layer = 0; code == AQM_OK && layer < h->layers; layer++)
+		code = gpt2_block(s, layer);
+	if (code == AQM_OK)
+		code = vector(s, "output_norm.weight", h->width, FILL_ONE);
+	if (code == AQM_OK)
+		code = vector(s, "output_norm.bias", h->width, FILL_ZERO);
+	return code;
+}
+
+/* ---- metadata ---- */
+
+static int set_u32(struct synth *s, const char *key, int64_t value)
+{
+	char full[96];
+
+	snprintf(full, sizeof full, "%s.%s", s->preset->architecture, key);
+	return aqm_gguf_writer_set_u32(s->writer, full, (uint32_t)value);
+}
+
+static int set_f32(struct synth *s, const char *key, float value)
+{
+	char full[96];
+
+	snprintf(full, sizeof full, "%s.%s", s->preset->architecture, key);
+	return aqm_gguf_writer_set_f32(s->writer, full, value);
+}
+
+static int set_shape(struct synth *s)
+{
+	const struct shape *h = &s->preset->shape;
+	int code;
+
+	(void)((code = set_u32(s, "vocab_size", h->vocabulary)) < 0 || (code = set_u32(s, "context_length", h->context)) < 0 ||
+	       (code = set_u32(s, "embedding_length", h->width)) < 0 || (code = set_u32(s, "block_count", h->layers)) < 0 ||
+	       (code = set_u32(s, "feed_forward_length", h->ffn)) < 0 || (code = set_u32(s, "attention.head_count", h->heads)) < 0);
+	return code;
+}
+
+static int set_llama(struct synth *s)
+{
+	const struct shape *h = &s->preset->shape;
+	int code;
+
+	(void)((code = set_shape(s)) < 0 || (code = set_u32(s, "attention.head_count_kv", h->kv_heads)) < 0 ||
+	       (code = set_u32(s, "rope.dimension_count", h->width / h->heads)) < 0 ||
+	       (code = set_f32(s, "rope.freq_base", h->rope_base)) < 0 ||
+	       (code = set_f32(s, "attention.layer_norm_rms_epsilon", h->epsilon)) < 0);
+	return code;
+}
+
+static int set_gpt2(struct synth *s)
+{
+	int code = set_shape(s);
+
+	return code == AQM_OK ? set_f32(s, "attention.layer_norm_epsilon", s->preset->shape.epsilon) : code;
+}
+
+/* Numbers of llama.cpp for "mostly this type". */
+static uint32_t file_type(enum aqm_dtype type)
+{
+	switch (type) {
+	case AQM_F16: return 1;
+	case AQM_Q4_0: return 2;
+	case AQM_Q4_1: return 3;
+	case AQM_Q8_0: return 7;
+	case AQM_Q5_0: return 8;
+	case AQM_Q5_1: return 9;
+	case AQM_BF16: return 32;
+	default: return 0;
+	}
+}
+
+static int set_general(struct synth *s)
+{
+	int code;
+
+	(void)((code = aqm_gguf_writer_set_string(s->writer, "general.architecture", s->preset->architecture)) < 0 ||
+	       (code = aqm_gguf_writer_set_string(s->writer, "general.type", "model")) < 0 ||
+	       (code = aqm_gguf_writer_set_string(s->writer, "general.name", s->preset->title)) < 0 ||
+	       (code = aqm_gguf_writer_set_u32(s->writer, "general.file_type", file_type(s->type))) < 0 ||
+	       (code = aqm_gguf_writer_set_u32(s->writer, "general.quantization_version", 2)) < 0);
+	return code;
+}
+
+/* The least vocabulary that llama.cpp opens: unknown, begin, end, one token a byte; unused ones up to the table's size. */
+static int set_tokenizer(struct synth *s)
+{
+	enum { UNKNOWN = 2, CONTROL = 3, UNUSED = 5, BYTE = 6, NAME = 24 };
+	static const char *const special[] = {"<unk>", "<s>", "</s>"};
+	const size_t count = (size_t)s->preset->shape.vocabulary;
+	char(*texts)[NAME] = aqm_calloc_array(count, NAME);
+	const char **tokens = aqm_calloc_array(count, sizeof *tokens);
+	int32_t *types = aqm_calloc_array(count, sizeof *types);
+	float *scores = aqm_calloc_array(count, sizeof *scores);
+	aqm_gguf_writer *writer = s->writer;
+	int code = AQM_ERUN;
+
+	if (!texts || !tokens || !types || !scores)
+		goto done;
+	for (size_t i = 0; i < count; i++) {
+		tokens[i] = i < 3 ? special[i] : texts[i];
+		types[i] = i == 0 ? UNKNOWN : i < 3 ? CONTROL : i < 3 + 256 ? BYTE : UNUSED;
+		if (types[i] == BYTE)
+			snprintf(texts[i], NAME, "<0x%02X>", (unsigned)(i - 3) & 0xff);
+		else
+			snprintf(texts[i], NAME, "<unused%u>", (unsigned)i);
+	}
+	(void)((code = aqm_gguf_writer_set_string(writer, "tokenizer.ggml.model", "llama")) < 0 ||
+	       (code = aqm_gguf_writer_set_strings(writer, "tokenizer.ggml.tokens", tokens, count)) < 0 ||
+	       (code = aqm_gguf_writer_set_f32s(writer, "tokenizer.ggml.scores", scores, count)) < 0 ||
+	       (code = aqm_gguf_writer_set_i32s(writer, "tokenizer.ggml.token_type", types, count)) < 0 ||
+	       (code = aqm_gguf_writer_set_u32(writer, "tokenizer.ggml.unknown_token_id", 0)) < 0 ||
+	       (code = aqm_gguf_writer_set_u32(writer, "tokenizer.ggml.bos_token_id", 1)) < 0 ||
+	       (code = aqm_gguf_writer_set_u32(writer, "tokenizer.ggml.eos_token_id", 2)) < 0);
+done:
+	free(texts);
+	free(tokens);
+	free(types);
+	free(scores);
+	return code;
+}
+
+/* ---- presets ---- */
+
+static const struct preset presets[] = {
+	{"tiny-llama", "synthetic tiny-llama", "llama",
+	 {.layers = 3, .width = 96, .heads = 6, .kv_heads = 2, .ffn = 256, .context = 2048, .vocabulary = 259, .epsilon = 1e-5f, .rope_base = 1e4f,
+	  .tied = true},
+	 set_llama, walk_llama},
+	{"tiny-gpt2", "synthetic tiny-gpt2", "gpt2",
+	 {.layers = 3, .width = 96, .heads = 6, .ffn = 384, .context = 1024, .vocabulary = 259, .epsilon = 1e-5f},
+	 set_gpt2, walk_gpt2},
+	{"gpt2", "synthetic GPT-2 124M", "gpt2",
+	 {.layers = 12, .width = 768, .heads = 12, .ffn = 3072, .context = 1024, .vocabulary = 50257, .epsilon = 1e-5f},
+	 set_gpt2, walk_gpt2},
+	{"smollm2-135m", "synthetic SmolLM2 135M", "llama",
+	 {.layers = 30, .width = 576, .heads = 9, .kv_heads = 3, .ffn = 1536, .context = 8192, .vocabulary = 49152, .epsilon = 1e-5f,
+	  .rope_base = 1e5f, .tied = true},
+	 set_llama, walk_llama},
+	{"llama2-7b", "synthetic Llama-2 7B", "llama",
+	 {.layers = 32, .width = 4096, .heads = 32, .kv_heads = 32, .ffn = 11008, .context = 4096, .vocabulary = 32000, .epsilon = 1e-5f,
+	  .rope_base = 1e4f},
+	 set_llama, walk_llama},
+};
+
+enum { PRESETS = sizeof presets / sizeof *presets };
+
+/* Names of the command line's contract whose architectures this version does not have. */
+static const char *const absent[] = {"tiny-opt", "tiny-t5", "opt-1.3b", "t5-base"};
+
+const char *const *aqm_model_presets(void)
+{
+	static const char *const names[] = {"tiny-llama", "tiny-gpt2", "gpt2", "smollm2-135m", "llama2-7b", NULL};
+
+	_Static_assert(sizeof names / sizeof *names == PRESETS + 1, "names of every preset");
+	return names;
+}
+
+static const struct preset *find_preset(const char *name)
+{
+	for (size_t i = 0; i < PRESETS; i++)
+		if (strcmp(presets[i].name, name) == 0)
+			return &presets[i];
+	for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
+		if (strcmp(absent[i], name) == 0) {
+			aqm_error_set(AQM_EUSAGE, "preset '%s' is of an architecture that is not supported yet (llama and gpt2 are)", name);
+			return NULL;
+		}
+	aqm_error_set(AQM_EUSAGE, "no preset '%s' (tiny-llama, tiny-gpt2, gpt2, smollm2-135m, llama2-7b)", name);
+	return NULL;
+}
+
+static int check_type(const struct preset *preset, enum aqm_dtype type)
+{
+	const struct aqm_dtype_traits *traits = aqm_dtype_traits(type);
+
+	if (!traits || !traits->quantise)
+		return aqm_error_set(AQM_EUSAGE, "type %s cannot be written", aqm_dtype_name(type));
+	if (preset->shape.width % (int64_t)traits->block || preset->shape.ffn % (int64_t)traits->block)
+		return aqm_error_set(AQM_EUSAGE, "the rows of preset '%s' are no multiple of %zu, the block of type %s", preset->name, traits->block,
+				     traits->name);
+	return AQM_OK;
+}
+
+int aqm_model_synth(const char *preset, enum aqm_dtype type, uint64_t seed, const char *path)
+{
+	struct synth s = {.preset = find_preset(preset), .type = type, .seed = seed};
+
+	if (!s.preset)
+		return AQM_EUSAGE;
+	int code = check_type(s.preset, type);
+
+	if (code != AQM_OK)
+		return code;
+	s.chunk = aqm_malloc_array(CHUNK, sizeof *s.chunk);
+	(void)((code = s.chunk ? aqm_gguf_writer_new(&s.writer, path) : AQM_ERUN) < 0 || (code = set_general(&s)) < 0 ||
+	       (code = s.preset->set_metadata(&s)) < 0 || (code = set_tokenizer(&s)) < 0 || (code = s.preset->walk(&s)) < 0);
+	s.writing = true;
+	s.tensors = 0;
+	aqm_progress_start(&s.progress, "writing", s.total, 0);
+	if (code == AQM_OK)
+		code = s.preset->walk(&s);
+	aqm_progress_end(&s.progress);
+	if (code == AQM_OK)
+		code = aqm_gguf_writer_finish(s.writer);
+	aqm_gguf_writer_free(s.writer);
+	free(s.chunk);
+	return code;
+}
