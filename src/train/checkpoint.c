@@ -78,7 +78,7 @@ static double get_double(const uint8_t **at)
 
 static void put_digest(uint8_t **at, const char digest[65])
 {
-	strncpy((char *)*at, digest, DIGEST);
+	memcpy(*at, digest, strnlen(digest, DIGEST)); /* over zeros */
 	*at += DIGEST;
 }
 
