@@ -57,7 +57,10 @@ void aqm_cpu_gemm(aqm_device *device, float alpha, struct aqm_mat a, bool transp
 void aqm_cpu_bias_forward(aqm_device *device, struct aqm_mat bias, struct aqm_mat y);
 void aqm_cpu_bias_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat dbias);
 
-/* few.c */
+/* few.c, few_expand.c */
+typedef void aqm_cpu_expander(const void *blocks, float *out, size_t n);
+/* NULL for a type that has none; only on machines of level x86-64-v4. */
+aqm_cpu_expander *aqm_cpu_expand_avx512(enum aqm_dtype dtype);
 void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
 
 /* norm.c */

@@ -30,105 +30,8 @@ struct few {
 	float beta;
 	int64_t chunk; /* columns taken together */
 	size_t row_bytes, block, block_bytes; /* of W */
-	void (*expand)(const void *blocks, float *out, size_t n); /* NULL: W is float32 */
+	aqm_cpu_expander *expand; /* NULL: W is float32 */
 };
-
-/* ---- expanding, for the common types faster than one by one; the others go through their traits ---- */
-
-/* Exact, infinities and NaN included: the exponent moves by a multiplication, which also settles subnormals. */
-AQM_INLINE float half_to_float(uint16_t half)
-{
-	uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13, sign = (uint32_t)(half & 0x8000) << 16;
-	uint32_t finite = aqm_float_to_bits(aqm_bits_to_float(magnitude) * 0x1p112f);
-
-	return aqm_bits_to_float(sign | (magnitude >= 0x7c00u << 13 ? magnitude | 0x7f800000u : finite));
-}
-
-AQM_CLONES static void expand_f16(const void *blocks, float *restrict out, size_t n)
-{
-	const uint16_t *in = blocks;
-
-	for (size_t i = 0; i < n; i++)
-		out[i] = half_to_float(in[i]);
-}
-
-AQM_CLONES static void expand_bf16(const void *blocks, float *restrict out, size_t n)
-{
-	const uint16_t *in = blocks;
-
-	for (size_t i = 0; i < n; i++)
-		out[i] = aqm_bits_to_float((uint32_t)in[i] << 16);
-}
-
-enum { BLOCK = 32, Q8_0_BYTES = 34, Q4_0_BYTES = 18, Q4_1_BYTES = 20 };
-
-AQM_INLINE float half_at(const uint8_t *place)
-{
-	uint16_t half;
-
-	memcpy(&half, place, sizeof half);
-	return half_to_float(half);
-}
-
-AQM_CLONES static void expand_q8_0(const void *blocks, float *restrict out, size_t n)
-{
-	const uint8_t *in = blocks;
-
-	for (; n >= BLOCK; n -= BLOCK, in += Q8_0_BYTES, out += BLOCK) {
-		float scale = half_at(in);
-		int8_t quants[BLOCK];
-
-		memcpy(quants, in + 2, sizeof quants);
-		for (int i = 0; i < BLOCK; i++)
-			out[i] = (float)quants[i] * scale;
-	}
-}
-
-AQM_CLONES static void expand_q4_0(const void *blocks, float *restrict out, size_t n)
-{
-	const uint8_t *in = blocks;
-
-	for (; n >= BLOCK; n -= BLOCK, in += Q4_0_BYTES, out += BLOCK) {
-		float scale = half_at(in);
-
-		for (int i = 0; i < BLOCK / 2; i++)
-			out[i] = (float)((in[2 + i] & 15) - 8) * scale;
-		for (int i = 0; i < BLOCK / 2; i++)
-			out[BLOCK / 2 + i] = (float)((in[2 + i] >> 4) - 8) * scale;
-	}
-}
-
-AQM_CLONES static void expand_q4_1(const void *blocks, float *restrict out, size_t n)
-{
-	const uint8_t *in = blocks;
-
-	for (; n >= BLOCK; n -= BLOCK, in += Q4_1_BYTES, out += BLOCK) {
-		float scale = half_at(in), least = half_at(in + 2);
-
-		for (int i = 0; i < BLOCK / 2; i++)
-			out[i] = (float)(in[4 + i] & 15) * scale + least;
-		for (int i = 0; i < BLOCK / 2; i++)
-			out[BLOCK / 2 + i] = (float)(in[4 + i] >> 4) * scale + least;
-	}
-}
-
-static void (*fast_expand(const struct aqm_dtype_traits *traits))(const void *, float *, size_t)
-{
-	switch (traits->dtype) {
-	case AQM_F16:
-		return expand_f16;
-	case AQM_BF16:
-		return expand_bf16;
-	case AQM_Q8_0:
-		return expand_q8_0;
-	case AQM_Q4_0:
-		return expand_q4_0;
-	case AQM_Q4_1:
-		return expand_q4_1;
-	default:
-		return traits->expand;
-	}
-}
 
 /* ---- what every level shares ---- */
 
@@ -218,6 +121,7 @@ static void few_write(const struct few *f, int64_t first, int64_t rows, const fl
 struct level {
 	void (*group)(const struct few *f, int64_t first, float *expanded);
 	int64_t rows;
+	aqm_cpu_expander *(*expander)(enum aqm_dtype dtype); /* NULL: no faster ones than the type's own */
 };
 
 static struct level best_level(void)
@@ -225,24 +129,25 @@ static struct level best_level(void)
 #if defined(__x86_64__)
 	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
 	    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd"))
-		return (struct level){group_v4, 4};
+		return (struct level){group_v4, 4, aqm_cpu_expand_avx512};
 	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
-		return (struct level){group_v3, 2};
+		return (struct level){group_v3, 2, NULL};
 #endif
-	return (struct level){group_any, 2};
+	return (struct level){group_any, 2, NULL};
 }
 
 void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
 {
 	const struct aqm_dtype_traits *traits = aqm_dtype_traits(w.dtype);
+	const struct level level = best_level();
+	aqm_cpu_expander *fast = level.expander ? level.expander(w.dtype) : NULL;
 	const struct few f = {
 		.x = x, .w = w, .y = y, .beta = beta,
 		.chunk = w.dtype == AQM_F32 && w.cols <= LONG ? LONG : CHUNK,
 		.row_bytes = (size_t)w.cols / traits->block * traits->block_bytes,
 		.block = traits->block, .block_bytes = traits->block_bytes,
-		.expand = w.dtype == AQM_F32 ? NULL : fast_expand(traits),
+		.expand = w.dtype == AQM_F32 ? NULL : fast ? fast : traits->expand,
 	};
-	const struct level level = best_level();
 
 	(void)device;
 	if (x.rows == 0)
