@@ -155,6 +155,30 @@ const float *param(aqm_policy *policy, const char *name)
 	return aqm_params_value(params, index).data;
 }
 
+static const struct aqm_adapter *find_adapter(aqm_policy *policy, int64_t layer, enum aqm_target target)
+{
+	const aqm_model *model = aqm_policy_model(policy);
+
+	for (size_t i = 0; i < aqm_model_adapters(model); i++) {
+		const struct aqm_adapter *adapter = aqm_model_adapter(model, i);
+
+		if (adapter->layer == layer && adapter->target == target)
+			return adapter;
+	}
+	fail_msg("no adapter of target %d in layer %lld", (int)target, (long long)layer);
+	return NULL;
+}
+
+const float *factor_a(aqm_policy *policy, int64_t layer, enum aqm_target target)
+{
+	return aqm_params_value(aqm_policy_params(policy), find_adapter(policy, layer, target)->a).data;
+}
+
+const float *factor_b(aqm_policy *policy, int64_t layer, enum aqm_target target)
+{
+	return aqm_params_value(aqm_policy_params(policy), find_adapter(policy, layer, target)->b).data;
+}
+
 /* ---- safetensors ---- */
 
 void tensors_open(struct tensors *t, const char *path)

@@ -49,6 +49,9 @@ void randomise(aqm_policy *policy, bool own_only);
 float logits_difference(struct fixture *f, aqm_policy *other);
 /* Values of a parameter, which must exist. CPU memory. */
 const float *param(aqm_policy *policy, const char *name);
+/* A (r, in) or B (out, r) of an adapter, which must exist. */
+const float *factor_a(aqm_policy *policy, int64_t layer, enum aqm_target target);
+const float *factor_b(aqm_policy *policy, int64_t layer, enum aqm_target target);
 
 /* ---- safetensors, read back ---- */
 

@@ -65,16 +65,16 @@ static void test_llama_adapter(void **state)
 	assert_int_equal(json_object_size(t.header), 1 + 2 * 3 * 2); /* metadata; layers x targets x factors */
 #define PLACE "base_model.model.model.layers.1.self_attn."
 	assert_memory_equal(tensors_find(&t, PLACE "q_proj.lora_A.weight", RANK, WIDTH),
-	                    param(f.policy, "blk.1.attn_q.lora_a"), RANK * WIDTH * sizeof(float));
-	memcpy(expected, param(f.policy, "blk.1.attn_q.lora_b"), WIDTH * RANK * sizeof(float));
+	                    factor_a(f.policy, 1, AQM_TARGET_Q), RANK * WIDTH * sizeof(float));
+	memcpy(expected, factor_b(f.policy, 1, AQM_TARGET_Q), WIDTH * RANK * sizeof(float));
 	aqm_factors_unpermute(expected, HEADS, WIDTH / HEADS, RANK, scratch);
 	assert_memory_equal(tensors_find(&t, PLACE "q_proj.lora_B.weight", WIDTH, RANK), expected,
 	                    WIDTH * RANK * sizeof(float));
-	memcpy(expected, param(f.policy, "blk.1.attn_k.lora_b"), KV * RANK * sizeof(float));
+	memcpy(expected, factor_b(f.policy, 1, AQM_TARGET_K), KV * RANK * sizeof(float));
 	aqm_factors_unpermute(expected, KV * HEADS / WIDTH, WIDTH / HEADS, RANK, scratch);
 	assert_memory_equal(tensors_find(&t, PLACE "k_proj.lora_B.weight", KV, RANK), expected, KV * RANK * sizeof(float));
-	assert_memory_equal(tensors_find(&t, PLACE "v_proj.lora_B.weight", KV, RANK),
-	                    param(f.policy, "blk.1.attn_v.lora_b"), KV * RANK * sizeof(float));
+	assert_memory_equal(tensors_find(&t, PLACE "v_proj.lora_B.weight", KV, RANK), factor_b(f.policy, 1, AQM_TARGET_V),
+	                    KV * RANK * sizeof(float));
 #undef PLACE
 	tensors_release(&t);
 	fixture_release(&f);
@@ -128,10 +128,10 @@ static void test_gpt2_fuses_q_and_v(void **state)
 	const float *a = tensors_find(&t, "base_model.model.transformer.h.0.attn.c_attn.lora_A.weight", 2 * RANK, WIDTH);
 	const float *b =
 		tensors_find(&t, "base_model.model.transformer.h.0.attn.c_attn.lora_B.weight", 3 * WIDTH, 2 * RANK);
-	const float *q = param(f.policy, "blk.0.attn_q.lora_b"), *v = param(f.policy, "blk.0.attn_v.lora_b");
+	const float *q = factor_b(f.policy, 0, AQM_TARGET_Q), *v = factor_b(f.policy, 0, AQM_TARGET_V);
 
-	assert_memory_equal(a, param(f.policy, "blk.0.attn_q.lora_a"), RANK * WIDTH * sizeof(float));
-	assert_memory_equal(a + RANK * WIDTH, param(f.policy, "blk.0.attn_v.lora_a"), RANK * WIDTH * sizeof(float));
+	assert_memory_equal(a, factor_a(f.policy, 0, AQM_TARGET_Q), RANK * WIDTH * sizeof(float));
+	assert_memory_equal(a + RANK * WIDTH, factor_a(f.policy, 0, AQM_TARGET_V), RANK * WIDTH * sizeof(float));
 	for (int row = 0; row < 3 * WIDTH; row++)
 		for (int c = 0; c < 2 * RANK; c++) {
 			float expected = 0;
@@ -177,6 +177,8 @@ static void test_policy_parts_and_manifest(void **state)
 	struct fixture f;
 	struct tensors t;
 	json_error_t error;
+	json_t *entry;
+	const char *name;
 
 	fixture_init(&f, "llama.gguf", NULL, false);
 	CHECK_OK(aqm_export_peft(f.policy, "adapter"));
@@ -185,7 +187,8 @@ static void test_policy_parts_and_manifest(void **state)
 	                    param(f.policy, "policy.head.weight"), AQM_ACTIONS * WIDTH * sizeof(float));
 	assert_memory_equal(tensors_find(&t, "policy.head.bias", 0, AQM_ACTIONS), param(f.policy, "policy.head.bias"),
 	                    AQM_ACTIONS * sizeof(float));
-	assert_null(json_object_get(t.header, "blk.0.attn_q.lora_a"));
+	json_object_foreach(t.header, name, entry)
+		assert_true(strncmp(name, "policy.", 7) == 0 || strcmp(name, "__metadata__") == 0);
 
 	const char *text = word(json_object_get(t.header, "__metadata__"), "manifest");
 	json_t *manifest = json_loads(text, 0, &error);
