@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * aqmtrain pool: kernel logs and CSV into pools, and what is in them.
+ */
+#include <stdlib.h>
+
+#include "aqmtrain/pool.h"
+#include "base/thread.h"
+#include "cli/command.h"
+
+enum { KEY_JSON = 256, KEY_GAP, KEY_COMPRESSION, KEY_THREADS, KEY_TRAIN, KEY_EVAL, KEY_FRACTION };
+
+/* One struct for all subcommands; each takes its own of these options. */
+struct pool_arguments {
+	char **inputs; /* the command's own argv */
+	size_t count, least, most;
+	const char *what; /* the arguments, for messages */
+	const char *output, *train, *eval;
+	double fraction;
+	bool json;
+	struct aqm_parse_options parse;
+};
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+	struct pool_arguments *arguments = state->input;
+
+	switch (key) {
+	case 'o': arguments->output = argument; return 0;
+	case KEY_JSON: arguments->json = true; return 0;
+	case KEY_GAP: arguments->parse.gap_seconds = aqm_cli_double(state, "--gap", argument, 1e-6, 1e9); return 0;
+	case KEY_COMPRESSION: arguments->parse.compression = (int)aqm_cli_int(state, "--compression", argument, 0, 9); return 0;
+	case KEY_THREADS: arguments->parse.threads = (int)aqm_cli_int(state, "--threads", argument, 0, 1024); return 0;
+	case KEY_TRAIN: arguments->train = argument; return 0;
+	case KEY_EVAL: arguments->eval = argument; return 0;
+	case KEY_FRACTION: arguments->fraction = aqm_cli_double(state, "--fraction", argument, 0.001, 0.999); return 0;
+	case ARGP_KEY_ARGS:
+		arguments->inputs = state->argv + state->next;
+		arguments->count = (size_t)(state->argc - state->next);
+		return 0;
+	case ARGP_KEY_END:
+		if (arguments->count < arguments->least || arguments->count > arguments->most)
+			argp_error(state, "wants %s", arguments->what);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static int need(const char *value, const char *option)
+{
+	return value ? 0 : aqm_cli_wrong_usage("%s is missing; --help shows the usage", option);
+}
+
+static int finish(int code)
+{
+	return code == AQM_OK ? 0 : aqm_cli_fail(code);
+}
+
+/* ---- parse ---- */
+
+static int run_parse(int argc, char **argv)
+{
+	static const struct argp_option options[] = {
+		{"output", 'o', "POOL.h5", 0, "Write the pool to POOL.h5", 0},
+		{"gap", KEY_GAP, "SECONDS", 0, "A pause of the log's clock that starts an episode (default 30)", 0},
+		{"compression", KEY_COMPRESSION, "LEVEL", 0, "gzip level of the columns, 0 to 9 (default 1)", 0},
+		{"threads", KEY_THREADS, "N", 0, "Threads that compress; 0 = one a core", 0},
+		{0},
+	};
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse_option,
+		.args_doc = "LOG...",
+		.doc = "Read kernel logs into a pool. LOG is a file (plain, gzip or bzip2), a folder, or - for standard input. Rotated sets "
+		       "(messages, messages.0.gz, messages.1.bz2) are read from the oldest to the newest, in whatever order they are named.",
+	};
+	struct pool_arguments arguments = {.least = 1, .most = SIZE_MAX, .what = "at least one log"};
+
+	aqm_parse_options_init(&arguments.parse);
+	aqm_cli_options(&argp, argc, argv, &arguments);
+	int status = need(arguments.output, "-o POOL.h5");
+	if (status)
+		return status;
+	aqm_interrupt_install();
+	return finish(aqm_pool_parse((const char *const *)arguments.inputs, arguments.count, arguments.output, &arguments.parse));
+}
+
+/* ---- import and export ---- */
+
+static int run_import(int argc, char **argv)
+{
+	static const struct argp_option options[] = {{"output", 'o', "POOL.h5", 0, "Write the pool to POOL.h5", 0}, {0}};
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse_option,
+		.args_doc = "FILE.csv[.gz]",
+		.doc = "Read a CSV file into a pool. Its first line names the columns: fields of a log record, time, episode, action and "
+		       "action_logged (0 enqueue, 1 drop, 2 mark).",
+	};
+	struct pool_arguments arguments = {.least = 1, .most = 1, .what = "one CSV file"};
+
+	aqm_cli_options(&argp, argc, argv, &arguments);
+	int status = need(arguments.output, "-o POOL.h5");
+	if (status)
+		return status;
+	aqm_interrupt_install();
+	return finish(aqm_pool_import(arguments.inputs[0], arguments.output));
+}
+
+static int run_export(int argc, char **argv)
+{
+	static const struct argp_option options[] = {{"output", 'o', "FILE.csv", 0, "Write the rows to FILE.csv", 0}, {0}};
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse_option,
+		.args_doc = "POOL.h5",
+		.doc = "Write the rows of a pool as CSV, which `pool import` reads back.",
+	};
+	struct pool_arguments arguments = {.least = 1, .most = 1, .what = "one pool"};
+
+	aqm_cli_options(&argp, argc, argv, &arguments);
+	int status = need(arguments.output, "-o FILE.csv");
+	if (status)
+		return status;
+	aqm_interrupt_install();
+	return finish(aqm_pool_export(arguments.inputs[0], arguments.output));
+}
+
+/* ---- info ---- */
+
+static int run_info(int argc, char **argv)
+{
+	static const struct argp_option options[] = {{"json", KEY_JSON, NULL, 0, "Print JSON", 0}, {0}};
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse_option,
+		.args_doc = "POOL.h5",
+		.doc = "Print what is in a pool: rows, episodes, actions, the range of every field, where it comes from and what was skipped.",
+	};
+	struct pool_arguments arguments = {.least = 1, .most = 1, .what = "one pool"};
+	char *text = NULL;
+
+	aqm_cli_options(&argp, argc, argv, &arguments);
+	aqm_interrupt_install();
+	int code = aqm_pool_info(arguments.inputs[0], arguments.json, &text);
+	if (code == AQM_OK)
+		fputs(text, stdout);
+	free(text);
+	return finish(code);
+}
+
+/* ---- split ---- */
+
+static int run_split(int argc, char **argv)
+{
+	static const struct argp_option options[] = {
+		{"train", KEY_TRAIN, "A.h5", 0, "Write the training rows to A.h5", 0},
+		{"eval", KEY_EVAL, "B.h5", 0, "Write the held-out rows to B.h5", 0},
+		{"fraction", KEY_FRACTION, "F", 0, "Share of the rows that train (default 0.7)", 0},
+		{0},
+	};
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse_option,
+		.args_doc = "POOL.h5",
+		.doc = "Part a pool in two: the first rows train, the rest is held out. The cut is at the start of an episode where one lies within "
+		       "5 % of the rows, else inside an episode; rows are never shuffled.",
+	};
+	struct pool_arguments arguments = {.least = 1, .most = 1, .what = "one pool", .fraction = 0.7};
+
+	aqm_cli_options(&argp, argc, argv, &arguments);
+	int status = need(arguments.train, "--train A.h5");
+	if (status == 0)
+		status = need(arguments.eval, "--eval B.h5");
+	if (status)
+		return status;
+	aqm_interrupt_install();
+	return finish(aqm_pool_split(arguments.inputs[0], arguments.train, arguments.eval, arguments.fraction));
+}
+
+static const struct aqm_command parse_command = {
+	"parse", "LOG... -o POOL.h5", "read kernel logs (plain, .gz, .bz2; rotated sets; folders; -) into a pool", run_parse, NULL};
+static const struct aqm_command import_command = {"import", "FILE.csv[.gz] -o POOL.h5", "read a CSV file into a pool", run_import, NULL};
+static const struct aqm_command info_command = {"info", "POOL.h5 [--json]", "print what is in a pool", run_info, NULL};
+static const struct aqm_command split_command = {
+	"split", "POOL.h5 --train A.h5 --eval B.h5 [--fraction 0.7]", "part a pool into training and held-out rows", run_split, NULL};
+static const struct aqm_command export_command = {"export", "POOL.h5 -o FILE.csv", "write a pool as CSV", run_export, NULL};
+
+static const struct aqm_command *const subcommands[] = {&parse_command, &import_command, &info_command, &split_command, &export_command, NULL};
+
+const struct aqm_command aqm_command_pool = {
+	.name = "pool",
+	.usage = "parse | import | info | split | export",
+	.help = "make experience pools from kernel logs or CSV, and look into them",
+	.subcommands = subcommands,
+};
