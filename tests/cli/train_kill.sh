@@ -6,7 +6,7 @@
 set -o pipefail
 make_inputs
 
-settings=(--set train.epochs=12 --set threads=1)
+settings=(--set train.epochs=20 --set threads=1)
 
 # train RUN [EXTRA...]
 train() {
@@ -22,7 +22,7 @@ kill_and_resume() {
 	while [ "$killed" -lt "$kills" ]; do
 		train "$run" --resume "$@" &
 		process=$!
-		sleep "$(awk -v r="$RANDOM" -v s="$seconds" 'BEGIN { print 0.01 + r / 32768 * s / 3 }')"
+		sleep "$(awk -v r="$RANDOM" -v s="$seconds" 'BEGIN { print 0.01 + r / 32768 * s / 6 }')"
 		kill -KILL "$process" 2>/dev/null || true
 		wait "$process" 2>/dev/null || true
 		killed=$((killed + 1))

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/thread.h"
 #include "helper.h"
 #include "policy/policy.h"
@@ -18,14 +19,34 @@
 
 enum { STEPS = 12 }; /* 90 rows, windows of 6: 15 windows or a few more, 4 a step, 3 epochs */
 
+static bool signal_comes;
+
+/* A signal when everything is set up and the first step is about to begin. */
+static void raise_at_start(void *context, enum aqm_log_level level, const char *line)
+{
+	(void)context;
+	(void)level;
+	if (signal_comes && strncmp(line, "memory:", 7) == 0)
+		aqm_interrupt_raise(true);
+}
+
 static int train_with(const char *run, const char *const *settings, bool resume)
 {
 	struct aqm_config config;
 
 	small_config(&config, settings);
 	int code = aqm_train(&config, run, resume);
+	aqm_interrupt_raise(false);
 	aqm_config_release(&config);
 	return code;
+}
+
+/* The same with a signal at its start: one step is done. */
+static void interrupt(const char *run)
+{
+	signal_comes = true;
+	assert_int_equal(train_with(run, NULL, false), AQM_EINTERRUPTED);
+	signal_comes = false;
 }
 
 /* ---- metrics.jsonl ---- */
@@ -137,32 +158,29 @@ static void test_interruptions(void **state)
 {
 	static const char *const every_step[] = {"train.checkpoint_every=1", "train.keep_checkpoints=1", NULL};
 	size_t interruptions = 0, evaluations = 0;
-	int code;
 
 	(void)state;
 	CHECK_OK(train_with("whole", NULL, false));
-	aqm_interrupt_raise(true);
-	while ((code = train_with("cut", interruptions % 2 ? every_step : NULL, interruptions > 0)) == AQM_EINTERRUPTED) {
+	signal_comes = true;
+	while (train_with("cut", interruptions % 2 ? every_step : NULL, interruptions > 0) == AQM_EINTERRUPTED) {
 		static char last[64];
 		char *latest;
 		size_t bytes;
 
 		assert_false(aqm_path_exists("cut/policy.h5"));
 		CHECK_OK(aqm_file_read("cut/checkpoints/latest", 63, &latest, &bytes));
-		/* No step further: an evaluation was cut off before it began. Let the next one be. */
+		/* No step further: an evaluation was cut off before it began. */
 		bool stuck = strcmp(latest, last) == 0;
 		evaluations += stuck;
 		strcpy(last, latest);
 		free(latest);
 		assert_true(++interruptions < 100);
-		aqm_interrupt_raise(!stuck);
 		if (stuck)
 			break;
 	}
 	assert_int_equal(evaluations, 1);
-	aqm_interrupt_raise(false);
-	code = train_with("cut", NULL, true);
-	assert_int_equal(code, AQM_OK);
+	signal_comes = false;
+	CHECK_OK(train_with("cut", NULL, true));
 	assert_true(interruptions > 3);
 	struct lines a = read_lines("whole/metrics.jsonl"), b = read_lines("cut/metrics.jsonl");
 	assert_int_equal(a.steps, b.steps);
@@ -178,9 +196,7 @@ static void test_other_configuration_is_refused(void **state)
 	static const char *const rate[] = {"train.lr=0.004", NULL}, *const threads[] = {"train.keep_checkpoints=1", NULL};
 
 	(void)state;
-	aqm_interrupt_raise(true);
-	assert_int_equal(train_with("run", NULL, false), AQM_EINTERRUPTED);
-	aqm_interrupt_raise(false);
+	interrupt("run");
 	assert_int_equal(train_with("run", rate, true), AQM_EUSAGE);
 	assert_non_null(strstr(aqm_error_message(), "train.lr"));
 	CHECK_OK(train_with("run", threads, true));
@@ -191,9 +207,7 @@ static void test_other_pool_is_refused(void **state)
 	static const char *const other[] = {"pool.train=eval.h5", NULL};
 
 	(void)state;
-	aqm_interrupt_raise(true);
-	assert_int_equal(train_with("run", NULL, false), AQM_EINTERRUPTED);
-	aqm_interrupt_raise(false);
+	interrupt("run");
 	assert_int_equal(train_with("run", other, true), AQM_EUSAGE);
 	assert_non_null(strstr(aqm_error_message(), "pool.train"));
 }
@@ -222,9 +236,7 @@ static void test_divergence(void **state)
 	bool found;
 
 	(void)state;
-	aqm_interrupt_raise(true);
-	assert_int_equal(train_with("run", NULL, false), AQM_EINTERRUPTED);
-	aqm_interrupt_raise(false);
+	interrupt("run");
 
 	small_config(&config, NULL);
 	CHECK_OK(aqm_pool_open(&pool, "train.h5"));
@@ -262,9 +274,7 @@ static void test_full_disk(void **state)
 
 	(void)state;
 	CHECK_OK(train_with("whole", NULL, false));
-	aqm_interrupt_raise(true);
-	assert_int_equal(train_with("run", NULL, false), AQM_EINTERRUPTED);
-	aqm_interrupt_raise(false);
+	interrupt("run");
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
 	small = before;
@@ -297,5 +307,6 @@ int main(void)
 		IN_SCRATCH(test_full_disk),
 	};
 
+	aqm_log_set_sink(raise_at_start, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
