@@ -6,7 +6,8 @@
 #define AQM_CLI_BENCH_H
 
 #include "cli/command.h"
-#include "compute/device.h"
+
+struct aqm_device;
 
 struct aqm_figure {
 	char name[64];        /* "step/gpt2/cpu" */
@@ -32,7 +33,7 @@ int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const
 
 /* The limits of this process, measured on first use: floating-point operations a second of the best of a few 2048^3 products, and bytes a
  * second of all threads reading memory. 0 or AQM_ERUN. */
-int aqm_bench_peak_gemm(struct aqm_bench *bench, aqm_device *device, double *flops);
+int aqm_bench_peak_gemm(struct aqm_bench *bench, struct aqm_device *device, double *flops);
 int aqm_bench_peak_read(struct aqm_bench *bench, double *bytes);
 
 /* The shortest of several runs of work(context), in seconds: others on the machine only ever make a run longer. At least `runs`
@@ -40,5 +41,8 @@ int aqm_bench_peak_read(struct aqm_bench *bench, double *bytes);
 double aqm_bench_shortest(const struct aqm_bench *bench, int runs, void (*work)(void *context), void *context);
 
 int aqm_bench_gemm(struct aqm_bench *bench);
+int aqm_bench_step(struct aqm_bench *bench);
+int aqm_bench_decide(struct aqm_bench *bench);
+int aqm_bench_parse(struct aqm_bench *bench);
 
 #endif

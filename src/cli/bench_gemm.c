@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "base/thread.h"
 #include "cli/bench.h"
+#include "compute/device.h"
 
 double aqm_bench_shortest(const struct aqm_bench *bench, int runs, void (*work)(void *context), void *context)
 {

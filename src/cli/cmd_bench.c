@@ -146,13 +146,34 @@ static int run_gemm(int argc, char **argv)
 	                 "weight type, against reading the weights from memory.", false, aqm_bench_gemm);
 }
 
+static int run_step(int argc, char **argv)
+{
+	return run_bench(argc, argv, "Training steps on bases of GPT-2's and SmolLM2-135M's shapes: 16 windows of 200 tokens, LoRA of rank 128 on q "
+	                 "and v; against the rate of plain matrix products, and memory against its plan.", true, aqm_bench_step);
+}
+
+static int run_decide(int argc, char **argv)
+{
+	return run_bench(argc, argv, "One decision, ten new tokens against a cache, on a base of SmolLM2-135M's shape in several weight types; "
+	                 "against reading the weights once.", true, aqm_bench_decide);
+}
+
+static int run_parse(int argc, char **argv)
+{
+	return run_bench(argc, argv, "Parsing a kernel log, in memory and from a file into a pool; against reading memory.", false, aqm_bench_parse);
+}
+
 static const struct aqm_command gemm = {"gemm", "[OPTION...]", "matrix products, memory, layers for few rows", run_gemm, NULL};
 
-static const struct aqm_command *const subcommands[] = {&gemm, NULL};
+static const struct aqm_command step = {"step", "[OPTION...]", "training steps of two bases", run_step, NULL};
+static const struct aqm_command decide = {"decide", "[OPTION...]", "a decision against a cache", run_decide, NULL};
+static const struct aqm_command parse = {"parse", "[OPTION...]", "kernel logs, in memory and into a pool", run_parse, NULL};
+
+static const struct aqm_command *const subcommands[] = {&gemm, &step, &decide, &parse, NULL};
 
 const struct aqm_command aqm_command_bench = {
 	.name = "bench",
-	.usage = "gemm [OPTION...]",
+	.usage = "gemm|step|decide|parse [OPTION...]",
 	.help = "measure this machine, each figure beside its limit",
 	.subcommands = subcommands,
 };

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * aqmtrain bench step: whole training steps, as `train` makes them, on synthetic bases: 16 windows of 20 steps of 8 features (3200 tokens),
+ * LoRA of rank 128 on q and v. The limit is the sgemm rate of this process.
+ */
+#include <math.h>
+
+#include "base/progress.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "cli/bench_model.h"
+#include "policy/policy.h"
+#include "train/optimizer.h"
+
+struct step {
+	struct aqm_config config;
+	aqm_policy *policy;
+	struct aqm_optimizer optimizer;
+	aqm_device *device;
+	struct aqm_mat dlogits;
+	uint32_t number;
+	double loss;
+};
+
+/* A batch like those of training, its numbers drawn at random. */
+static void fill_batch(struct aqm_batch *batch, int64_t windows, const struct aqm_config *config)
+{
+	int64_t features = (int64_t)config->policy.features.count, sequences = (int64_t)config->policy.sequences.count;
+	struct aqm_rng rng;
+
+	aqm_rng_init(&rng, 1, AQM_STREAM_TEST, 0);
+	batch->windows = windows;
+	batch->steps = config->policy.window;
+	int64_t n = windows * batch->steps;
+
+	for (int64_t i = 0; i < n; i++) {
+		batch->returns[i] = aqm_rng_normal(&rng);
+		batch->actions[i] = batch->labels[i] = (int32_t)aqm_rng_below(&rng, AQM_ACTIONS);
+		batch->times[i] = (int32_t)(i % batch->steps);
+	}
+	for (int64_t i = 0; i < n * features; i++)
+		batch->states[i] = aqm_rng_normal(&rng);
+	for (int64_t i = 0; i < n * sequences * config->policy.kernel; i++)
+		batch->sequences[i] = aqm_rng_normal(&rng);
+}
+
+/* As train/loop.c has it. */
+static void train_step(struct step *s)
+{
+	static const float weight[AQM_ACTIONS] = {1, 1, 1};
+	struct aqm_params *params = aqm_policy_params(s->policy);
+	const struct aqm_ops *ops = s->device->ops;
+	struct aqm_mat logits = aqm_policy_forward(s->policy, true, s->number);
+
+	s->loss = ops->cross_entropy(s->device, logits, aqm_policy_batch(s->policy)->labels, weight, s->dlogits);
+	ops->zero(s->device, aqm_mat_f32(params->gradients, 1, (int64_t)params->floats));
+	aqm_policy_backward(s->policy, s->dlogits, s->number);
+	double norm = sqrt(ops->sum_squares(s->device, params->gradients, params->floats));
+
+	aqm_optimizer_step(&s->optimizer, &s->config, s->number, 1e-4f, (float)(norm > 0.25 ? 0.25 / norm : 1.0));
+	s->number++;
+}
+
+/* Bytes that all of this should take, by the same plan that `train` prints. */
+static int planned_bytes(struct step *s, int64_t windows, size_t *bytes)
+{
+	struct aqm_memory_plan plan;
+	int code = aqm_policy_plan(s->policy, windows, &plan);
+
+	if (code == AQM_OK)
+		*bytes = plan.weights + plan.expanded + plan.trainables + plan.activations + 2 * aqm_policy_params(s->policy)->floats * sizeof(float);
+	return code;
+}
+
+static int open_step(struct step *s, const struct aqm_bench *bench, const char *path, int64_t windows)
+{
+	struct aqm_fit fit = {.return_scale = 1.0};
+	void *memory;
+	int code = aqm_config_init(&s->config);
+
+	if (code == AQM_OK)
+		code = aqm_config_set(&s->config, bench->quick ? "lora.rank=8" : "lora.rank=128");
+	if (code == AQM_OK)
+		code = aqm_config_set(&s->config, "device=cpu");
+	if (code != AQM_OK)
+		return code;
+	fit.states.count = s->config.policy.features.count;
+	for (size_t i = 0; i < fit.states.count; i++)
+		fit.states.scale[i] = 1.0;
+	code = aqm_policy_new(&s->policy, &s->config, &fit, path, true);
+	if (code == AQM_OK)
+		code = aqm_policy_allocate(s->policy, windows);
+	if (code == AQM_OK)
+		code = aqm_optimizer_init(&s->optimizer, aqm_policy_params(s->policy));
+	if (code != AQM_OK)
+		return code;
+	s->device = aqm_policy_device(s->policy);
+	int64_t rows = windows * s->config.policy.window;
+
+	code = s->device->ops->allocate(s->device, (size_t)(rows * AQM_ACTIONS) * sizeof(float), &memory);
+	s->dlogits = aqm_mat_f32(memory, rows, AQM_ACTIONS);
+	if (code == AQM_OK)
+		fill_batch(aqm_policy_batch(s->policy), windows, &s->config);
+	return code;
+}
+
+static void close_step(struct step *s)
+{
+	if (s->device)
+		s->device->ops->release(s->device, s->dlogits.data);
+	aqm_optimizer_release(&s->optimizer);
+	aqm_policy_free(s->policy);
+	aqm_config_release(&s->config);
+}
+
+/* Time `runs` steps, the first excepted; the shortest counts. */
+static int time_steps(struct step *s, const struct aqm_bench *bench, int runs, double *shortest)
+{
+	double all = 0;
+
+	train_step(s);
+	if (bench->profile)
+		aqm_bench_profile_start(s->device);
+	*shortest = INFINITY;
+	for (int i = 0; i < runs; i++) {
+		double start = aqm_clock_seconds();
+
+		train_step(s);
+		double taken = aqm_clock_seconds() - start;
+
+		all += taken;
+		if (taken < *shortest)
+			*shortest = taken;
+	}
+	if (bench->profile)
+		aqm_bench_profile_end(s->device, all, runs);
+	if (!isfinite(s->loss))
+		return aqm_error_set(AQM_ERUN, "the loss of step %u is not finite", s->number);
+	return aqm_device_check(s->device);
+}
+
+static int measure(struct aqm_bench *bench, const char *preset)
+{
+	struct aqm_bench_base base;
+	struct step s = {0};
+	int64_t windows = bench->quick ? 2 : 16;
+	char name[64];
+	double peak = 0, shortest = 0;
+	size_t planned = 0, before;
+	int code = aqm_bench_base(&base, bench, preset, AQM_F32);
+
+	if (code != AQM_OK)
+		return code;
+	before = aqm_memory_now();
+	code = open_step(&s, bench, base.path, windows);
+	if (code == AQM_OK)
+		code = aqm_bench_peak_gemm(bench, s.device, &peak);
+	if (code == AQM_OK)
+		code = planned_bytes(&s, windows, &planned);
+	if (code == AQM_OK)
+		code = time_steps(&s, bench, bench->quick ? 1 : 4, &shortest);
+	if (code == AQM_OK) {
+		snprintf(name, sizeof name, "step/%s/cpu", preset);
+		code = aqm_bench_add(bench, name, aqm_policy_flops(s.policy, windows, true) / shortest / 1e9, "GFLOP/s", peak / 1e9,
+		                     "sgemm in this process");
+	}
+	if (code == AQM_OK) {
+		snprintf(name, sizeof name, "step/%s/cpu/time", preset);
+		code = aqm_bench_add(bench, name, shortest * 1e3, "ms", 0, NULL);
+	}
+	if (code == AQM_OK) {
+		snprintf(name, sizeof name, "step/%s/cpu/memory", preset);
+		code = aqm_bench_add(bench, name, (double)aqm_memory_now() / 1e6, "MB", (double)(planned + before) / 1e6, "planned before the first step");
+	}
+	close_step(&s);
+	aqm_bench_base_release(&base);
+	return code;
+}
+
+int aqm_bench_step(struct aqm_bench *bench)
+{
+	if (bench->model)
+		return measure(bench, "model");
+	if (bench->quick)
+		return measure(bench, "tiny-llama");
+	int code = measure(bench, "gpt2");
+
+	return code == AQM_OK ? measure(bench, "smollm2-135m") : code;
+}
