@@ -1,12 +1,63 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * Expansion of every type to float. Compiled more than once, for different instruction sets: the including file defines
- * EXPANSION, the name of the table. The loops are written for the compiler's vectoriser; every product and sum rounds
- * once, in the order of the gguf Python package (these files are compiled without contraction), so all builds of them
- * give the same bits.
+ * EXPANSION, the name of the table, and LANES, the floats in a vector register. Every product and sum rounds once, in the
+ * order of the gguf Python package (these files are compiled without contraction), so all builds give the same bits.
+ *
+ * Quantised blocks go LANES levels at a time through vector types of the compiler: plain loops over packed bits become
+ * good code with one compiler and bad code with the next.
  */
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
 #include "gguf/blocks.h"
 #include "gguf/types.h"
+
+typedef uint8_t bytes __attribute__((vector_size(LANES)));
+typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+typedef float floats __attribute__((vector_size(4 * LANES)));
+
+/* The bit of each lane within a byte of packed bits, for the first and (LANES = 4) the second half of the byte. */
+#if LANES == 8
+static const ints lane_bit[1] = {{1, 2, 4, 8, 16, 32, 64, 128}};
+#else
+static const ints lane_bit[2] = {{1, 2, 4, 8}, {16, 32, 64, 128}};
+#endif
+
+static inline ints load_bytes(const uint8_t *p)
+{
+#ifdef __AVX2__ /* gcc 12 has no good code for the conversion */
+	return (ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i_u *)p));
+#else
+	bytes b;
+
+	memcpy(&b, p, sizeof b);
+	return __builtin_convertvector(b, ints);
+#endif
+}
+
+/* out[0..LANES) = d q */
+static inline void store_scaled(float *out, float d, ints q)
+{
+	floats x = d * __builtin_convertvector(q, floats);
+
+	memcpy(out, &x, sizeof x);
+}
+
+/* out[0..LANES) = d q + m */
+static inline void store_affine(float *out, float d, ints q, float m)
+{
+	floats x = d * __builtin_convertvector(q, floats) + m;
+
+	memcpy(out, &x, sizeof x);
+}
+
+/* 16 in the lanes of elements j, j + 1, ... whose bit is set: the fifth bits of a block of 32. */
+static inline ints fifth_bits(const uint8_t high[4], int j)
+{
+	return ((high[j / 8] & lane_bit[j % 8 / LANES]) != 0) & 16;
+}
 
 static void expand_f32(const void *blocks, float *out, size_t n)
 {
@@ -48,9 +99,11 @@ static void expand_q4_0(const void *blocks, float *restrict out, size_t n)
 	for (size_t i = 0; i < n / BLOCK; i++, out += BLOCK) {
 		float d = load_half(b[i].d);
 
-		for (int j = 0; j < BLOCK / 2; j++) {
-			out[j] = d * (float)((b[i].q[j] & 15) - 8);
-			out[j + BLOCK / 2] = d * (float)((b[i].q[j] >> 4) - 8);
+		for (int j = 0; j < 16; j += LANES) {
+			ints q = load_bytes(b[i].q + j);
+
+			store_scaled(out + j, d, (q & 15) - 8);
+			store_scaled(out + j + 16, d, (q >> 4) - 8);
 		}
 	}
 }
@@ -62,9 +115,11 @@ static void expand_q4_1(const void *blocks, float *restrict out, size_t n)
 	for (size_t i = 0; i < n / BLOCK; i++, out += BLOCK) {
 		float d = load_half(b[i].d), m = load_half(b[i].m);
 
-		for (int j = 0; j < BLOCK / 2; j++) {
-			out[j] = d * (float)(b[i].q[j] & 15) + m;
-			out[j + BLOCK / 2] = d * (float)(b[i].q[j] >> 4) + m;
+		for (int j = 0; j < 16; j += LANES) {
+			ints q = load_bytes(b[i].q + j);
+
+			store_affine(out + j, d, q & 15, m);
+			store_affine(out + j + 16, d, q >> 4, m);
 		}
 	}
 }
@@ -75,11 +130,12 @@ static void expand_q5_0(const void *blocks, float *restrict out, size_t n)
 
 	for (size_t i = 0; i < n / BLOCK; i++, out += BLOCK) {
 		float d = load_half(b[i].d);
-		uint32_t high = load_u32(b[i].high);
 
-		for (int j = 0; j < BLOCK / 2; j++) {
-			out[j] = d * (float)((int)((b[i].q[j] & 15) | (high >> j & 1) << 4) - 16);
-			out[j + BLOCK / 2] = d * (float)((int)((uint32_t)(b[i].q[j] >> 4) | (high >> (j + 16) & 1) << 4) - 16);
+		for (int j = 0; j < 16; j += LANES) {
+			ints q = load_bytes(b[i].q + j);
+
+			store_scaled(out + j, d, ((q & 15) | fifth_bits(b[i].high, j)) - 16);
+			store_scaled(out + j + 16, d, (q >> 4 | fifth_bits(b[i].high, j + 16)) - 16);
 		}
 	}
 }
@@ -90,11 +146,12 @@ static void expand_q5_1(const void *blocks, float *restrict out, size_t n)
 
 	for (size_t i = 0; i < n / BLOCK; i++, out += BLOCK) {
 		float d = load_half(b[i].d), m = load_half(b[i].m);
-		uint32_t high = load_u32(b[i].high);
 
-		for (int j = 0; j < BLOCK / 2; j++) {
-			out[j] = d * (float)(int)((b[i].q[j] & 15) | (high >> j & 1) << 4) + m;
-			out[j + BLOCK / 2] = d * (float)(int)((uint32_t)(b[i].q[j] >> 4) | (high >> (j + 16) & 1) << 4) + m;
+		for (int j = 0; j < 16; j += LANES) {
+			ints q = load_bytes(b[i].q + j);
+
+			store_affine(out + j, d, (q & 15) | fifth_bits(b[i].high, j), m);
+			store_affine(out + j + 16, d, q >> 4 | fifth_bits(b[i].high, j + 16), m);
 		}
 	}
 }
@@ -125,10 +182,12 @@ static void expand_q4_k(const void *blocks, float *restrict out, size_t n)
 			float d0 = d * (float)scale[k], m0 = dmin * (float)min[k];
 			float d1 = d * (float)scale[k + 1], m1 = dmin * (float)min[k + 1];
 
-			for (int j = 0; j < 32; j++)
-				out[j] = d0 * (float)(q[j] & 15) - m0;
-			for (int j = 0; j < 32; j++)
-				out[j + 32] = d1 * (float)(q[j] >> 4) - m1;
+			for (int j = 0; j < 32; j += LANES) {
+				ints v = load_bytes(q + j);
+
+				store_affine(out + j, d0, v & 15, -m0);
+				store_affine(out + j + 32, d1, v >> 4, -m1);
+			}
 		}
 	}
 }
@@ -147,39 +206,37 @@ static void expand_q5_k(const void *blocks, float *restrict out, size_t n)
 			float d0 = d * (float)scale[k], m0 = dmin * (float)min[k];
 			float d1 = d * (float)scale[k + 1], m1 = dmin * (float)min[k + 1];
 
-			for (int j = 0; j < 32; j++)
-				out[j] = d0 * (float)((q[j] & 15) | (high[j] >> k & 1) << 4) - m0;
-			for (int j = 0; j < 32; j++)
-				out[j + 32] = d1 * (float)(q[j] >> 4 | (high[j] >> (k + 1) & 1) << 4) - m1;
+			for (int j = 0; j < 32; j += LANES) {
+				ints v = load_bytes(q + j), h = load_bytes(high + j) >> k;
+
+				store_affine(out + j, d0, (v & 15) | (h & 1) << 4, -m0);
+				store_affine(out + j + 32, d1, v >> 4 | (h & 2) << 3, -m1);
+			}
 		}
 	}
 }
 
+/* Two halves of 128: four rows of 32, their low four bits in two rows of bytes, the two high bits of all four in one. */
 static void expand_q6_k(const void *blocks, float *restrict out, size_t n)
 {
 	const struct block_q6_k *restrict b = blocks;
 
 	for (size_t i = 0; i < n / SUPER_BLOCK; i++) {
-		float d = load_half(b[i].d);
-		float scale[16];
+		float d = load_half(b[i].d), scale[16];
+		const uint8_t *low = b[i].low, *high = b[i].high;
 
 		for (int k = 0; k < 16; k++)
 			scale[k] = d * (float)b[i].scales[k];
-		/* Two halves of 128: four rows of 32, their low four bits in two rows of bytes, two high bits each in one. */
-		for (int half = 0; half < 2; half++, out += 128) {
-			const uint8_t *low = b[i].low + 64 * half, *high = b[i].high + 32 * half;
+		for (int half = 0; half < 2; half++, low += 64, high += 32, out += 128)
+			for (int j = 0; j < 32; j += LANES) {
+				const float *s = scale + 8 * half + j / 16;
+				ints v = load_bytes(low + j), w = load_bytes(low + j + 32), h = load_bytes(high + j);
 
-			for (int sub = 0; sub < 2; sub++) {
-				const float *s = scale + 8 * half + sub;
-
-				for (int j = 16 * sub; j < 16 * sub + 16; j++) {
-					out[j] = s[0] * (float)(((low[j] & 15) | (high[j] & 3) << 4) - 32);
-					out[j + 32] = s[2] * (float)(((low[j + 32] & 15) | (high[j] >> 2 & 3) << 4) - 32);
-					out[j + 64] = s[4] * (float)((low[j] >> 4 | (high[j] >> 4 & 3) << 4) - 32);
-					out[j + 96] = s[6] * (float)((low[j + 32] >> 4 | (high[j] >> 6) << 4) - 32);
-				}
+				store_scaled(out + j, s[0], ((v & 15) | (h & 3) << 4) - 32);
+				store_scaled(out + j + 32, s[2], ((w & 15) | (h & 12) << 2) - 32);
+				store_scaled(out + j + 64, s[4], (v >> 4 | (h & 48)) - 32);
+				store_scaled(out + j + 96, s[6], (w >> 4 | (h & 192) >> 2) - 32);
 			}
-		}
 	}
 }
 
