@@ -20,7 +20,8 @@ kill_and_resume() {
 	local run=$1 kills=$2 seconds=$3 killed=0 process
 	shift 3
 	while [ "$killed" -lt "$kills" ]; do
-		train "$run" --resume "$@" &
+		# not the function: $! would be the shell around the program, and only that would die
+		"$program" train -c tiny.yaml "${settings[@]}" -o "$run" --resume "$@" 2>>"$run.log" &
 		process=$!
 		sleep "$(awk -v r="$RANDOM" -v s="$seconds" 'BEGIN { print 0.01 + r / 32768 * s / 6 }')"
 		kill -KILL "$process" 2>/dev/null || true
