@@ -23,7 +23,7 @@ enum aqm_labels { AQM_LABELS_EFFECTIVE, AQM_LABELS_LOGGED };
 enum aqm_reward_kind { AQM_REWARD_POWER, AQM_REWARD_TRADEOFF };
 enum aqm_delay_unit { AQM_UNIT_US, AQM_UNIT_MS, AQM_UNIT_S };
 enum aqm_horizon_unit { AQM_HORIZON_ROWS, AQM_HORIZON_MS };
-enum aqm_normaliser_kind { AQM_NORMALISER_NONE, AQM_NORMALISER_STANDARD, AQM_NORMALISER_LOG_STANDARD };
+enum aqm_normaliser_kind { AQM_NORMALISER_NONE, AQM_NORMALISER_STANDARD, AQM_NORMALISER_LOG_STANDARD, AQM_NORMALISER_BOTH };
 enum aqm_action_embedding { AQM_ACTION_EMBEDDING, AQM_ACTION_LINEAR };
 enum aqm_time_embedding { AQM_TIME_WINDOW, AQM_TIME_EPISODE };
 enum aqm_class_weights { AQM_WEIGHTS_NONE, AQM_WEIGHTS_BALANCED, AQM_WEIGHTS_GIVEN };
@@ -66,7 +66,7 @@ struct aqm_config {
 		int64_t kernel;                /* policy.kernel: k */
 		enum aqm_action_embedding action_embedding; /* policy.action_embedding: embedding | linear */
 		enum aqm_time_embedding time_embedding;     /* policy.time_embedding: window | episode */
-		enum aqm_normaliser_kind normaliser; /* policy.normaliser: none | standard | log-standard */
+		enum aqm_normaliser_kind normaliser; /* policy.normaliser: none | standard | log-standard | both */
 		bool residual;                 /* policy.residual */
 	} policy;
 

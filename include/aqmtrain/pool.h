@@ -87,16 +87,21 @@ int aqm_pool_returns(const aqm_pool *pool, const struct aqm_config *config, floa
 
 enum { AQM_FEATURES_MAX = 32 };
 
-/* x -> (f(x) - mean) / scale, f = identity or sign(x) log1p|x|. A constant feature gets scale 1. */
+/* A feature x becomes one value, (f(x) - mean) / scale with f = identity or sign(x) log1p|x|, or both side by side: the first
+ * resolves large counters near a threshold, the second tells zero from small. A constant feature gets scale 1. */
+enum { AQM_NORMALISED_MAX = 2 * AQM_FEATURES_MAX };
 struct aqm_normaliser {
 	enum aqm_normaliser_kind kind;
-	size_t count;
-	double mean[AQM_FEATURES_MAX];
-	double scale[AQM_FEATURES_MAX];
+	size_t count;                      /* features */
+	double mean[AQM_NORMALISED_MAX];   /* value v of feature f at f * values + v */
+	double scale[AQM_NORMALISED_MAX];
 };
+/* Values that a feature becomes: 1, or 2 for AQM_NORMALISER_BOTH. */
+size_t aqm_normaliser_values(enum aqm_normaliser_kind kind);
 /* Fit on columns[feature][rows]. */
 void aqm_normaliser_fit(struct aqm_normaliser *n, enum aqm_normaliser_kind kind, size_t features, size_t rows, const double *const *columns);
-float aqm_normaliser_apply(const struct aqm_normaliser *n, size_t feature, double value);
+/* out[values] */
+void aqm_normaliser_apply(const struct aqm_normaliser *n, size_t feature, double value, float *out);
 
 /* ---- windows ---- */
 

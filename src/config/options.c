@@ -60,8 +60,8 @@ const struct aqm_option aqm_options[] = {
 	     "a vector an action, or Linear of (action + 1) / 3"),
 	WORD("policy.time_embedding", policy.time_embedding, "window", WORDS("window", "episode"),
 	     "time counted from the window's start, or from the episode's"),
-	WORD("policy.normaliser", policy.normaliser, "log-standard", WORDS("none", "standard", "log-standard"),
-	     "what is done to a feature before its encoder"),
+	WORD("policy.normaliser", policy.normaliser, "log-standard", WORDS("none", "standard", "log-standard", "both"),
+	     "what is done to a feature before its encoder; both = the standard and the log-standard value, side by side"),
 	BOOL("policy.residual", policy.residual, "true", "add a token's input to its hidden state before the head"),
 
 	INT("lora.rank", lora.rank, "128", 0, 65536, "rank of the adapters; 0 = full fine-tuning"),

@@ -15,6 +15,17 @@ static bool is_sequence(const struct aqm_config *config, const char *feature)
 	return false;
 }
 
+/* A list of one number, or two where the normaliser makes two values of a feature. */
+static json_t *values_json(const struct aqm_fit *fit, const double *numbers, size_t index)
+{
+	size_t values = aqm_normaliser_values(fit->states.kind);
+	json_t *list = json_array();
+
+	for (size_t v = 0; v < values; v++)
+		json_array_append_new(list, json_real(numbers[index * values + v]));
+	return list;
+}
+
 static json_t *feature_json(const struct aqm_config *config, const struct aqm_fit *fit, size_t index)
 {
 	const char *name = config->policy.features.items[index];
@@ -23,8 +34,8 @@ static json_t *feature_json(const struct aqm_config *config, const struct aqm_fi
 
 	json_object_set_new(feature, "unit", json_string(field && field->unit ? field->unit : ""));
 	json_object_set_new(feature, "description", json_string(field && field->description ? field->description : ""));
-	json_object_set_new(feature, "mean", json_real(fit->states.mean[index]));
-	json_object_set_new(feature, "scale", json_real(fit->states.scale[index]));
+	json_object_set_new(feature, "mean", values_json(fit, fit->states.mean, index));
+	json_object_set_new(feature, "scale", values_json(fit, fit->states.scale, index));
 	return feature;
 }
 

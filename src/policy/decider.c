@@ -48,8 +48,8 @@ static void carve_host(aqm_decider *decider, struct aqm_arena *arena)
 	int64_t w = encoder->window;
 
 	decider->returns = take(arena, w);
-	decider->states = take(arena, w * encoder->features);
-	decider->sequences = take(arena, w * encoder->sequences * encoder->kernel);
+	decider->states = take(arena, w * aqm_encoder_state_width(encoder));
+	decider->sequences = take(arena, w * aqm_encoder_sequence_width(encoder));
 	decider->action_values = take(arena, w);
 	decider->actions = aqm_arena_take(arena, (size_t)w, sizeof(int32_t));
 	decider->times = aqm_arena_take(arena, (size_t)w, sizeof(int32_t));
@@ -62,8 +62,8 @@ static void carve_device(aqm_decider *decider, struct aqm_arena *arena)
 	int64_t w = encoder->window, tokens = w * aqm_encoder_tokens(encoder), d = encoder->width;
 
 	decider->device_returns = take(arena, w);
-	decider->device_states = take(arena, w * encoder->features);
-	decider->device_sequences = take(arena, w * encoder->sequences * encoder->kernel);
+	decider->device_states = take(arena, w * aqm_encoder_state_width(encoder));
+	decider->device_sequences = take(arena, w * aqm_encoder_sequence_width(encoder));
 	decider->device_actions = take(arena, w);
 	decider->embedded = take(arena, tokens * d);
 	decider->stream = take(arena, tokens * d);
@@ -162,9 +162,9 @@ static void restart(aqm_decider *decider)
 {
 	const struct aqm_encoder *encoder = &decider->policy->encoder;
 	size_t from = (size_t)aqm_policy_advance(decider->policy), kept = (size_t)decider->steps - from;
-	size_t features = (size_t)encoder->features, sequences = (size_t)(encoder->sequences * encoder->kernel);
+	size_t states = (size_t)aqm_encoder_state_width(encoder), sequences = (size_t)aqm_encoder_sequence_width(encoder);
 
-	memmove(decider->states, decider->states + from * features, kept * features * sizeof(float));
+	memmove(decider->states, decider->states + from * states, kept * states * sizeof(float));
 	memmove(decider->sequences, decider->sequences + from * sequences, kept * sequences * sizeof(float));
 	memmove(decider->actions, decider->actions + from, kept * sizeof *decider->actions);
 	memmove(decider->rewards, decider->rewards + from, kept * sizeof *decider->rewards);
@@ -182,16 +182,16 @@ static void restart(aqm_decider *decider)
 static void extend_sequences(aqm_decider *decider, int64_t t, const float *previous, float *values)
 {
 	const struct aqm_encoder *encoder = &decider->policy->encoder;
-	size_t k = (size_t)encoder->kernel;
+	size_t k = (size_t)encoder->kernel, v = (size_t)encoder->values;
 
 	for (int64_t f = 0; f < encoder->features; f++) {
-		int64_t place = encoder->feature[f].sequence;
-		float now = decider->states[t * encoder->features + f];
+		const float *now = decider->states + t * aqm_encoder_state_width(encoder) + f * encoder->values;
+		size_t place = (size_t)encoder->feature[f].sequence * k * v;
 
-		if (place < 0)
+		if (encoder->feature[f].sequence < 0)
 			continue;
 		for (size_t i = 0; i < k; i++)
-			values[(size_t)place * k + i] = i + 1 == k || !previous ? now : previous[(size_t)place * k + i + 1];
+			memcpy(values + place + i * v, i + 1 == k || !previous ? now : previous + place + (i + 1) * v, v * sizeof *values);
 	}
 }
 
@@ -203,8 +203,9 @@ static void add_step(aqm_decider *decider, const double *features, const float *
 
 	decider->returns[t] = aqm_policy_scale_return(decider->policy, decider->left);
 	for (int64_t f = 0; f < encoder->features; f++)
-		decider->states[t * encoder->features + f] = aqm_normaliser_apply(&decider->policy->fit.states, (size_t)f, features[f]);
-	extend_sequences(decider, t, previous, decider->sequences + t * encoder->sequences * encoder->kernel);
+		aqm_normaliser_apply(&decider->policy->fit.states, (size_t)f, features[f],
+		                     decider->states + t * aqm_encoder_state_width(encoder) + f * encoder->values);
+	extend_sequences(decider, t, previous, decider->sequences + t * aqm_encoder_sequence_width(encoder));
 	decider->times[t] = time_of(decider, t);
 }
 
@@ -215,16 +216,16 @@ static struct aqm_inputs upload_steps(aqm_decider *decider, int64_t first, int64
 {
 	const struct aqm_encoder *encoder = &decider->policy->encoder;
 	aqm_device *device = decider->policy->device;
-	int64_t features = encoder->features, sequences = encoder->sequences * encoder->kernel;
+	int64_t states = aqm_encoder_state_width(encoder), sequences = aqm_encoder_sequence_width(encoder);
 	size_t bytes = (size_t)n * sizeof(float);
 
 	device->ops->upload(device, decider->device_returns, decider->returns + first, bytes);
-	device->ops->upload(device, decider->device_states, decider->states + first * features, bytes * (size_t)features);
+	device->ops->upload(device, decider->device_states, decider->states + first * states, bytes * (size_t)states);
 	if (sequences)
 		device->ops->upload(device, decider->device_sequences, decider->sequences + first * sequences, bytes * (size_t)sequences);
 	return (struct aqm_inputs){
 		.returns = aqm_mat_f32(decider->device_returns, n, 1),
-		.states = aqm_mat_f32(decider->device_states, n, features),
+		.states = aqm_mat_f32(decider->device_states, n, states),
 		.sequences = aqm_mat_f32(decider->device_sequences, n, sequences),
 		.time = decider->times + first,
 	};
@@ -320,7 +321,7 @@ static enum aqm_action draw(struct aqm_rng *rng, const float logits[AQM_ACTIONS]
 int aqm_decider_decide(aqm_decider *decider, const double *features, enum aqm_action *action, float *logits)
 {
 	const struct aqm_encoder *encoder = &decider->policy->encoder;
-	int64_t row = encoder->sequences * encoder->kernel;
+	int64_t row = aqm_encoder_sequence_width(encoder);
 	float found[AQM_ACTIONS];
 
 	if (decider->decided)

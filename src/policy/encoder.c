@@ -69,7 +69,8 @@ static int add_features(struct aqm_encoder *encoder, const struct aqm_config *co
 
 		feature->sequence = sequence_place(config, name);
 		snprintf(part, sizeof part, "state.%s.in", name);
-		int code = add_linear(params, part, feature->sequence < 0 ? 1 : encoder->kernel, encoder->hidden, &feature->in);
+		int code = add_linear(params, part, encoder->values * (feature->sequence < 0 ? 1 : encoder->kernel), encoder->hidden,
+		                      &feature->in);
 		if (code != AQM_OK)
 			return code;
 		snprintf(part, sizeof part, "state.%s.out", name);
@@ -100,6 +101,7 @@ int aqm_encoder_init(struct aqm_encoder *encoder, const struct aqm_config *confi
 		.features = (int64_t)features,
 		.sequences = (int64_t)config->policy.sequences.count,
 		.kernel = config->policy.kernel,
+		.values = (int64_t)aqm_normaliser_values(config->policy.normaliser),
 		.hidden = config->policy.encoder_width,
 		.width = width,
 		.window = config->policy.window,
@@ -128,14 +130,14 @@ static struct aqm_mat token_rows(const struct aqm_encoder *encoder, struct aqm_m
 	                        .cols = tokens.cols, .ld = per_step * tokens.ld};
 }
 
-/* What feature f reads: one column of the states, or k columns of the sequences. */
+/* What feature f reads: V columns of the states, or k V columns of the sequences. */
 static struct aqm_mat feature_input(const struct aqm_encoder *encoder, const struct aqm_inputs *inputs, int64_t f)
 {
 	int64_t sequence = encoder->feature[f].sequence;
 
 	if (sequence < 0)
-		return aqm_mat_cols(inputs->states, f, 1);
-	return aqm_mat_cols(inputs->sequences, sequence * encoder->kernel, encoder->kernel);
+		return aqm_mat_cols(inputs->states, f * encoder->values, encoder->values);
+	return aqm_mat_cols(inputs->sequences, sequence * encoder->kernel * encoder->values, encoder->kernel * encoder->values);
 }
 
 static void add_time(const struct aqm_encoder *encoder, const struct aqm_params *params, const int32_t *time, struct aqm_mat y)

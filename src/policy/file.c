@@ -204,13 +204,14 @@ static bool write_base(aqm_policy *policy, hid_t file)
 
 static bool write_fit(const struct aqm_fit *fit, hid_t file)
 {
+	size_t values = fit->states.count * aqm_normaliser_values(fit->states.kind);
 	hid_t group = create_group(file, "fit");
 	bool good = group >= 0 &&
 	            write_string_attribute(group, "normaliser", aqm_config_word("policy.normaliser", (int)fit->states.kind)) &&
 	            write_number_attribute(group, "return_mean", fit->return_mean) &&
 	            write_number_attribute(group, "return_scale", fit->return_scale) &&
-	            write_doubles(group, "mean", fit->states.mean, fit->states.count) &&
-	            write_doubles(group, "scale", fit->states.scale, fit->states.count) &&
+	            write_doubles(group, "mean", fit->states.mean, values) &&
+	            write_doubles(group, "scale", fit->states.scale, values) &&
 	            write_doubles(group, "return_quantiles", fit->return_quantiles, 101) &&
 	            write_doubles(group, "class_share", fit->class_share, AQM_ACTIONS);
 
@@ -427,15 +428,16 @@ static bool read_fit(hid_t file, const struct aqm_config *config, struct aqm_fit
 		return false;
 	fit->states.kind = config->policy.normaliser;
 	fit->states.count = features;
+	size_t values = features * aqm_normaliser_values(fit->states.kind);
 	bool good = read_number_attribute(group, "return_mean", &fit->return_mean) &&
 	            read_number_attribute(group, "return_scale", &fit->return_scale) && fit->return_scale > 0 &&
-	            read_numbers(group, "mean", 0, features, H5T_NATIVE_DOUBLE, fit->states.mean) &&
-	            read_numbers(group, "scale", 0, features, H5T_NATIVE_DOUBLE, fit->states.scale) &&
+	            read_numbers(group, "mean", 0, values, H5T_NATIVE_DOUBLE, fit->states.mean) &&
+	            read_numbers(group, "scale", 0, values, H5T_NATIVE_DOUBLE, fit->states.scale) &&
 	            read_numbers(group, "return_quantiles", 0, 101, H5T_NATIVE_DOUBLE, fit->return_quantiles) &&
 	            read_numbers(group, "class_share", 0, AQM_ACTIONS, H5T_NATIVE_DOUBLE, fit->class_share);
 	H5Gclose(group);
-	return good && all_finite(fit->states.mean, features) && all_finite(fit->states.scale, features) &&
-	       all_positive(fit->states.scale, features) && all_finite(fit->return_quantiles, 101) &&
+	return good && all_finite(fit->states.mean, values) && all_finite(fit->states.scale, values) &&
+	       all_positive(fit->states.scale, values) && all_finite(fit->return_quantiles, 101) &&
 	       all_finite(fit->class_share, AQM_ACTIONS);
 }
 

@@ -28,6 +28,7 @@ struct aqm_feature {
 
 struct aqm_encoder {
 	int64_t features, sequences, kernel, hidden, width, window; /* F, S, k, e, d, w */
+	int64_t values; /* V: numbers that the normaliser makes of a feature */
 	struct aqm_feature feature[AQM_FEATURES_MAX];
 	struct aqm_linear returns, action; /* action.bias < 0: action.weight is the table (3, d) */
 	struct aqm_linear norm;            /* weight, bias of the LayerNorm */
@@ -37,8 +38,8 @@ struct aqm_encoder {
 /* What the encoder reads for n steps, in device memory; the indices stay on the host. */
 struct aqm_inputs {
 	struct aqm_mat returns;   /* (n, 1) normalised */
-	struct aqm_mat states;    /* (n, F) */
-	struct aqm_mat sequences; /* (n, S k) */
+	struct aqm_mat states;    /* (n, F V) */
+	struct aqm_mat sequences; /* (n, S k V) */
 	struct aqm_mat actions;   /* (n, 1): (a + 1) / 3, for the linear action embedding; absent otherwise */
 	const int32_t *action, *time;
 };
@@ -79,6 +80,17 @@ struct aqm_policy {
 static inline int64_t aqm_encoder_tokens(const struct aqm_encoder *encoder)
 {
 	return encoder->features + 2;
+}
+
+/* Numbers of a step's state, F V, and of its sequences, S k V. */
+static inline int64_t aqm_encoder_state_width(const struct aqm_encoder *encoder)
+{
+	return encoder->features * encoder->values;
+}
+
+static inline int64_t aqm_encoder_sequence_width(const struct aqm_encoder *encoder)
+{
+	return encoder->sequences * encoder->kernel * encoder->values;
 }
 
 /* Read the encoder's shape from the config and register its parameters. 0, AQM_EUSAGE or AQM_ERUN. */

@@ -137,8 +137,8 @@ static int carve(aqm_policy *policy, struct aqm_arena *arena, int64_t windows)
 	bool training = policy->training;
 
 	policy->returns = take(arena, n);
-	policy->states = take(arena, n * encoder->features);
-	policy->sequences = take(arena, n * encoder->sequences * encoder->kernel);
+	policy->states = take(arena, n * aqm_encoder_state_width(encoder));
+	policy->sequences = take(arena, n * aqm_encoder_sequence_width(encoder));
 	policy->actions = take(arena, n);
 	policy->embedded = take(arena, tokens * d);
 	policy->stream = take(arena, tokens * d);
@@ -166,8 +166,8 @@ static void carve_batch(aqm_policy *policy, struct aqm_arena *arena, int64_t win
 	batch->windows = 0;
 	batch->steps = encoder->window;
 	batch->returns = take(arena, n);
-	batch->states = take(arena, n * encoder->features);
-	batch->sequences = take(arena, n * encoder->sequences * encoder->kernel);
+	batch->states = take(arena, n * aqm_encoder_state_width(encoder));
+	batch->sequences = take(arena, n * aqm_encoder_sequence_width(encoder));
 	batch->actions = aqm_arena_take(arena, (size_t)n, sizeof(int32_t));
 	batch->labels = aqm_arena_take(arena, (size_t)n, sizeof(int32_t));
 	batch->times = aqm_arena_take(arena, (size_t)n, sizeof(int32_t));
@@ -240,8 +240,8 @@ static struct aqm_inputs device_inputs(const aqm_policy *policy, int64_t n)
 
 	return (struct aqm_inputs){
 		.returns = aqm_mat_f32(policy->returns, n, 1),
-		.states = aqm_mat_f32(policy->states, n, encoder->features),
-		.sequences = aqm_mat_f32(policy->sequences, n, encoder->sequences * encoder->kernel),
+		.states = aqm_mat_f32(policy->states, n, aqm_encoder_state_width(encoder)),
+		.sequences = aqm_mat_f32(policy->sequences, n, aqm_encoder_sequence_width(encoder)),
 		.actions = linear ? aqm_mat_f32(policy->actions, n, 1) : aqm_mat_absent(),
 		.action = policy->batch.actions,
 		.time = policy->batch.times,
@@ -256,9 +256,9 @@ static void upload_batch(aqm_policy *policy, int64_t n)
 	size_t bytes = (size_t)n * sizeof(float);
 
 	device->ops->upload(device, policy->returns, batch->returns, bytes);
-	device->ops->upload(device, policy->states, batch->states, bytes * (size_t)encoder->features);
+	device->ops->upload(device, policy->states, batch->states, bytes * (size_t)aqm_encoder_state_width(encoder));
 	if (encoder->sequences)
-		device->ops->upload(device, policy->sequences, batch->sequences, bytes * (size_t)(encoder->sequences * encoder->kernel));
+		device->ops->upload(device, policy->sequences, batch->sequences, bytes * (size_t)aqm_encoder_sequence_width(encoder));
 	if (encoder->action.bias < 0)
 		return;
 	for (int64_t i = 0; i < n; i++)
@@ -341,7 +341,7 @@ double aqm_policy_flops(const aqm_policy *policy, int64_t windows, bool backward
 	double outer = (double)encoder->features * n * e * d, inner = 0, head = n * d * AQM_ACTIONS;
 
 	for (int64_t f = 0; f < encoder->features; f++)
-		inner += n * e * (double)(encoder->feature[f].sequence < 0 ? 1 : encoder->kernel);
+		inner += n * e * (double)(encoder->values * (encoder->feature[f].sequence < 0 ? 1 : encoder->kernel));
 	/* Forward; and in backward both gradients of the outer linears and the head, one of the inner. */
 	double own = 2.0 * (outer + inner + head) + (backward ? 2.0 * (2.0 * (outer + head) + inner) : 0.0);
 	return own + aqm_model_flops(policy->model, windows, encoder->window * aqm_encoder_tokens(encoder), backward);

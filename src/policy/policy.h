@@ -12,7 +12,8 @@
 struct aqm_rows {
 	const aqm_pool *pool;   /* not owned */
 	size_t rows, features;
-	float *states;          /* (rows, F) normalised */
+	size_t width;           /* F V: numbers of a state */
+	float *states;          /* (rows, F V) normalised */
 	float *rewards;         /* (rows) raw */
 	float *returns;         /* (rows) return-to-go, raw */
 	uint8_t *actions;       /* (rows) labels by config.pool.labels */
@@ -35,8 +36,8 @@ void aqm_rows_release(struct aqm_rows *rows);
 struct aqm_batch {
 	int64_t windows, steps;
 	float *returns;     /* (B, w) normalised */
-	float *states;      /* (B, w, F) */
-	float *sequences;   /* (B, w, S, k): last k values of each sequence feature, oldest first, left-padded with the episode's first */
+	float *states;      /* (B, w, F V) */
+	float *sequences;   /* (B, w, S, k V): last k values of each sequence feature, oldest first, left-padded with the episode's first */
 	int32_t *actions;   /* (B, w): a_t as token */
 	int32_t *labels;    /* (B, w): what the loss looks at; -1 = does not count */
 	int32_t *times;     /* (B, w): row of the time embedding */

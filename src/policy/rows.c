@@ -112,9 +112,11 @@ double aqm_policy_target(const aqm_policy *policy)
 
 static void normalise_states(struct aqm_rows *rows, const struct aqm_fit *fit, const double *block)
 {
+	size_t values = aqm_normaliser_values(fit->states.kind);
+
 	for (size_t f = 0; f < rows->features; f++)
 		for (size_t i = 0; i < rows->rows; i++)
-			rows->states[i * rows->features + f] = aqm_normaliser_apply(&fit->states, f, block[f * rows->rows + i]);
+			aqm_normaliser_apply(&fit->states, f, block[f * rows->rows + i], rows->states + i * rows->width + f * values);
 }
 
 static void mark_episodes(struct aqm_rows *rows)
@@ -133,13 +135,13 @@ int aqm_rows_init(struct aqm_rows *rows, const aqm_pool *pool, const struct aqm_
 	size_t n = aqm_pool_rows(pool), features = config->policy.features.count;
 	int code;
 
-	*rows = (struct aqm_rows){.pool = pool, .rows = n, .features = features};
+	*rows = (struct aqm_rows){.pool = pool, .rows = n, .features = features, .width = features * aqm_normaliser_values(fit->states.kind)};
 	if (fit->states.count != features)
 		return aqm_error_set(AQM_EUSAGE, "the normaliser was fitted on %zu features, not %zu", fit->states.count, features);
 	double *block = read_columns(config, pool, &code);
 	if (!block)
 		return code;
-	rows->states = aqm_malloc_array(n * features, sizeof *rows->states);
+	rows->states = aqm_malloc_array(n * rows->width, sizeof *rows->states);
 	rows->rewards = aqm_malloc_array(n, sizeof *rows->rewards);
 	rows->returns = aqm_malloc_array(n, sizeof *rows->returns);
 	rows->actions = aqm_malloc_array(n, sizeof *rows->actions);
@@ -176,17 +178,17 @@ void aqm_rows_release(struct aqm_rows *rows)
 static void fill_sequences(const aqm_policy *policy, const struct aqm_rows *rows, size_t row, float *out)
 {
 	const struct aqm_encoder *encoder = &policy->encoder;
-	size_t k = (size_t)encoder->kernel, past = row - rows->episode_start[row];
+	size_t k = (size_t)encoder->kernel, v = (size_t)encoder->values, past = row - rows->episode_start[row];
 
 	for (int64_t f = 0; f < encoder->features; f++) {
 		if (encoder->feature[f].sequence < 0)
 			continue;
-		float *values = out + encoder->feature[f].sequence * encoder->kernel;
+		float *values = out + (size_t)encoder->feature[f].sequence * k * v;
 
 		for (size_t i = 0; i < k; i++) {
 			size_t back = k - 1 - i;
 
-			values[i] = rows->states[(row - (back < past ? back : past)) * rows->features + (size_t)f];
+			memcpy(values + i * v, rows->states + (row - (back < past ? back : past)) * rows->width + (size_t)f * v, v * sizeof *values);
 		}
 	}
 }
@@ -197,8 +199,8 @@ static void fill_step(aqm_policy *policy, const struct aqm_rows *rows, size_t ro
 	struct aqm_batch *batch = &policy->batch;
 
 	batch->returns[at] = aqm_policy_scale_return(policy, (double)rows->returns[row]);
-	memcpy(batch->states + at * rows->features, rows->states + row * rows->features, rows->features * sizeof(float));
-	fill_sequences(policy, rows, row, batch->sequences + at * (size_t)(encoder->sequences * encoder->kernel));
+	memcpy(batch->states + at * rows->width, rows->states + row * rows->width, rows->width * sizeof(float));
+	fill_sequences(policy, rows, row, batch->sequences + at * (size_t)aqm_encoder_sequence_width(encoder));
 	batch->actions[at] = rows->actions[row];
 	batch->labels[at] = rows->actions[row];
 }
@@ -207,10 +209,10 @@ static void pad_step(aqm_policy *policy, size_t at)
 {
 	const struct aqm_encoder *encoder = &policy->encoder;
 	struct aqm_batch *batch = &policy->batch;
-	size_t features = (size_t)encoder->features, sequences = (size_t)(encoder->sequences * encoder->kernel);
+	size_t states = (size_t)aqm_encoder_state_width(encoder), sequences = (size_t)aqm_encoder_sequence_width(encoder);
 
 	batch->returns[at] = 0;
-	memset(batch->states + at * features, 0, features * sizeof(float));
+	memset(batch->states + at * states, 0, states * sizeof(float));
 	if (sequences)
 		memset(batch->sequences + at * sequences, 0, sequences * sizeof(float));
 	batch->actions[at] = 0;

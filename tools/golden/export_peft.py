@@ -76,23 +76,21 @@ def llama_hidden(model_path, adapter_path, embeddings):
     return hidden
 
 
-def with_vocabulary(path, copy):
-    """llama.cpp wants a tokenizer, be it none. The path of a file that has one."""
+def for_llama(path, copy):
+    """The same model in float32, as llama.cpp would round the other factor of a quantised matrix; and with a tokenizer, be it none."""
     import gguf
 
     reader = gguf.GGUFReader(path)
-    if "tokenizer.ggml.model" in reader.fields:
-        return path
     arch = reader.fields["general.architecture"].contents()
     writer = gguf.GGUFWriter(copy, arch)
     for key, field in reader.fields.items():
         if not key.startswith("GGUF.") and key != "general.architecture":
-            writer.add_key_value(key, field.contents(), field.types[0])
-    writer.add_tokenizer_model("none")
-    if f"{arch}.vocab_size" not in reader.fields:
+            writer.add_key_value(key, field.contents(), field.types[0], field.types[-1] if len(field.types) > 1 else None)
+    if "tokenizer.ggml.model" not in reader.fields:
+        writer.add_tokenizer_model("none")
         writer.add_vocab_size(int(next(t for t in reader.tensors if t.name == "token_embd.weight").shape[1]))
     for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+        writer.add_tensor(tensor.name, gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -242,7 +240,7 @@ def window_loss(base, folder, config, manifest, pool):
         x = pool[feature["name"]]
         if manifest["normaliser"] == "log-standard":
             x = np.sign(x) * np.log1p(np.abs(x))
-        x = (x - feature["mean"]) / feature["scale"]
+        x = (x - feature["mean"][0]) / feature["scale"][0]
         if feature["sequence"]:
             k = config["policy"]["kernel"]
             x = np.stack([x[np.maximum(np.arange(rows) - k + 1 + j, 0)] for j in range(k)], 1)
@@ -300,11 +298,11 @@ def main():
             np.save(folder / "x.npy", embeddings)
 
             def llama(model, extra):
-                subprocess.run([options.llama_python, __file__, "--in-llama", with_vocabulary(model, folder / "vocabulary.gguf"), str(extra),
-                                folder / "x.npy", folder / "y.npy"], check=True)
+                model = for_llama(model, folder / "float32.gguf")
+                subprocess.run([options.llama_python, __file__, "--in-llama", model, str(extra), folder / "x.npy", folder / "y.npy"], check=True)
                 return np.load(folder / "y.npy")
 
-            # llama.cpp rounds on its own (gpt2's GELU comes from a table of halves): the plain base shows how much.
+            # llama.cpp has roundings of its own (gpt2's GELU comes from a table of halves): the plain base shows how much.
             own = np.abs(llama(options.base, "") - plain).max() / max(1.0, size)
             print(f"{'llama.cpp, base alone':40} {own:.3g}")
             for what, model, extra in [("llama.cpp, base + GGUF adapter", options.base, lora), ("llama.cpp, merged model", merged, "")]:
