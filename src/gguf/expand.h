@@ -7,7 +7,7 @@
  * Quantised blocks go LANES levels at a time through vector types of the compiler: plain loops over packed bits become
  * good code with one compiler and bad code with the next.
  */
-#ifdef __AVX2__
+#if LANES == 8
 #include <immintrin.h>
 #endif
 
@@ -27,7 +27,7 @@ static const ints lane_bit[2] = {{1, 2, 4, 8}, {16, 32, 64, 128}};
 
 static inline ints load_bytes(const uint8_t *p)
 {
-#ifdef __AVX2__ /* gcc 12 has no good code for the conversion */
+#if LANES == 8 /* AVX2; gcc 12 has no good code for the conversion */
 	return (ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i_u *)p));
 #else
 	bytes b;
