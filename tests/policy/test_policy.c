@@ -16,10 +16,12 @@ static const char *const plain[] = {NULL};
 static const char *const linear[] = {"policy.action_embedding=linear", "policy.residual=false", "policy.time_embedding=episode",
                                      "policy.normaliser=standard", "policy.window=5", NULL};
 
+static const char *const both[] = {"policy.normaliser=both", "policy.time_embedding=episode", NULL};
+
 static const struct variant {
 	const char *base;
 	const char *const *settings;
-} variants[] = {{"llama.gguf", plain}, {"gpt2.gguf", plain}, {"llama.gguf", linear}, {"gpt2.gguf", linear}};
+} variants[] = {{"llama.gguf", plain}, {"gpt2.gguf", plain}, {"llama.gguf", linear}, {"gpt2.gguf", linear}, {"llama.gguf", both}};
 
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
@@ -97,18 +99,18 @@ static float *copy_logits(struct aqm_mat logits)
 	return copy;
 }
 
-/* Change everything after the state of step t, a_t included. */
-static void change_future(struct aqm_batch *batch, size_t t, size_t features, size_t sequence_values)
+/* Change everything after the state of step t, a_t included. `states` and `sequences`: values a step. */
+static void change_future(struct aqm_batch *batch, size_t t, size_t states, size_t sequences)
 {
 	for (size_t i = t; i < (size_t)batch->steps; i++) {
 		batch->actions[i] = (batch->actions[i] + 1) % 3;
 		if (i == t)
 			continue;
 		batch->returns[i] += 3;
-		for (size_t f = 0; f < features; f++)
-			batch->states[i * features + f] -= 2;
-		for (size_t s = 0; s < sequence_values; s++)
-			batch->sequences[i * sequence_values + s] += 1;
+		for (size_t s = 0; s < states; s++)
+			batch->states[i * states + s] -= 2;
+		for (size_t s = 0; s < sequences; s++)
+			batch->sequences[i * sequences + s] += 1;
 	}
 }
 
@@ -119,13 +121,13 @@ static void test_no_future(void **state)
 		struct fixture f;
 
 		fixture_init(&f, variants[v].base, variants[v].settings, 1, false);
-		size_t w = (size_t)f.config.policy.window;
+		size_t w = (size_t)f.config.policy.window, values = aqm_normaliser_values(f.config.policy.normaliser);
 		for (size_t t = 0; t < w; t++) {
 			const struct aqm_window window = {3, w, 3};
 
 			aqm_policy_fill(f.policy, &f.rows, &window, NULL, 1);
 			float *before = copy_logits(aqm_policy_forward(f.policy, false, 0));
-			change_future(aqm_policy_batch(f.policy), t, 4, 6);
+			change_future(aqm_policy_batch(f.policy), t, 4 * values, 6 * values);
 			const float *after = aqm_policy_forward(f.policy, false, 0).data;
 			assert_memory_equal(before, after, (t + 1) * AQM_ACTIONS * sizeof(float));
 			if (t + 1 < w) /* and the change does arrive */
@@ -179,7 +181,7 @@ static void check_differences(struct fixture *f)
 
 static void test_finite_differences(void **state)
 {
-	static const char *const dropout[] = {"lora.dropout=0.2", "policy.encoder_width=3", "policy.window=4", NULL};
+	static const char *const dropout[] = {"lora.dropout=0.2", "policy.encoder_width=3", "policy.window=4", "policy.normaliser=both", NULL};
 	static const char *const shorter[] = {"policy.encoder_width=3", "policy.window=4", "policy.action_embedding=linear",
 	                                      "policy.residual=false", NULL};
 	const struct aqm_window windows[] = {{2, 4, 2}, {40, 3, 3}};

@@ -21,7 +21,7 @@ from transformers import GPT2Config, GPT2Model, LlamaConfig, LlamaModel
 WIDTH, HEADS, KV_HEADS, FFN, LAYERS, CONTEXT = 32, 4, 2, 48, 2, 64
 
 CASES = {
-    "llama": dict(seed=11, residual=True, action="embedding", normaliser="log-standard", weights=[1.0, 1.0, 1.0], stop=0,
+    "llama": dict(seed=11, residual=True, action="embedding", normaliser="both", weights=[1.0, 1.0, 1.0], stop=0,
                   time="window", targets=["q", "v"], normalise=True),
     "gpt2": dict(seed=12, residual=False, action="linear", normaliser="standard", weights=[0.5, 2.0, 3.0], stop=1,
                  time="episode", targets=["q", "v", "up"], normalise=False),
@@ -74,8 +74,10 @@ def rewards_and_returns(pool):
 
 
 def normalise(kind, column):
-    x = np.sign(column) * np.log1p(np.abs(column)) if kind == "log-standard" else column
-    return (x - x.mean()) / x.std()
+    """(rows, values): one value a feature, or with "both" two."""
+    scales = {"standard": [column], "log-standard": [np.sign(column) * np.log1p(np.abs(column))]}
+    scales["both"] = scales["standard"] + scales["log-standard"]
+    return np.stack([(x - x.mean()) / x.std() for x in scales[kind]], axis=1)
 
 
 class Lora(nn.Module):
@@ -143,7 +145,8 @@ class Policy(nn.Module):
         d = WIDTH
         self.case = case
         self.ret = nn.Linear(1, d)
-        self.inner = nn.ModuleDict({f: nn.Linear(K if f in SEQUENCES else 1, E) for f in FEATURES})
+        values = 2 if case["normaliser"] == "both" else 1
+        self.inner = nn.ModuleDict({f: nn.Linear(values * (K if f in SEQUENCES else 1), E) for f in FEATURES})
         self.outer = nn.ModuleDict({f: nn.Linear(E, d) for f in FEATURES})
         self.action = nn.Embedding(3, d) if case["action"] == "embedding" else nn.Linear(1, d)
         self.time = nn.Embedding(W, d)
@@ -154,7 +157,7 @@ class Policy(nn.Module):
     def forward(self, base, returns, states, sequences, actions, times):
         tokens = [self.ret(returns[..., None])]
         for i, f in enumerate(FEATURES):
-            x = sequences[f] if f in SEQUENCES else states[..., i:i + 1]
+            x = sequences[f] if f in SEQUENCES else states[:, :, i]
             tokens.append(self.outer[f](F.leaky_relu(self.inner[f](x), 0.01)))
         if self.case["action"] == "embedding":
             tokens.append(self.action(actions))
@@ -174,13 +177,14 @@ def batch_of(case, pool, actions):
     returns = rewards_and_returns(pool)
     if case["normalise"]:
         returns = (returns - returns.mean()) / returns.std()
-    states = np.stack([normalise(case["normaliser"], pool[f]) for f in FEATURES], axis=1)
+    states = np.stack([normalise(case["normaliser"], pool[f]) for f in FEATURES], axis=1)  # (rows, F, values)
+    values = states.shape[2]
     start_of = np.zeros(ROWS, dtype=int)
     for start in EPISODES:
         start_of[start:] = start
     b = len(WINDOWS)
-    out = dict(returns=np.zeros((b, W)), states=np.zeros((b, W, len(FEATURES))), actions=np.zeros((b, W), dtype=int),
-               labels=np.full((b, W), -1), times=np.zeros((b, W), dtype=int), sequences={f: np.zeros((b, W, K)) for f in SEQUENCES})
+    out = dict(returns=np.zeros((b, W)), states=np.zeros((b, W, len(FEATURES), values)), actions=np.zeros((b, W), dtype=int),
+               labels=np.full((b, W), -1), times=np.zeros((b, W), dtype=int), sequences={f: np.zeros((b, W, K * values)) for f in SEQUENCES})
     for i, (start, length, offset) in enumerate(WINDOWS):
         for t in range(W):
             out["times"][i, t] = t if case["time"] == "window" else (offset + t) % W
@@ -194,7 +198,7 @@ def batch_of(case, pool, actions):
                 out["labels"][i, t] = actions[row]
             for f in SEQUENCES:
                 rows = [max(row - K + 1 + j, start_of[row]) for j in range(K)]
-                out["sequences"][f][i, t] = states[rows, FEATURES.index(f)]
+                out["sequences"][f][i, t] = states[rows, FEATURES.index(f)].reshape(-1)
     return out
 
 
