@@ -9,31 +9,53 @@
  *
  * Forward keeps the log-sum-exp of each row; backward computes P again from it, then (Dao et al., FlashAttention, 2022)
  *     dV += P^T dO,  dS = scale P (dO V^T - rowsum(dO O)),  dQ = dS K,  dK += dS^T Q.
- * Threads share out (window, key head) pairs; a product inside a parallel region is a single-threaded call of OpenBLAS, however
- * small the work, so that its bits do not depend on the number of threads.
+ * Threads share out (window, key head) pairs. The products of a block are too small for a library's packing: they are panels (panel.h), for
+ * which K and V are transposed once a head where their transpose is wanted.
  */
-#include <cblas.h>
 #include <omp.h>
 
 #include "compute/cpu/cpu.h"
+#include "compute/cpu/panel.h"
 #include "compute/cpu/vector.h"
 
-enum { BLOCK = 64 };
+/* Rows of a block: whole panels. More rows compute more of what the mask hides, fewer read and write sums more often. */
+enum {
+	BLOCK = 24,   /* rows of a block: whole panels. More compute more of what the mask hides, fewer read and write sums more often */
+	REGISTER = 16 /* floats of the widest register: rows of scores are padded to it */
+};
 
-/* Rows of a block: `rows` in equal parts of at most BLOCK, a multiple of 8 each. */
-static int64_t block_rows(int64_t rows)
+/* Four rows of x become four columns of y. */
+AQM_INLINE void transpose_four(const float *x, int64_t x_ld, float *y, int64_t y_ld)
 {
-	int64_t blocks = (rows + BLOCK - 1) / BLOCK;
+	aqm_v4 a = *(const aqm_v4 *)x, b = *(const aqm_v4 *)(x + x_ld), c = *(const aqm_v4 *)(x + 2 * x_ld), d = *(const aqm_v4 *)(x + 3 * x_ld);
+	aqm_v4 ab_low = AQM_SHUFFLE(a, b, 0, 4, 1, 5), ab_high = AQM_SHUFFLE(a, b, 2, 6, 3, 7);
+	aqm_v4 cd_low = AQM_SHUFFLE(c, d, 0, 4, 1, 5), cd_high = AQM_SHUFFLE(c, d, 2, 6, 3, 7);
 
-	return ((rows + blocks - 1) / blocks + 7) / 8 * 8;
+	*(aqm_v4 *)y = AQM_SHUFFLE(ab_low, cd_low, 0, 1, 4, 5);
+	*(aqm_v4 *)(y + y_ld) = AQM_SHUFFLE(ab_low, cd_low, 2, 3, 6, 7);
+	*(aqm_v4 *)(y + 2 * y_ld) = AQM_SHUFFLE(ab_high, cd_high, 0, 1, 4, 5);
+	*(aqm_v4 *)(y + 3 * y_ld) = AQM_SHUFFLE(ab_high, cd_high, 2, 3, 6, 7);
 }
 
-/* C = alpha op(A) op(B) + beta C within one thread. */
-static void product(bool transpose_a, bool transpose_b, int64_t rows, int64_t cols, int64_t inner, float alpha, const float *a, int64_t lda,
-                    const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+/* y (cols, rows rounded up to REGISTER) = transpose of x (rows, cols), zeros behind the rows. */
+AQM_CLONES static void transpose(int64_t rows, int64_t cols, const float *restrict x, int64_t x_ld, float *restrict y, int64_t y_ld)
 {
-	cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, (int)rows, (int)cols,
-	            (int)inner, alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+	int64_t whole_rows = rows / 4 * 4, whole_cols = cols / 4 * 4, end = (rows + REGISTER - 1) / REGISTER * REGISTER;
+
+	for (int64_t r = 0; r < whole_rows; r += 4)
+		for (int64_t c = 0; c < whole_cols; c += 4)
+			transpose_four(x + r * x_ld + c, x_ld, y + c * y_ld + r, y_ld);
+	for (int64_t c = 0; c < cols; c++) {
+		for (int64_t r = c < whole_cols ? whole_rows : 0; r < rows; r++)
+			y[c * y_ld + r] = x[r * x_ld + c];
+		for (int64_t r = rows; r < end; r++)
+			y[c * y_ld + r] = 0.0f;
+	}
+}
+
+static int64_t round_up(int64_t n)
+{
+	return (n + REGISTER - 1) / REGISTER * REGISTER;
 }
 
 /* One head's rows as plain pointers. */
@@ -53,29 +75,38 @@ static int64_t visible_keys(const struct head *h, int64_t end)
 	return h->causal ? h->past + end : h->keys;
 }
 
-/* scores row i = exp(row - its maximum) over its first `visible + i step` columns, 0 in the rest; sums and log-sum-exps of the rows. */
+/* scores row i = exp(row - its maximum) over its first `visible + i step` columns, 0 in the rest; sums and log-sum-exps of the rows. Works
+ * in whole groups of lanes, for which the rows have room. */
 AQM_CLONES static void exponentials(int64_t rows, int64_t visible, int64_t step, int64_t columns, float *scores, int64_t ld, float *sums,
                                     float *lse)
 {
+	int32_t end = (int32_t)((columns + AQM_LANES - 1) / AQM_LANES * AQM_LANES);
+
 	for (int64_t r = 0; r < rows; r++) {
-		float *row = scores + r * ld, lanes[AQM_LANES], highest;
-		int64_t n = visible + r * step, i = 0;
+		float *row = scores + r * ld, lanes[AQM_LANES];
+		int32_t n = (int32_t)(visible + r * step);
 
 		for (int l = 0; l < AQM_LANES; l++)
 			lanes[l] = -INFINITY;
-		for (; i + AQM_LANES <= n; i += AQM_LANES)
-			for (int l = 0; l < AQM_LANES; l++)
-				lanes[l] = row[i + l] > lanes[l] ? row[i + l] : lanes[l];
-		for (; i < n; i++)
-			lanes[0] = row[i] > lanes[0] ? row[i] : lanes[0];
-		highest = lanes[0];
-		for (int l = 1; l < AQM_LANES; l++)
-			highest = lanes[l] > highest ? lanes[l] : highest;
-		for (i = 0; i < n; i++)
-			row[i] = aqm_exp(row[i] - highest);
-		for (; i < columns; i++)
-			row[i] = 0.0f;
-		sums[r] = aqm_sum(row, n);
+		for (int32_t i = 0; i < end; i += AQM_LANES)
+			for (int l = 0; l < AQM_LANES; l++) {
+				float score = i + l < n ? row[i + l] : -INFINITY;
+
+				lanes[l] = aqm_larger(score, lanes[l]);
+			}
+		float highest = aqm_fold_largest(lanes);
+
+		for (int l = 0; l < AQM_LANES; l++)
+			lanes[l] = 0.0f;
+		for (int32_t i = 0; i < end; i += AQM_LANES)
+			for (int l = 0; l < AQM_LANES; l++) {
+				float power = aqm_exp(row[i + l] - highest);
+
+				power = i + l < n ? power : 0.0f;
+				row[i + l] = power;
+				lanes[l] += power;
+			}
+		sums[r] = aqm_fold(lanes);
 		if (lse)
 			lse[r] = highest + logf(sums[r]);
 	}
@@ -91,37 +122,85 @@ AQM_CLONES static void divide_rows(int64_t rows, int64_t columns, const float *d
 	}
 }
 
-static void head_forward(const struct head *h, float *scratch, int64_t ld)
-{
-	int64_t step = block_rows(h->queries);
-	float *sums = scratch + BLOCK * ld;
+/* A thread's working memory: scores (BLOCK, ld), slopes (BLOCK, ld), sums (BLOCK), K and V transposed (head_dim, ld). The rows of scores
+ * are a little longer than the keys, so that they do not all fall into the same cache sets. */
+struct room {
+	float *scores, *slopes, *sums, *k, *v;
+	int64_t ld;
+};
 
-	for (int64_t first = 0; first < h->queries; first += step) {
-		int64_t rows = h->queries - first < step ? h->queries - first : step;
+static int64_t room_ld(int64_t keys)
+{
+	return round_up(keys) + REGISTER;
+}
+
+static int64_t room_floats(int64_t keys, int64_t head_dim)
+{
+	return (2 * BLOCK + 2 * head_dim) * room_ld(keys) + round_up(BLOCK);
+}
+
+static struct room room_of(float *memory, int64_t keys, int64_t head_dim)
+{
+	int64_t ld = room_ld(keys);
+
+	return (struct room){
+		.scores = memory,
+		.slopes = memory + BLOCK * ld,
+		.k = memory + 2 * BLOCK * ld,
+		.v = memory + (2 * BLOCK + head_dim) * ld,
+		.sums = memory + (2 * BLOCK + 2 * head_dim) * ld,
+		.ld = ld,
+	};
+}
+
+/* A block's rows times a transposed matrix of keys: out (rows, visible rounded up) = alpha x y. */
+static void row_products(int64_t rows, int64_t visible, int64_t inner, float alpha, const float *x, int64_t x_ld, const float *y, float *out,
+                         int64_t ld)
+{
+	aqm_panel_product(&(struct aqm_panel){.rows = rows, .cols = round_up(visible), .inner = inner, .alpha = alpha, .a = x, .a_row = x_ld,
+	                                      .a_inner = 1, .b = y, .ldb = ld, .c = out, .ldc = ld});
+}
+
+/* out (rows, head_dim) = p (rows, visible) y (visible, head_dim). */
+static void mix(int64_t rows, int64_t head_dim, int64_t visible, const float *p, int64_t ld, const float *y, int64_t y_ld, float *out,
+                int64_t out_ld)
+{
+	aqm_panel_product(&(struct aqm_panel){.rows = rows, .cols = head_dim, .inner = visible, .alpha = 1.0f, .a = p, .a_row = ld, .a_inner = 1,
+	                                      .b = y, .ldb = y_ld, .c = out, .ldc = out_ld});
+}
+
+/* out (visible, head_dim) = or += p^T y, p (rows, visible), y (rows, head_dim). */
+static void mix_back(int64_t rows, int64_t head_dim, int64_t visible, const float *p, int64_t ld, const float *y, int64_t y_ld, bool add,
+                     float *out, int64_t out_ld)
+{
+	aqm_panel_product(&(struct aqm_panel){.rows = visible, .cols = head_dim, .inner = rows, .alpha = 1.0f, .a = p, .a_row = 1, .a_inner = ld,
+	                                      .b = y, .ldb = y_ld, .add = add, .c = out, .ldc = out_ld});
+}
+
+static void head_forward(const struct head *h, const struct room *room)
+{
+	transpose(h->keys, h->head_dim, h->k, h->k_ld, room->k, room->ld);
+	for (int64_t first = 0; first < h->queries; first += BLOCK) {
+		int64_t rows = h->queries - first < BLOCK ? h->queries - first : BLOCK;
 		int64_t visible = visible_keys(h, first + rows);
 		float *o = h->o + first * h->o_ld;
 
-		product(false, true, rows, visible, h->head_dim, h->scale, h->q + first * h->q_ld, h->q_ld, h->k, h->k_ld, 0.0f, scratch, ld);
-		exponentials(rows, visible_keys(h, first + 1), h->causal, visible, scratch, ld, sums, h->lse ? h->lse + first : NULL);
-		product(false, false, rows, h->head_dim, visible, 1.0f, scratch, ld, h->v, h->v_ld, 0.0f, o, h->o_ld);
-		divide_rows(rows, h->head_dim, sums, o, h->o_ld);
+		row_products(rows, visible, h->head_dim, h->scale, h->q + first * h->q_ld, h->q_ld, room->k, room->scores, room->ld);
+		exponentials(rows, visible_keys(h, first + 1), h->causal, visible, room->scores, room->ld, room->sums,
+		             h->lse ? h->lse + first : NULL);
+		mix(rows, h->head_dim, visible, room->scores, room->ld, h->v, h->v_ld, o, h->o_ld);
+		divide_rows(rows, h->head_dim, room->sums, o, h->o_ld);
 	}
-}
-
-/* A row of scores, apart enough from the next that they do not fall into the same cache sets. */
-static int64_t scores_ld(int64_t keys)
-{
-	return (keys + 15) / 16 * 16 + 16;
 }
 
 static void forward(aqm_device *device, struct aqm_attention s, int64_t past, struct aqm_mat q, struct aqm_mat k, struct aqm_mat v,
                     struct aqm_mat o, struct aqm_mat lse)
 {
-	int64_t keys = past + s.tokens, ld = scores_ld(keys), group = s.heads / s.kv_heads;
+	int64_t keys = past + s.tokens, group = s.heads / s.kv_heads;
 	float *base;
 	int64_t stride;
 
-	if (s.tokens == 0 || !aqm_cpu_scratch(device, omp_get_max_threads(), BLOCK * ld + BLOCK, &base, &stride))
+	if (s.tokens == 0 || !aqm_cpu_scratch(device, omp_get_max_threads(), room_floats(keys, s.head_dim), &base, &stride))
 		return;
 #pragma omp parallel for collapse(2) schedule(dynamic)
 	for (int64_t w = 0; w < s.windows; w++)
@@ -137,7 +216,9 @@ static void forward(aqm_device *device, struct aqm_attention s, int64_t past, st
 				.scale = s.scale, .causal = s.causal,
 			};
 
-			head_forward(&h, base + omp_get_thread_num() * stride, ld);
+			const struct room room = room_of(base + omp_get_thread_num() * stride, keys, s.head_dim);
+
+			head_forward(&h, &room);
 		}
 }
 
@@ -186,25 +267,25 @@ struct head_gradients {
 	bool add; /* to dk and dv: not the first head of its group */
 };
 
-/* Blocks go from the last to the first: the last sees all keys, so it is the one that writes dk and dv, and the rest add. */
-static void head_backward(const struct head *h, const struct head_gradients *g, float *scratch, int64_t ld)
+/* Blocks go from the last to the first: the last sees all keys, so it is the one that writes dk and dv, and the rest add. room->k, room->v
+ * hold K and V transposed. */
+static void head_backward(const struct head *h, const struct head_gradients *g, const struct room *room)
 {
-	int64_t step = block_rows(h->queries);
-	float *slopes = scratch + BLOCK * ld, *along = slopes + BLOCK * ld;
-	float beta = g->add ? 1.0f : 0.0f;
+	int64_t n = h->head_dim, ld = room->ld;
+	bool add = g->add;
 
-	for (int64_t first = (h->queries - 1) / step * step; first >= 0; first -= step, beta = 1.0f) {
-		int64_t rows = h->queries - first < step ? h->queries - first : step, n = h->head_dim;
+	for (int64_t first = (h->queries - 1) / BLOCK * BLOCK; first >= 0; first -= BLOCK, add = true) {
+		int64_t rows = h->queries - first < BLOCK ? h->queries - first : BLOCK;
 		int64_t visible = visible_keys(h, first + rows);
 		const float *q = h->q + first * h->q_ld, *dout = g->dout + first * g->dout_ld;
 
-		product(false, true, rows, visible, n, h->scale, q, h->q_ld, h->k, h->k_ld, 0.0f, scratch, ld);
-		product(false, true, rows, visible, n, 1.0f, dout, g->dout_ld, h->v, h->v_ld, 0.0f, slopes, ld);
-		row_dots(rows, n, dout, g->dout_ld, h->o + first * h->o_ld, h->o_ld, along);
-		score_slopes(rows, visible_keys(h, first + 1), h->causal, visible, h->scale, h->lse + first, along, scratch, slopes, ld);
-		product(true, false, visible, n, rows, 1.0f, scratch, ld, dout, g->dout_ld, beta, g->dv, g->dv_ld);
-		product(true, false, visible, n, rows, 1.0f, slopes, ld, q, h->q_ld, beta, g->dk, g->dk_ld);
-		product(false, false, rows, n, visible, 1.0f, slopes, ld, h->k, h->k_ld, 0.0f, g->dq + first * g->dq_ld, g->dq_ld);
+		row_products(rows, visible, n, h->scale, q, h->q_ld, room->k, room->scores, ld);
+		row_products(rows, visible, n, 1.0f, dout, g->dout_ld, room->v, room->slopes, ld);
+		row_dots(rows, n, dout, g->dout_ld, h->o + first * h->o_ld, h->o_ld, room->sums);
+		score_slopes(rows, visible_keys(h, first + 1), h->causal, visible, h->scale, h->lse + first, room->sums, room->scores, room->slopes, ld);
+		mix_back(rows, n, visible, room->scores, ld, dout, g->dout_ld, add, g->dv, g->dv_ld);
+		mix_back(rows, n, visible, room->slopes, ld, q, h->q_ld, add, g->dk, g->dk_ld);
+		mix(rows, n, visible, room->slopes, ld, h->k, h->k_ld, g->dq + first * g->dq_ld, g->dq_ld);
 	}
 }
 
@@ -212,16 +293,22 @@ void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention s, stru
                                 struct aqm_mat o, struct aqm_mat lse, struct aqm_mat dout, struct aqm_mat dq, struct aqm_mat dk,
                                 struct aqm_mat dv)
 {
-	int64_t ld = scores_ld(s.tokens), group = s.heads / s.kv_heads;
+	int64_t group = s.heads / s.kv_heads;
 	float *base;
 	int64_t stride;
 
-	if (s.tokens == 0 || !aqm_cpu_scratch(device, omp_get_max_threads(), 2 * BLOCK * ld + BLOCK, &base, &stride))
+	if (s.tokens == 0 || !aqm_cpu_scratch(device, omp_get_max_threads(), room_floats(s.tokens, s.head_dim), &base, &stride))
 		return;
 	/* The heads of one key head add to the same dk and dv: one thread takes them in order. */
 #pragma omp parallel for collapse(2) schedule(dynamic)
 	for (int64_t w = 0; w < s.windows; w++)
-		for (int64_t kv = 0; kv < s.kv_heads; kv++)
+		for (int64_t kv = 0; kv < s.kv_heads; kv++) {
+			const struct room room = room_of(base + omp_get_thread_num() * stride, s.tokens, s.head_dim);
+			struct aqm_mat own_k = aqm_mat_cols(aqm_mat_rows(k, w * s.tokens, s.tokens), kv * s.head_dim, s.head_dim);
+			struct aqm_mat own_v = aqm_mat_cols(aqm_mat_rows(v, w * s.tokens, s.tokens), kv * s.head_dim, s.head_dim);
+
+			transpose(s.tokens, s.head_dim, own_k.data, k.ld, room.k, room.ld);
+			transpose(s.tokens, s.head_dim, own_v.data, v.ld, room.v, room.ld);
 			for (int64_t i = kv * group; i < (kv + 1) * group; i++) {
 				int64_t row = w * s.tokens, column = i * s.head_dim, kv_column = kv * s.head_dim;
 				const struct head h = {
@@ -238,6 +325,7 @@ void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention s, stru
 					.add = i > kv * group,
 				};
 
-				head_backward(&h, &g, base + omp_get_thread_num() * stride, ld);
+				head_backward(&h, &g, &room);
 			}
+		}
 }

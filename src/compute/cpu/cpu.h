@@ -19,6 +19,10 @@
 /* Sixteen floats: one register of x86-64-v4, two of v3, four of the rest. Loads through it need no alignment. */
 typedef float aqm_v16 __attribute__((vector_size(64), aligned(4), may_alias));
 
+/* What this processor can do, for code that is written for one level. */
+enum aqm_level { AQM_LEVEL_ANY, AQM_LEVEL_V3, AQM_LEVEL_V4 };
+enum aqm_level aqm_cpu_level(void);
+
 struct aqm_cpu {
 	float *scratch;         /* working memory of all threads */
 	size_t scratch_floats;

@@ -126,14 +126,16 @@ struct level {
 
 static struct level best_level(void)
 {
+	switch (aqm_cpu_level()) {
 #if defined(__x86_64__)
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-	    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd"))
+	case AQM_LEVEL_V4:
 		return (struct level){group_v4, 4, aqm_cpu_expand_avx512};
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+	case AQM_LEVEL_V3:
 		return (struct level){group_v3, 2, NULL};
 #endif
-	return (struct level){group_any, 2, NULL};
+	default:
+		return (struct level){group_any, 2, NULL};
+	}
 }
 
 void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)

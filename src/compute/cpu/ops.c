@@ -9,8 +9,20 @@
 
 #include "compute/cpu/cpu.h"
 
-/* Scores of 64 query rows, twice, of windows of 1024 tokens, and what goes with them. */
-enum { OPENING_FLOATS = 2 * 64 * (1024 + 32) + 1024 };
+/* What attention takes for windows of 1024 tokens and heads of 64, or of 512 and 160. */
+enum { OPENING_FLOATS = 224 * (1024 + 32) + 64 };
+
+enum aqm_level aqm_cpu_level(void)
+{
+#if defined(__x86_64__)
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+	    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd"))
+		return AQM_LEVEL_V4;
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+		return AQM_LEVEL_V3;
+#endif
+	return AQM_LEVEL_ANY;
+}
 
 static int reserve(aqm_device *device, size_t floats)
 {

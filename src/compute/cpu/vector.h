@@ -79,13 +79,36 @@ AQM_INLINE float aqm_sigmoid(float x)
 /* Sums run in 32 lanes that are folded at the end: one order, whatever the width of the registers. */
 enum { AQM_LANES = 32 };
 
-AQM_INLINE float aqm_fold(float lanes[AQM_LANES])
+/* Four floats: a register everywhere. */
+typedef float aqm_v4 __attribute__((vector_size(16), aligned(4), may_alias));
+
+AQM_INLINE float aqm_fold(const float lanes[AQM_LANES])
 {
-	for (int width = AQM_LANES / 2; width > 0; width /= 2)
-		for (int l = 0; l < width; l++)
-			lanes[l] += lanes[l + width];
-	return lanes[0];
+	const aqm_v4 *part = (const aqm_v4 *)lanes;
+	aqm_v4 four = ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
+
+	return (four[0] + four[2]) + (four[1] + four[3]);
 }
+
+AQM_INLINE float aqm_larger(float a, float b) { return a > b ? a : b; }
+
+AQM_INLINE float aqm_fold_largest(float lanes[AQM_LANES])
+{
+	for (int l = 0; l < 16; l++)
+		lanes[l] = aqm_larger(lanes[l], lanes[l + 16]);
+	for (int l = 0; l < 8; l++)
+		lanes[l] = aqm_larger(lanes[l], lanes[l + 8]);
+	for (int l = 0; l < 4; l++)
+		lanes[l] = aqm_larger(lanes[l], lanes[l + 4]);
+	return aqm_larger(aqm_larger(lanes[0], lanes[2]), aqm_larger(lanes[1], lanes[3]));
+}
+
+#if defined(__clang__)
+#define AQM_SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+typedef int32_t aqm_indices __attribute__((vector_size(16)));
+#define AQM_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (aqm_indices){i, j, k, l})
+#endif
 
 AQM_INLINE float aqm_sum(const float *x, int64_t n)
 {
