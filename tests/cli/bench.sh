@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# aqmtrain bench: every bench runs, prints figures with their limits, and JSON with the keys that are promised.
+. "$(dirname "$0")/helper.sh"
+
+export TMPDIR=.
+for bench in gemm step decide parse; do
+	expect 0 "$program" bench $bench --quick
+	says out " of "
+	expect 0 "$program" bench $bench --quick --json
+	for key in name value unit limit limit_is ratio; do
+		says out "\"$key\":"
+	done
+	expect 2 "$program" bench $bench stray
+done
+expect 0 "$program" bench step --quick --profile
+says err "gemm"
+says err "attention"
+
+expect 0 "$program" model synth --preset tiny-gpt2 -o base.gguf
+expect 0 "$program" bench decide --quick --model base.gguf
+says out "decide/model/cpu"
+expect 0 "$program" bench step --quick --model base.gguf
+says out "step/model/cpu"
+expect 3 "$program" bench decide --quick --model nosuch.gguf
+expect 2 "$program" bench gemm --threads 0
+ls aqmtrain-bench-* 2>/dev/null && die "temporary files are left"
+exit 0
