@@ -47,7 +47,8 @@ static const struct argp_option info_options[] = {
 static const struct argp info_argp = {
 	.options = info_options,
 	.parser = parse_info,
-	.doc = "Print architecture, size, hyperparameters, metadata and tensors of a model. Tensors of types that cannot be trained on are listed too.",
+	.doc = "Print architecture, size, hyperparameters, metadata and tensors of a model. Tensors of types that cannot "
+           "be trained on are listed too.",
 };
 
 static int run_info(int argc, char **argv)
@@ -116,7 +117,8 @@ static error_t parse_synth(int key, char *argument, struct argp_state *state)
 
 static const struct argp_option synth_options[] = {
 	{"preset", KEY_PRESET, "NAME", 0, "Shape of the model: tiny-llama, tiny-gpt2, gpt2, smollm2-135m, llama2-7b", 0},
-	{"type", KEY_TYPE, "TYPE", 0, "Type of the matrices: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1 (default f32)", 0},
+	{"type", KEY_TYPE, "TYPE", 0, "Type of the matrices: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1 (default f32)",
+     0},
 	{"seed", KEY_SEED, "N", 0, "Seed of the weights (default 0)", 0},
 	{"output", 'o', "MODEL.gguf", 0, "The file to write", 0},
 	{0},
@@ -125,8 +127,9 @@ static const struct argp_option synth_options[] = {
 static const struct argp synth_argp = {
 	.options = synth_options,
 	.parser = parse_synth,
-	.doc = "Write a model of a known shape with random weights: for tests, demonstrations and measurements. The same preset, type and seed "
-	       "give the same file on every machine.",
+	.doc = "Write a model of a known shape with random weights: for tests, demonstrations and measurements. The same "
+           "preset, type and seed "
+		   "give the same file on every machine.",
 };
 
 static int run_synth(int argc, char **argv)

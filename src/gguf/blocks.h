@@ -16,6 +16,7 @@
 
 enum { BLOCK = 32, SUPER_BLOCK = 256 };
 
+/* clang-format off */
 struct block_q4_0 { uint8_t d[2], q[16]; };
 struct block_q4_1 { uint8_t d[2], m[2], q[16]; };
 struct block_q5_0 { uint8_t d[2], high[4], q[16]; };
@@ -24,6 +25,7 @@ struct block_q8_0 { uint8_t d[2]; int8_t q[32]; };
 struct block_q4_k { uint8_t d[2], dmin[2], scales[12], q[128]; };
 struct block_q5_k { uint8_t d[2], dmin[2], scales[12], high[32], q[128]; };
 struct block_q6_k { uint8_t low[128], high[64]; int8_t scales[16]; uint8_t d[2]; };
+/* clang-format on */
 
 static inline uint16_t load_u16(const void *p)
 {

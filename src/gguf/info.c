@@ -13,10 +13,10 @@
 #include "gguf/types.h"
 
 enum {
-	SHOWN_ELEMENTS = 8,     /* of a long array */
-	SHORT_ARRAY = 16,       /* shown whole */
-	SHOWN_CHARACTERS = 72,  /* of a string, in text */
-	TYPE_NUMBERS = 64,      /* above every type that has a name; the others are counted together */
+	SHOWN_ELEMENTS = 8,    /* of a long array */
+	SHORT_ARRAY = 16,      /* shown whole */
+	SHOWN_CHARACTERS = 72, /* of a string, in text */
+	TYPE_NUMBERS = 64,     /* above every type that has a name; the others are counted together */
 };
 
 /* ---- strings ---- */
@@ -32,7 +32,8 @@ static size_t utf8_length(const uint8_t *p, size_t n)
 		if ((p[i] & 0xc0) != 0x80)
 			return 0;
 	/* Overlong forms, surrogates, past U+10FFFF. */
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) || (p[0] == 0xf0 && p[1] < 0x90) ||
+	    (p[0] == 0xf4 && p[1] >= 0x90))
 		return 0;
 	return length;
 }
@@ -103,7 +104,8 @@ static json_t *json_elements(uint32_t type, const uint8_t *p, uint64_t count)
 	json_t *list = json_array();
 
 	for (uint64_t i = 0; i < count; i++) {
-		json_array_append_new(list, type == AQM_VALUE_STRING ? json_text(p + 8, (size_t)aqm_value_u64(p)) : json_number(type, p));
+		json_array_append_new(list, type == AQM_VALUE_STRING ? json_text(p + 8, (size_t)aqm_value_u64(p))
+		                                                     : json_number(type, p));
 		p += element_bytes(type, p);
 	}
 	return list;
@@ -149,7 +151,8 @@ static void add(uint64_t *sum, uint64_t n)
 
 static uint64_t elements_of(const struct aqm_gguf_tensor *t)
 {
-	return (uint64_t)t->ne[0] * (uint64_t)t->ne[1] * (uint64_t)t->ne[2] * (uint64_t)t->ne[3]; /* read.c checked the product */
+	return (uint64_t)t->ne[0] * (uint64_t)t->ne[1] * (uint64_t)t->ne[2] *
+	       (uint64_t)t->ne[3]; /* read.c checked the product */
 }
 
 static void count(struct share *share, const struct aqm_gguf_tensor *t)
@@ -186,8 +189,8 @@ static const char *hyperparameter(const struct summary *s, const struct aqm_gguf
 
 static json_t *json_share(const struct share *share)
 {
-	return json_pack("{s:I, s:I, s:I}", "tensors", (json_int_t)share->tensors, "parameters", (json_int_t)share->parameters, "bytes",
-			 (json_int_t)share->bytes);
+	return json_pack("{s:I, s:I, s:I}", "tensors", (json_int_t)share->tensors, "parameters",
+	                 (json_int_t)share->parameters, "bytes", (json_int_t)share->bytes);
 }
 
 static json_t *json_tensor(const struct aqm_gguf_tensor *t)
@@ -228,7 +231,8 @@ static json_t *json_or_null(const char *s)
 
 static int info_json(const aqm_gguf *gguf, const struct summary *s, char **text)
 {
-	json_t *root = json_object(), *types = json_object(), *hyper = json_object(), *metadata = json_object(), *tensors = json_array();
+	json_t *root = json_object(), *types = json_object(), *hyper = json_object(), *metadata = json_object(),
+		   *tensors = json_array();
 
 	for (size_t i = 0; i <= TYPE_NUMBERS; i++)
 		if (s->types[i].tensors)
@@ -392,7 +396,8 @@ static int info_text(const aqm_gguf *gguf, const struct summary *s, char **text)
 
 		if (!share->tensors)
 			continue;
-		fprintf(out, "  %-12s %" PRIu64 " in %" PRIu64 " tensors, ", aqm_dtype_name((enum aqm_dtype)i), share->parameters, share->tensors);
+		fprintf(out, "  %-12s %" PRIu64 " in %" PRIu64 " tensors, ", aqm_dtype_name((enum aqm_dtype)i),
+		        share->parameters, share->tensors);
 		print_size(out, (double)share->bytes);
 		fputc('\n', out);
 	}

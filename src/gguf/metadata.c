@@ -10,7 +10,7 @@ static const struct {
 	const char *name;
 	size_t bytes;
 } value_types[AQM_VALUE_TYPES] = {
-	{"u8", 1},  {"i8", 1},     {"u16", 2},   {"i16", 2}, {"u32", 4}, {"i32", 4}, {"f32", 4},
+	{"u8", 1},   {"i8", 1},     {"u16", 2},   {"i16", 2}, {"u32", 4}, {"i32", 4}, {"f32", 4},
 	{"bool", 1}, {"string", 0}, {"array", 0}, {"u64", 8}, {"i64", 8}, {"f64", 8},
 };
 
@@ -70,7 +70,7 @@ static int find_pair(const aqm_gguf *gguf, const char *key, const struct aqm_ggu
 static int wrong_type(const aqm_gguf *gguf, const struct aqm_gguf_pair *pair, const char *expected)
 {
 	return aqm_error_set(AQM_EDATA, "cannot use '%s': metadata '%s' is of type %s, expected %s", gguf->path, pair->key,
-			     aqm_value_name(pair->type), expected);
+	                     aqm_value_name(pair->type), expected);
 }
 
 int aqm_gguf_get_int(const aqm_gguf *gguf, const char *key, int64_t *out)
@@ -91,8 +91,8 @@ int aqm_gguf_get_int(const aqm_gguf *gguf, const char *key, int64_t *out)
 	if (number.kind != AQM_NUMBER_UNSIGNED)
 		return wrong_type(gguf, pair, "an integer");
 	if (number.u > INT64_MAX)
-		return aqm_error_set(AQM_EDATA, "cannot use '%s': metadata '%s' is %" PRIu64 ", expected at most %" PRId64, gguf->path, key,
-				     number.u, INT64_MAX);
+		return aqm_error_set(AQM_EDATA, "cannot use '%s': metadata '%s' is %" PRIu64 ", expected at most %" PRId64,
+		                     gguf->path, key, number.u, INT64_MAX);
 	*out = (int64_t)number.u;
 	return AQM_OK;
 }

@@ -58,7 +58,7 @@ static int take(struct cursor *c, uint64_t n, const char *what, const uint8_t **
 	*start = c->next;
 	if (n > c->left)
 		return fault(c->gguf, "%s needs %" PRIu64 " bytes at offset %zu, the file has %zu left", what, n,
-			     (size_t)(c->next - c->gguf->data), c->left);
+		             (size_t)(c->next - c->gguf->data), c->left);
 	c->next += n;
 	c->left -= (size_t)n;
 	return AQM_OK;
@@ -210,7 +210,8 @@ static int skip_value(struct cursor *c, uint32_t type, const char *key, int dept
 	size_t least = element == AQM_VALUE_STRING ? 8 : element == AQM_VALUE_ARRAY ? 12 : aqm_value_size(element);
 
 	if (count > c->left / least)
-		return fault(c->gguf, "%s has %" PRIu64 " elements, but the file has only %zu bytes left", what, count, c->left);
+		return fault(c->gguf, "%s has %" PRIu64 " elements, but the file has only %zu bytes left", what, count,
+		             c->left);
 	if (element != AQM_VALUE_STRING && element != AQM_VALUE_ARRAY)
 		return take(c, count * least, what, &p);
 	for (uint64_t i = 0; code == AQM_OK && i < count; i++)
@@ -282,7 +283,8 @@ static int read_tensor(struct cursor *c, aqm_gguf *gguf)
 	snprintf(what, sizeof what, "tensor '%.100s'", name);
 	code = take_u32(c, what, &dimensions);
 	if (code == AQM_OK && dimensions > AQM_GGUF_DIMENSIONS)
-		code = fault(gguf, "%s has %" PRIu32 " dimensions, at most %d are allowed", what, dimensions, AQM_GGUF_DIMENSIONS);
+		code =
+			fault(gguf, "%s has %" PRIu32 " dimensions, at most %d are allowed", what, dimensions, AQM_GGUF_DIMENSIONS);
 	if (code != AQM_OK)
 		return code;
 	tensor->dimensions = dimensions;
@@ -308,42 +310,47 @@ static int read_tensor(struct cursor *c, aqm_gguf *gguf)
 	if (layout) {
 		if (tensor->ne[0] % layout->block)
 			return fault(gguf, "%s has rows of %" PRId64 " elements, expected a multiple of %d for type %s", what,
-				     tensor->ne[0], layout->block, layout->name);
+			             tensor->ne[0], layout->block, layout->name);
 		if (aqm_size_mul_overflows(elements / layout->block, layout->block_bytes, &tensor->bytes))
 			return fault(gguf, "%s has more bytes than can be counted", what);
 	}
 	if (offset % gguf->alignment)
-		return fault(gguf, "%s begins at offset %" PRIu64 ", expected a multiple of the alignment %zu", what, offset, gguf->alignment);
+		return fault(gguf, "%s begins at offset %" PRIu64 ", expected a multiple of the alignment %zu", what, offset,
+		             gguf->alignment);
 	if (offset > SIZE_MAX / 2)
 		return fault(gguf, "%s begins at offset %" PRIu64 ", past the end of the file", what, offset);
 	tensor->data = (const void *)(uintptr_t)offset;
 	return AQM_OK;
 }
 
+struct place {
+	const uint8_t *start;
+	size_t bytes;
+	const char *name;
+};
+
 static int compare_places(const void *a, const void *b)
 {
-	const struct aqm_gguf_tensor *x = *(const struct aqm_gguf_tensor *const *)a, *y = *(const struct aqm_gguf_tensor *const *)b;
-	uintptr_t p = (uintptr_t)x->data, q = (uintptr_t)y->data;
+	const struct place *x = a, *y = b;
 
-	return (p > q) - (p < q);
+	return (x->start > y->start) - (x->start < y->start);
 }
 
 /* No two tensors may share bytes: what one would be changed into, the other would become. */
 static int check_overlaps(const aqm_gguf *gguf)
 {
-	const struct aqm_gguf_tensor **order = aqm_malloc_array(gguf->tensor_count, sizeof *order);
-	const struct aqm_gguf_tensor *before = NULL;
+	struct place *places = aqm_malloc_array(gguf->tensor_count, sizeof *places);
 	int code = AQM_OK;
 
-	if (!order)
+	if (!places)
 		return AQM_ERUN;
 	for (size_t i = 0; i < gguf->tensor_count; i++)
-		order[i] = &gguf->tensors[i];
-	qsort(order, gguf->tensor_count, sizeof *order, compare_places);
-	for (size_t i = 0; code == AQM_OK && i < gguf->tensor_count; before = order[i++])
-		if (before && (const uint8_t *)order[i]->data < (const uint8_t *)before->data + before->bytes)
-			code = fault(gguf, "tensors '%.100s' and '%.100s' overlap", before->name, order[i]->name);
-	free(order);
+		places[i] = (struct place){gguf->tensors[i].data, gguf->tensors[i].bytes, gguf->tensors[i].name};
+	qsort(places, gguf->tensor_count, sizeof *places, compare_places);
+	for (size_t i = 1; code == AQM_OK && i < gguf->tensor_count; i++)
+		if (places[i].start < places[i - 1].start + places[i - 1].bytes)
+			code = fault(gguf, "tensors '%.100s' and '%.100s' overlap", places[i - 1].name, places[i].name);
+	free(places);
 	return code;
 }
 
@@ -505,8 +512,8 @@ int aqm_gguf_require(const aqm_gguf *gguf, const char *name, const struct aqm_gg
 	if (!*out)
 		return aqm_error_set(AQM_ENOTFOUND, "'%s' has no tensor '%s'", gguf->path, name);
 	if (!aqm_dtype_traits((*out)->dtype))
-		return aqm_error_set(AQM_EDATA, "cannot use '%s': tensor '%s' is of type %s (%u), which is not supported", gguf->path, name,
-				     aqm_dtype_name((*out)->dtype), (unsigned)(*out)->dtype);
+		return aqm_error_set(AQM_EDATA, "cannot use '%s': tensor '%s' is of type %s (%u), which is not supported",
+		                     gguf->path, name, aqm_dtype_name((*out)->dtype), (unsigned)(*out)->dtype);
 	return AQM_OK;
 }
 

@@ -11,6 +11,7 @@
 #error "GGUF is read in place, which needs a little-endian machine"
 #endif
 
+/* clang-format off */
 /* dtype, name, elements a block, bytes a block, quantiser: in the order of enum AQM_TYPE_ROWS. */
 #define TYPE_MAP(XX)                                                                   \
 	XX(0, AQM_F32, "f32", 1, 4, aqm_quantise_f32)                                     \
@@ -24,6 +25,7 @@
 	XX(8, AQM_Q4_K, "q4_k", SUPER_BLOCK, sizeof(struct block_q4_k), NULL)             \
 	XX(9, AQM_Q5_K, "q5_k", SUPER_BLOCK, sizeof(struct block_q5_k), NULL)             \
 	XX(10, AQM_Q6_K, "q6_k", SUPER_BLOCK, sizeof(struct block_q6_k), NULL)
+/* clang-format on */
 
 /* The expansion made for this processor. */
 static const aqm_expand *expansion(void)
@@ -35,10 +37,10 @@ static const aqm_expand *expansion(void)
 	return aqm_expand_any;
 }
 
-#define XX(row, dtype, name, block, bytes, quantise)                          \
+#define XX(row, dtype, name, block, bytes, quantise)                       \
 	static void expand_row_##row(const void *blocks, float *out, size_t n) \
-	{                                                                       \
-		expansion()[row](blocks, out, n);                                \
+	{                                                                      \
+		expansion()[row](blocks, out, n);                                  \
 	}
 TYPE_MAP(XX)
 #undef XX
@@ -65,18 +67,20 @@ const struct aqm_dtype_traits *aqm_dtype_find(const char *name)
 	return NULL;
 }
 
-/* Types of ggml that we only name and measure. */
+/* Name, number, elements a block, bytes a block of every type of ggml. */
+/* clang-format off */
 static const struct aqm_type_layout layouts[] = {
-	{0, "f32", 1, 4},           {1, "f16", 1, 2},           {2, "q4_0", 32, 18},       {3, "q4_1", 32, 20},
-	{6, "q5_0", 32, 22},        {7, "q5_1", 32, 24},        {8, "q8_0", 32, 34},       {9, "q8_1", 32, 40},
-	{10, "q2_k", 256, 84},      {11, "q3_k", 256, 110},     {12, "q4_k", 256, 144},    {13, "q5_k", 256, 176},
-	{14, "q6_k", 256, 210},     {15, "q8_k", 256, 292},     {16, "iq2_xxs", 256, 66},  {17, "iq2_xs", 256, 74},
-	{18, "iq3_xxs", 256, 98},   {19, "iq1_s", 256, 50},     {20, "iq4_nl", 32, 18},    {21, "iq3_s", 256, 110},
-	{22, "iq2_s", 256, 82},     {23, "iq4_xs", 256, 136},   {24, "i8", 1, 1},          {25, "i16", 1, 2},
-	{26, "i32", 1, 4},          {27, "i64", 1, 8},          {28, "f64", 1, 8},         {29, "iq1_m", 256, 56},
-	{30, "bf16", 1, 2},         {34, "tq1_0", 256, 54},     {35, "tq2_0", 256, 66},    {39, "mxfp4", 32, 17},
-	{40, "nvfp4", 64, 36},      {41, "q1_0", 128, 18},
+	{"f32", 0, 1, 4},         {"f16", 1, 1, 2},         {"q4_0", 2, 32, 18},      {"q4_1", 3, 32, 20},
+	{"q5_0", 6, 32, 22},      {"q5_1", 7, 32, 24},      {"q8_0", 8, 32, 34},      {"q8_1", 9, 32, 40},
+	{"q2_k", 10, 256, 84},    {"q3_k", 11, 256, 110},   {"q4_k", 12, 256, 144},   {"q5_k", 13, 256, 176},
+	{"q6_k", 14, 256, 210},   {"q8_k", 15, 256, 292},   {"iq2_xxs", 16, 256, 66}, {"iq2_xs", 17, 256, 74},
+	{"iq3_xxs", 18, 256, 98}, {"iq1_s", 19, 256, 50},   {"iq4_nl", 20, 32, 18},   {"iq3_s", 21, 256, 110},
+	{"iq2_s", 22, 256, 82},   {"iq4_xs", 23, 256, 136}, {"i8", 24, 1, 1},         {"i16", 25, 1, 2},
+	{"i32", 26, 1, 4},        {"i64", 27, 1, 8},        {"f64", 28, 1, 8},        {"iq1_m", 29, 256, 56},
+	{"bf16", 30, 1, 2},       {"tq1_0", 34, 256, 54},   {"tq2_0", 35, 256, 66},   {"mxfp4", 39, 32, 17},
+	{"nvfp4", 40, 64, 36},    {"q1_0", 41, 128, 18},
 };
+/* clang-format on */
 
 const struct aqm_type_layout *aqm_type_layout(uint32_t type)
 {

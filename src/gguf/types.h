@@ -26,8 +26,8 @@ void aqm_quantise_q5_1(const float *in, void *blocks, size_t n);
 
 /* Name and block of any type that ggml has had, also of those we cannot expand; false when `type` is none of them. */
 struct aqm_type_layout {
-	uint32_t type;
 	const char *name;
+	uint32_t type;
 	uint16_t block, block_bytes;
 };
 const struct aqm_type_layout *aqm_type_layout(uint32_t type);

@@ -26,9 +26,9 @@ struct declared {
 
 struct aqm_gguf_writer {
 	struct aqm_atomic_file file;
-	char **keys;             /* of the pairs set */
+	char **keys; /* of the pairs set */
 	size_t key_count;
-	struct bytes pairs;      /* encoded */
+	struct bytes pairs; /* encoded */
 	struct declared *tensors;
 	size_t tensor_count;
 	size_t data_bytes;       /* of all tensors declared, padding included */
@@ -56,7 +56,8 @@ static int append(struct bytes *b, const void *data, size_t n)
 		b->data = grown;
 		b->capacity = capacity;
 	}
-	memcpy(b->data + b->used, data, n);
+	if (n)
+		memcpy(b->data + b->used, data, n);
 	b->used = needed;
 	return AQM_OK;
 }
@@ -198,7 +199,8 @@ int aqm_gguf_writer_copy_metadata(aqm_gguf_writer *writer, const aqm_gguf *from)
 
 /* ---- tensors ---- */
 
-int aqm_gguf_writer_add_tensor(aqm_gguf_writer *writer, const char *name, enum aqm_dtype dtype, unsigned dimensions, const int64_t *ne)
+int aqm_gguf_writer_add_tensor(aqm_gguf_writer *writer, const char *name, enum aqm_dtype dtype, unsigned dimensions,
+                               const int64_t *ne)
 {
 	const struct aqm_dtype_traits *traits = aqm_dtype_traits(dtype);
 	struct declared tensor = {.dtype = dtype, .dimensions = dimensions, .offset = writer->data_bytes};
@@ -296,7 +298,8 @@ int aqm_gguf_writer_write(aqm_gguf_writer *writer, const void *data, size_t byte
 		return code;
 	writer->written += bytes;
 	if (writer->written == tensor->bytes) {
-		code = aqm_atomic_write(&writer->file, zeros, aqm_size_align(tensor->bytes, AQM_GGUF_ALIGNMENT) - tensor->bytes);
+		code =
+			aqm_atomic_write(&writer->file, zeros, aqm_size_align(tensor->bytes, AQM_GGUF_ALIGNMENT) - tensor->bytes);
 		writer->current++;
 		writer->written = 0;
 	}

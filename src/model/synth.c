@@ -25,9 +25,9 @@ struct synth {
 	aqm_gguf_writer *writer;
 	enum aqm_dtype type;
 	uint64_t seed;
-	uint32_t tensors;   /* declared or written so far: the random stream of each is its index */
-	bool writing;       /* the list of tensors is walked twice: declare, then write */
-	uint64_t total;     /* numbers declared */
+	uint32_t tensors; /* declared or written so far: the random stream of each is its index */
+	bool writing;     /* the list of tensors is walked twice: declare, then write */
+	uint64_t total;   /* numbers declared */
 	float *chunk;
 	struct aqm_progress progress;
 };
@@ -100,7 +100,8 @@ static int write_tensor(struct synth *s, enum fill fill, uint64_t numbers)
 }
 
 /* One tensor of the walk: `rows` 0 makes a vector. */
-static int tensor(struct synth *s, const char *name, int64_t columns, int64_t rows, enum aqm_dtype dtype, enum fill fill)
+static int tensor(struct synth *s, const char *name, int64_t columns, int64_t rows, enum aqm_dtype dtype,
+                  enum fill fill)
 {
 	const int64_t ne[2] = {columns, rows};
 	const uint64_t numbers = (uint64_t)columns * (uint64_t)(rows ? rows : 1);
@@ -236,9 +237,11 @@ static int set_shape(struct synth *s)
 	const struct shape *h = &s->preset->shape;
 	int code;
 
-	(void)((code = set_u32(s, "vocab_size", h->vocabulary)) < 0 || (code = set_u32(s, "context_length", h->context)) < 0 ||
+	(void)((code = set_u32(s, "vocab_size", h->vocabulary)) < 0 ||
+	       (code = set_u32(s, "context_length", h->context)) < 0 ||
 	       (code = set_u32(s, "embedding_length", h->width)) < 0 || (code = set_u32(s, "block_count", h->layers)) < 0 ||
-	       (code = set_u32(s, "feed_forward_length", h->ffn)) < 0 || (code = set_u32(s, "attention.head_count", h->heads)) < 0);
+	       (code = set_u32(s, "feed_forward_length", h->ffn)) < 0 ||
+	       (code = set_u32(s, "attention.head_count", h->heads)) < 0);
 	return code;
 }
 
@@ -265,14 +268,22 @@ static int set_gpt2(struct synth *s)
 static uint32_t file_type(enum aqm_dtype type)
 {
 	switch (type) {
-	case AQM_F16: return 1;
-	case AQM_Q4_0: return 2;
-	case AQM_Q4_1: return 3;
-	case AQM_Q8_0: return 7;
-	case AQM_Q5_0: return 8;
-	case AQM_Q5_1: return 9;
-	case AQM_BF16: return 32;
-	default: return 0;
+	case AQM_F16:
+		return 1;
+	case AQM_Q4_0:
+		return 2;
+	case AQM_Q4_1:
+		return 3;
+	case AQM_Q8_0:
+		return 7;
+	case AQM_Q5_0:
+		return 8;
+	case AQM_Q5_1:
+		return 9;
+	case AQM_BF16:
+		return 32;
+	default:
+		return 0;
 	}
 }
 
@@ -328,26 +339,21 @@ done:
 
 /* ---- presets ---- */
 
+/* clang-format off */
 static const struct preset presets[] = {
+	/*                                 layers  width heads kv_heads   ffn context vocabulary epsilon rope_base tied */
 	{"tiny-llama", "synthetic tiny-llama", "llama",
-	 {.layers = 3, .width = 96, .heads = 6, .kv_heads = 2, .ffn = 256, .context = 2048, .vocabulary = 259, .epsilon = 1e-5f, .rope_base = 1e4f,
-	  .tied = true},
-	 set_llama, walk_llama},
+	                                  {     3,   96,    6,       2,   256,  2048,      259, 1e-5f,     1e4f, true}, set_llama, walk_llama},
 	{"tiny-gpt2", "synthetic tiny-gpt2", "gpt2",
-	 {.layers = 3, .width = 96, .heads = 6, .ffn = 384, .context = 1024, .vocabulary = 259, .epsilon = 1e-5f},
-	 set_gpt2, walk_gpt2},
+	                                  {     3,   96,    6,       6,   384,  1024,      259, 1e-5f,        0, true}, set_gpt2, walk_gpt2},
 	{"gpt2", "synthetic GPT-2 124M", "gpt2",
-	 {.layers = 12, .width = 768, .heads = 12, .ffn = 3072, .context = 1024, .vocabulary = 50257, .epsilon = 1e-5f},
-	 set_gpt2, walk_gpt2},
+	                                  {    12,  768,   12,      12,  3072,  1024,    50257, 1e-5f,        0, true}, set_gpt2, walk_gpt2},
 	{"smollm2-135m", "synthetic SmolLM2 135M", "llama",
-	 {.layers = 30, .width = 576, .heads = 9, .kv_heads = 3, .ffn = 1536, .context = 8192, .vocabulary = 49152, .epsilon = 1e-5f,
-	  .rope_base = 1e5f, .tied = true},
-	 set_llama, walk_llama},
+	                                  {    30,  576,    9,       3,  1536,  8192,    49152, 1e-5f,     1e5f, true}, set_llama, walk_llama},
 	{"llama2-7b", "synthetic Llama-2 7B", "llama",
-	 {.layers = 32, .width = 4096, .heads = 32, .kv_heads = 32, .ffn = 11008, .context = 4096, .vocabulary = 32000, .epsilon = 1e-5f,
-	  .rope_base = 1e4f},
-	 set_llama, walk_llama},
+	                                  {    32, 4096,   32,      32, 11008,  4096,    32000, 1e-5f,     1e4f, false}, set_llama, walk_llama},
 };
+/* clang-format on */
 
 enum { PRESETS = sizeof presets / sizeof *presets };
 
@@ -369,7 +375,8 @@ static const struct preset *find_preset(const char *name)
 			return &presets[i];
 	for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
 		if (strcmp(absent[i], name) == 0) {
-			aqm_error_set(AQM_EUSAGE, "preset '%s' is of an architecture that is not supported yet (llama and gpt2 are)", name);
+			aqm_error_set(AQM_EUSAGE,
+			              "preset '%s' is of an architecture that is not supported yet (llama and gpt2 are)", name);
 			return NULL;
 		}
 	aqm_error_set(AQM_EUSAGE, "no preset '%s' (tiny-llama, tiny-gpt2, gpt2, smollm2-135m, llama2-7b)", name);
@@ -383,8 +390,8 @@ static int check_type(const struct preset *preset, enum aqm_dtype type)
 	if (!traits || !traits->quantise)
 		return aqm_error_set(AQM_EUSAGE, "type %s cannot be written", aqm_dtype_name(type));
 	if (preset->shape.width % (int64_t)traits->block || preset->shape.ffn % (int64_t)traits->block)
-		return aqm_error_set(AQM_EUSAGE, "the rows of preset '%s' are no multiple of %zu, the block of type %s", preset->name, traits->block,
-				     traits->name);
+		return aqm_error_set(AQM_EUSAGE, "the rows of preset '%s' are no multiple of %zu, the block of type %s",
+		                     preset->name, traits->block, traits->name);
 	return AQM_OK;
 }
 
@@ -400,7 +407,8 @@ int aqm_model_synth(const char *preset, enum aqm_dtype type, uint64_t seed, cons
 		return code;
 	s.chunk = aqm_malloc_array(CHUNK, sizeof *s.chunk);
 	(void)((code = s.chunk ? aqm_gguf_writer_new(&s.writer, path) : AQM_ERUN) < 0 || (code = set_general(&s)) < 0 ||
-	       (code = s.preset->set_metadata(&s)) < 0 || (code = set_tokenizer(&s)) < 0 || (code = s.preset->walk(&s)) < 0);
+	       (code = s.preset->set_metadata(&s)) < 0 || (code = set_tokenizer(&s)) < 0 ||
+	       (code = s.preset->walk(&s)) < 0);
 	s.writing = true;
 	s.tensors = 0;
 	aqm_progress_start(&s.progress, "writing", s.total, 0);

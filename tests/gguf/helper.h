@@ -35,9 +35,9 @@ void put_tensor(struct built *b, const char *name, uint64_t ne0, uint64_t ne1, u
 /* Zeros up to a multiple of the alignment, then n bytes of data. */
 void put_data(struct built *b, size_t alignment, size_t n);
 
-#define CHECK_OK(call)                                       \
-	do {                                                 \
-		if ((call) != AQM_OK)                        \
+#define CHECK_OK(call)                           \
+	do {                                         \
+		if ((call) != AQM_OK)                    \
 			fail_msg("%s", aqm_error_message()); \
 	} while (0)
 

@@ -91,8 +91,9 @@ static void test_every_value_type(void **state)
 	assert_string_equal(text, "text");
 
 	assert_int_equal(aqm_gguf_get_int(gguf, "u64", &integer), AQM_EDATA);
-	assert_string_equal(aqm_error_message(),
-			    "cannot use 'x.gguf': metadata 'u64' is 18446744073709551615, expected at most 9223372036854775807");
+	assert_string_equal(
+		aqm_error_message(),
+		"cannot use 'x.gguf': metadata 'u64' is 18446744073709551615, expected at most 9223372036854775807");
 	assert_int_equal(aqm_gguf_get_int(gguf, "f32", &integer), AQM_EDATA);
 	assert_string_equal(aqm_error_message(), "cannot use 'x.gguf': metadata 'f32' is of type f32, expected an integer");
 	assert_int_equal(aqm_gguf_get_int(gguf, "array", &integer), AQM_EDATA);
@@ -139,8 +140,9 @@ static void test_tensors(void **state)
 	assert_int_equal(aqm_gguf_require(gguf, "third", &tensor), AQM_ENOTFOUND);
 	assert_string_equal(aqm_error_message(), "'x.gguf' has no tensor 'third'");
 	assert_int_equal(aqm_gguf_require(gguf, "known only by size", &tensor), AQM_EDATA);
-	assert_string_equal(aqm_error_message(),
-			    "cannot use 'x.gguf': tensor 'known only by size' is of type q2_k (10), which is not supported");
+	assert_string_equal(
+		aqm_error_message(),
+		"cannot use 'x.gguf': tensor 'known only by size' is of type q2_k (10), which is not supported");
 	assert_int_equal(tensor->bytes, 84);
 	assert_int_equal(aqm_gguf_require(gguf, "unknown", &tensor), AQM_EDATA);
 	assert_int_equal(tensor->dtype, 999);
@@ -609,8 +611,9 @@ static void test_no_such_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_value_type), cmocka_unit_test(test_tensors),       cmocka_unit_test(test_many_names),
-		cmocka_unit_test(test_broken_files),     cmocka_unit_test(test_every_cut),     cmocka_unit_test(test_random_damage),
+		cmocka_unit_test(test_every_value_type), cmocka_unit_test(test_tensors),
+		cmocka_unit_test(test_many_names),       cmocka_unit_test(test_broken_files),
+		cmocka_unit_test(test_every_cut),        cmocka_unit_test(test_random_damage),
 		cmocka_unit_test(test_random_bytes),     cmocka_unit_test(test_no_such_file),
 	};
 

@@ -10,7 +10,7 @@
 #include "gguf/types.h"
 
 static const char *const names[AQM_TYPE_ROWS] = {"f32",  "f16",  "bf16", "q8_0", "q4_0", "q4_1",
-						 "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"};
+                                                 "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"};
 
 static aqm_gguf *golden;
 
@@ -52,7 +52,8 @@ static void check_expansion(aqm_expand expand, const char *name)
 	expand(shifted + 1, out, n);
 	for (size_t i = 0; i < n; i++)
 		if (memcmp(&out[i], (const float *)expanded->data + i, sizeof *out) != 0)
-			fail_msg("%s: element %zu is %a, expected %a", name, i, (double)out[i], (double)((const float *)expanded->data)[i]);
+			fail_msg("%s: element %zu is %a, expected %a", name, i, (double)out[i],
+			         (double)((const float *)expanded->data)[i]);
 	free(out);
 	free(shifted);
 }
@@ -92,8 +93,8 @@ static void test_quantisation(void **state)
 		traits->quantise(numbers->data, out, numbers->bytes / sizeof(float));
 		for (size_t i = 0; i < expected->bytes; i++)
 			if (out[i] != ((const uint8_t *)expected->data)[i])
-				fail_msg("%s: byte %zu of block %zu is %02x, expected %02x", names[row], i % traits->block_bytes, i / traits->block_bytes,
-					 out[i], ((const uint8_t *)expected->data)[i]);
+				fail_msg("%s: byte %zu of block %zu is %02x, expected %02x", names[row], i % traits->block_bytes,
+				         i / traits->block_bytes, out[i], ((const uint8_t *)expected->data)[i]);
 		free(out);
 		quantised++;
 	}
@@ -105,8 +106,8 @@ static double half_value(unsigned h)
 {
 	int exponent = h >> 10 & 31, mantissa = h & 1023;
 	double magnitude = exponent == 31 ? (mantissa ? (double)NAN : (double)INFINITY)
-			   : exponent     ? ldexp(1024 + mantissa, exponent - 25)
-					  : ldexp(mantissa, -24);
+	                   : exponent     ? ldexp(1024 + mantissa, exponent - 25)
+	                                  : ldexp(mantissa, -24);
 
 	return h & 0x8000 ? -magnitude : magnitude;
 }

@@ -236,15 +236,16 @@ static void test_info(void **state)
 	int columns, rows, bytes, parameters, blocks;
 
 	assert_non_null(root);
-	assert_int_equal(json_unpack(root, "{s:s, s:i, s:{s:I}, s:{s:{s:i}}}", "architecture", &architecture, "parameters", &parameters,
-				     "hyperparameters", "block_count", &(json_int_t){0}, "types", "q8_0", "bytes", &blocks),
-			 0);
+	assert_int_equal(json_unpack(root, "{s:s, s:i, s:{s:I}, s:{s:{s:i}}}", "architecture", &architecture, "parameters",
+	                             &parameters, "hyperparameters", "block_count", &(json_int_t){0}, "types", "q8_0",
+	                             "bytes", &blocks),
+	                 0);
 	assert_string_equal(architecture, "llama");
 	assert_int_equal(parameters, 107);
 	assert_int_equal(blocks, 102);
-	assert_int_equal(json_unpack(json_array_get(json_object_get(root, "tensors"), 1), "{s:s, s:s, s:[i,i], s:i}", "name", &name, "type", &type,
-				     "shape", &columns, &rows, "bytes", &bytes),
-			 0);
+	assert_int_equal(json_unpack(json_array_get(json_object_get(root, "tensors"), 1), "{s:s, s:s, s:[i,i], s:i}",
+	                             "name", &name, "type", &type, "shape", &columns, &rows, "bytes", &bytes),
+	                 0);
 	assert_string_equal(name, "matrix");
 	assert_string_equal(type, "q8_0");
 	assert_int_equal(columns, 32);
@@ -285,9 +286,10 @@ static void test_info_arrays(void **state)
 	int count, last;
 	const char *type;
 
-	assert_int_equal(json_unpack(root, "{s:{s:{s:i, s:[i,i,i,i,i,i,i,i!]}, s:{s:s}}}", "metadata", "long", "count", &count, "first", &last, &last,
-				     &last, &last, &last, &last, &last, &last, "nested", "type", &type),
-			 0);
+	assert_int_equal(json_unpack(root, "{s:{s:{s:i, s:[i,i,i,i,i,i,i,i!]}, s:{s:s}}}", "metadata", "long", "count",
+	                             &count, "first", &last, &last, &last, &last, &last, &last, &last, &last, "nested",
+	                             "type", &type),
+	                 0);
 	assert_int_equal(count, 1000);
 	assert_int_equal(last, 7);
 	assert_string_equal(type, "array");
@@ -299,8 +301,12 @@ static void test_info_arrays(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_copy_metadata), cmocka_unit_test(test_copy_leaves_alignment),
-		cmocka_unit_test(test_misuse),        cmocka_unit_test(test_cannot_create), cmocka_unit_test(test_info),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_copy_metadata),
+		cmocka_unit_test(test_copy_leaves_alignment),
+		cmocka_unit_test(test_misuse),
+		cmocka_unit_test(test_cannot_create),
+		cmocka_unit_test(test_info),
 		cmocka_unit_test(test_info_arrays),
 	};
 

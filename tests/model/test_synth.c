@@ -78,7 +78,8 @@ static void test_tiny_llama(void **state)
 
 	(void)state;
 	int64_t d = integer(gguf, "llama.embedding_length"), ffn = integer(gguf, "llama.feed_forward_length");
-	int64_t heads = integer(gguf, "llama.attention.head_count"), kv_heads = integer(gguf, "llama.attention.head_count_kv");
+	int64_t heads = integer(gguf, "llama.attention.head_count"),
+			kv_heads = integer(gguf, "llama.attention.head_count_kv");
 	int64_t layers = integer(gguf, "llama.block_count"), vocabulary = integer(gguf, "llama.vocab_size");
 
 	assert_true(kv_heads < heads); /* grouped-query attention */
@@ -149,7 +150,8 @@ static void test_weights(void **state)
 	assert_true(fabs(residual * depth / expected - 1.0) < 0.02);
 	assert_true(norm[0] == 1.0f && norm[95] == 1.0f);
 	/* No two tensors alike. */
-	assert_memory_not_equal(aqm_gguf_find(gguf, "blk.0.attn_q.weight")->data, aqm_gguf_find(gguf, "blk.1.attn_q.weight")->data, 64);
+	assert_memory_not_equal(aqm_gguf_find(gguf, "blk.0.attn_q.weight")->data,
+	                        aqm_gguf_find(gguf, "blk.1.attn_q.weight")->data, 64);
 	aqm_gguf_free(gguf);
 }
 
