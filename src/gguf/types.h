@@ -24,7 +24,7 @@ void aqm_quantise_q4_1(const float *in, void *blocks, size_t n);
 void aqm_quantise_q5_0(const float *in, void *blocks, size_t n);
 void aqm_quantise_q5_1(const float *in, void *blocks, size_t n);
 
-/* Name and block of any type that ggml has had, also of those we cannot expand; false when `type` is none of them. */
+/* Name and block of any type that ggml has had, also of those we cannot expand; NULL when `type` is none of them. */
 struct aqm_type_layout {
 	const char *name;
 	uint32_t type;
