@@ -17,13 +17,11 @@
 enum {
 	MOST_ROWS = 16, /* of X */
 	COUNT = 6,      /* rows of X taken together at most */
-	CHUNK = 512,    /* columns taken together if W is expanded or rows are long; a multiple of every block */
-	LONG = 1024,    /* longer rows are cut: they and X would not stay in the first cache */
+	LONG = 1024,    /* columns taken together at most, so that they and those of X stay in the first cache; */
+	LONG_EXPANDED = 640, /* fewer when a buffer lies there too */
+	BLOCK = 256,    /* the longest of all types */
 	MOST_TILE = 4,  /* rows of W taken together at most */
 };
-
-/* What the lanes of a sum are folded in, at every level. */
-typedef float quarter __attribute__((vector_size(16), aligned(4), may_alias));
 
 struct few {
 	struct aqm_mat x, w, y;
@@ -71,8 +69,18 @@ static const float *few_weights(const struct few *f, int64_t first, int64_t rows
 	return expanded;
 }
 
-/* Add the columns from `first_column` on, which are too few for a register (types with blocks have none). totals: (rows, MOST_ROWS). */
-static void few_rest(const struct few *f, int64_t first, int64_t rows, int64_t first_column, float *totals)
+/* The sums of four vectors of four, as every level ends its sums. */
+AQM_INLINE aqm_v4 few_fold(const aqm_v4 *four)
+{
+	aqm_v4 low = AQM_SHUFFLE(four[0], four[1], 0, 4, 1, 5) + AQM_SHUFFLE(four[0], four[1], 2, 6, 3, 7);
+	aqm_v4 high = AQM_SHUFFLE(four[2], four[3], 0, 4, 1, 5) + AQM_SHUFFLE(four[2], four[3], 2, 6, 3, 7);
+
+	return AQM_SHUFFLE(low, high, 0, 1, 4, 5) + AQM_SHUFFLE(low, high, 2, 3, 6, 7);
+}
+
+/* Add the columns from `first_column` on, which are too few for a register (types with blocks have none). totals: of each row of X, a
+ * tile's rows of W. */
+static void few_rest(const struct few *f, int64_t first, int64_t rows, int64_t first_column, aqm_v4 *totals)
 {
 	for (int64_t k = first_column; k < f->w.cols; k++)
 		for (int64_t r = 0; r < rows; r++) {
@@ -84,18 +92,36 @@ static void few_rest(const struct few *f, int64_t first, int64_t rows, int64_t f
 			else
 				memcpy(&weight, element, sizeof weight);
 			for (int64_t i = 0; i < f->x.rows; i++)
-				totals[r * MOST_ROWS + i] += weight * aqm_row(f->x, i)[k];
+				totals[i][r] += weight * aqm_row(f->x, i)[k];
 		}
 }
 
-static void few_write(const struct few *f, int64_t first, int64_t rows, const float *totals)
+static void few_write(const struct few *f, int64_t first, int64_t rows, const aqm_v4 *totals)
 {
-	for (int64_t i = 0; i < f->x.rows; i++)
-		for (int64_t r = 0; r < rows && first + r < f->w.rows; r++) {
-			float *out = aqm_row(f->y, i) + first + r;
+	for (int64_t i = 0; i < f->x.rows; i++) {
+		float *out = aqm_row(f->y, i) + first;
 
-			*out = f->beta == 0.0f ? totals[r * MOST_ROWS + i] : totals[r * MOST_ROWS + i] + f->beta * *out;
+		if (rows == MOST_TILE && first + rows <= f->w.rows) {
+			aqm_v4 four = totals[i];
+
+			if (f->beta != 0.0f)
+				four += f->beta * *(const aqm_v4 *)out;
+			*(aqm_v4 *)out = four;
+			continue;
 		}
+		for (int64_t r = 0; r < rows && first + r < f->w.rows; r++)
+			out[r] = f->beta == 0.0f ? totals[i][r] : totals[i][r] + f->beta * out[r];
+	}
+}
+
+/* Columns taken together: rows of W in equal parts. */
+static int64_t chunk_of(struct aqm_mat w, size_t block)
+{
+	int64_t most = w.dtype == AQM_F32 ? LONG : LONG_EXPANDED, unit = block > 32 ? BLOCK : 32;
+	int64_t parts = (w.cols + most - 1) / most, chunk = (w.cols + parts - 1) / parts;
+
+	chunk = (chunk + unit - 1) / unit * unit;
+	return chunk > most ? most / unit * unit : chunk;
 }
 
 #if defined(__x86_64__)
@@ -145,7 +171,7 @@ void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, 
 	aqm_cpu_expander *fast = level.expander ? level.expander(w.dtype) : NULL;
 	const struct few f = {
 		.x = x, .w = w, .y = y, .beta = beta,
-		.chunk = w.dtype == AQM_F32 && w.cols <= LONG ? LONG : CHUNK,
+		.chunk = chunk_of(w, traits->block),
 		.row_bytes = (size_t)w.cols / traits->block * traits->block_bytes,
 		.block = traits->block, .block_bytes = traits->block_bytes,
 		.expand = w.dtype == AQM_F32 ? NULL : fast ? fast : traits->expand,

@@ -67,7 +67,7 @@ TARGET static void TILE(group)(const struct few *f, int64_t first, float *expand
 		TILE(tile1), TILE(tile2), TILE(tile3), TILE(tile4), TILE(tile5), TILE(tile6),
 	};
 	TILE(vector) sums[ROWS][MOST_ROWS];
-	float totals[ROWS][MOST_ROWS];
+	aqm_v4 totals[MOST_ROWS];
 	int64_t passes = (f->x.rows + COUNT - 1) / COUNT, whole = f->w.cols / LANES * LANES;
 
 	for (int r = 0; r < ROWS; r++)
@@ -86,17 +86,20 @@ TARGET static void TILE(group)(const struct few *f, int64_t first, float *expand
 			tiles[to - from - 1](n, w, ld, aqm_row(f->x, from) + k, f->x.ld, (TILE(vector) (*)[MOST_ROWS]) & sums[0][from], next);
 		}
 	}
-	for (int r = 0; r < ROWS; r++)
-		for (int64_t i = 0; i < f->x.rows; i++) {
-			const quarter *parts = (const quarter *)&sums[r][i];
-			quarter four = parts[0];
+	for (int64_t i = 0; i < f->x.rows; i++) {
+		aqm_v4 four[MOST_TILE] = {{0}};
 
+		for (int r = 0; r < ROWS; r++) {
+			const aqm_v4 *parts = (const aqm_v4 *)&sums[r][i];
+
+			four[r] = parts[0];
 			for (int part = 1; part < LANES / 4; part++)
-				four += parts[part];
-			totals[r][i] = (four[0] + four[2]) + (four[1] + four[3]);
+				four[r] += parts[part];
 		}
-	few_rest(f, first, ROWS, whole, &totals[0][0]);
-	few_write(f, first, ROWS, &totals[0][0]);
+		totals[i] = few_fold(four);
+	}
+	few_rest(f, first, ROWS, whole, totals);
+	few_write(f, first, ROWS, totals);
 }
 
 #undef TILE
