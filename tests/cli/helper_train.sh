@@ -19,6 +19,7 @@ make_inputs() {
 	"$program" model synth --preset tiny-llama --seed 1 -o base.gguf
 	cat >tiny.yaml <<'YAML'
 seed: 3
+threads: 1
 model:
   path: base.gguf
 pool:

@@ -38,8 +38,8 @@ expect 0 "$program" train -c tiny.yaml -o logged --set labels=logged --set epoch
 grep -q 'labels: logged' logged/config.yaml || die "labels were not set"
 
 # Ctrl-C: a checkpoint, 130, and on with it to the same weights.
-expect 0 "$program" train -c tiny.yaml -o whole --set train.epochs=40
-"$program" train -c tiny.yaml -o cut --set train.epochs=40 2>err &
+expect 0 "$program" train -c tiny.yaml -o whole --set train.epochs=15
+"$program" train -c tiny.yaml -o cut --set train.epochs=15 2>err &
 process=$!
 tries=0
 until [ -s cut/metrics.jsonl ]; do
