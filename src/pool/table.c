@@ -191,7 +191,9 @@ int aqm_table_new(aqm_table **out, hid_t file, const char *name, aqm_crew *crew,
 	memcpy(table->columns, columns, count * sizeof *columns);
 	for (size_t c = 0; c < AQM_COLUMNS_MAX; c++)
 		table->datasets[c] = -1;
-	table->group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+	hid_t plan = H5Pcreate(H5P_GROUP_CREATE);
+	table->group = H5Pset_obj_track_times(plan, false) >= 0 ? H5Gcreate2(file, name, H5P_DEFAULT, plan, H5P_DEFAULT) : -1;
+	H5Pclose(plan);
 	if (table->group < 0)
 		code = aqm_error_set(AQM_ERUN, "cannot create the group '%s'", name);
 	for (int s = 0; code == AQM_OK && s < SETS; s++)
