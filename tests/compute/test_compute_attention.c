@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "compute/cpu/cpu.h"
 #include "helper.h"
 
 /* in: q (B*T, heads*d), k, v (B*(past+T), kv*d), one after the other; out: o, then lse (heads, B*T) if wanted. */
@@ -233,6 +234,17 @@ static void test_extremes(void **state)
 	free_tensors(t);
 }
 
+/* The same on every level of processor up to this one's. */
+static void test_levels(void **state)
+{
+	for (enum aqm_level level = AQM_LEVEL_ANY; level <= AQM_LEVEL_V4; level++) {
+		aqm_cpu_level_limit(level);
+		test_forward_and_gradients(state);
+		test_large_window(state);
+		test_cached(state);
+	}
+}
+
 static void test_rope(void **state)
 {
 	const int64_t windows = 2, tokens = 7, heads = 3, head_dim = 12, rows = windows * tokens;
@@ -266,10 +278,8 @@ static void test_rope(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forward_and_gradients),
-		cmocka_unit_test(test_large_window),
+		cmocka_unit_test(test_levels),
 		cmocka_unit_test(test_no_look_ahead),
-		cmocka_unit_test(test_cached),
 		cmocka_unit_test(test_extremes),
 		cmocka_unit_test(test_rope),
 	};

@@ -22,6 +22,8 @@ typedef float aqm_v16 __attribute__((vector_size(64), aligned(4), may_alias));
 /* What this processor can do, for code that is written for one level. */
 enum aqm_level { AQM_LEVEL_ANY, AQM_LEVEL_V3, AQM_LEVEL_V4 };
 enum aqm_level aqm_cpu_level(void);
+/* For tests: no higher than this, so that one machine runs the code of all. */
+void aqm_cpu_level_limit(enum aqm_level highest);
 
 struct aqm_cpu {
 	float *scratch;         /* working memory of all threads */

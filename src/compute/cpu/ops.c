@@ -12,13 +12,20 @@
 /* What attention takes for windows of 1024 tokens and heads of 64, or of 512 and 160. */
 enum { OPENING_FLOATS = 224 * (1024 + 32) + 64 };
 
+static enum aqm_level highest_level = AQM_LEVEL_V4;
+
+void aqm_cpu_level_limit(enum aqm_level highest)
+{
+	highest_level = highest;
+}
+
 enum aqm_level aqm_cpu_level(void)
 {
 #if defined(__x86_64__)
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-	    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd"))
+	if (highest_level >= AQM_LEVEL_V4 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+	    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd"))
 		return AQM_LEVEL_V4;
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+	if (highest_level >= AQM_LEVEL_V3 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
 		return AQM_LEVEL_V3;
 #endif
 	return AQM_LEVEL_ANY;
