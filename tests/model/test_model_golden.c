@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * llama and gpt2 against transformers in double precision (tools/golden/model.py): hidden states and every gradient, with LoRA on
+ * all targets and in full fine-tuning.
+ */
+#include "helper_model.h"
+
+#include <hdf5.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double tolerance = 2e-5;
+
+enum { MOST = 1 << 14 };
+
+static size_t read_floats(hid_t file, const char *name, float *out)
+{
+	hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
+	assert_true(dataset >= 0);
+	hid_t space = H5Dget_space(dataset);
+	hssize_t count = H5Sget_simple_extent_npoints(space);
+
+	assert_true(count > 0 && count <= MOST);
+	assert_true(H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, out) >= 0);
+	H5Sclose(space);
+	H5Dclose(dataset);
+	return (size_t)count;
+}
+
+static hsize_t members(hid_t file, const char *name)
+{
+	H5G_info_t info;
+
+	assert_true(H5Gget_info_by_name(file, name, &info, H5P_DEFAULT) >= 0);
+	return info.nlinks;
+}
+
+static void set_values(hid_t file, struct fixture *f)
+{
+	char name[160];
+
+	assert_int_equal(members(file, "values"), f->params.count);
+	for (size_t i = 0; i < f->params.count; i++) {
+		struct aqm_mat value = aqm_params_value(&f->params, (int64_t)i);
+		float *before = malloc(MOST * sizeof *before), *read = malloc(MOST * sizeof *read);
+		size_t n = (size_t)(value.rows * value.cols);
+
+		snprintf(name, sizeof name, "values/%s", f->params.items[i].name);
+		memcpy(before, value.data, n * sizeof *before);
+		assert_int_equal(read_floats(file, name, read), n);
+		if (f->params.items[i].init == AQM_INIT_GIVEN) /* full fine-tuning starts from the file's weights */
+			assert_memory_equal(before, read, n * sizeof *read);
+		memcpy(value.data, read, n * sizeof *read);
+		free(before);
+		free(read);
+	}
+}
+
+static void compare_gradients(hid_t file, struct fixture *f)
+{
+	float *expected = malloc(MOST * sizeof *expected);
+	char name[160];
+
+	for (size_t i = 0; i < f->params.count; i++) {
+		struct aqm_mat gradient = aqm_params_gradient(&f->params, (int64_t)i);
+		size_t n = (size_t)(gradient.rows * gradient.cols);
+
+		snprintf(name, sizeof name, "gradients/%s", f->params.items[i].name);
+		assert_int_equal(read_floats(file, name, expected), n);
+		double found = difference(gradient.data, expected, n);
+		if (!(found < tolerance))
+			fail_msg("gradient of %s differs by %g", f->params.items[i].name, found);
+	}
+	free(expected);
+}
+
+static void check_case(const char *name, int64_t rank, unsigned targets)
+{
+	struct aqm_model_options options = {.rank = rank, .alpha = 7.5, .targets = targets};
+	float *x = malloc(MOST * sizeof *x), *expected = malloc(MOST * sizeof *expected);
+	char path[512];
+	struct fixture f;
+
+	snprintf(path, sizeof path, "%s/tests/golden/model/%s.gguf", AQM_SOURCE_DIR, name);
+	fixture_open(&f, path, &options, 2, 17);
+	snprintf(path, sizeof path, "%s/tests/golden/model/%s.h5", AQM_SOURCE_DIR, name);
+	hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+	assert_true(file >= 0);
+	set_values(file, &f);
+
+	size_t n = read_floats(file, "embeddings", x);
+	assert_int_equal(n, f.windows * f.tokens * f.width);
+	fixture_forward(&f, x, true, 0);
+	assert_int_equal(read_floats(file, "hidden", expected), n);
+	double found = difference(x, expected, n);
+	if (!(found < tolerance))
+		fail_msg("hidden states of %s differ by %g", name, found);
+
+	assert_int_equal(read_floats(file, "dhidden", x), n);
+	aqm_model_backward(f.model, f.windows, f.tokens, aqm_mat_f32(x, f.windows * f.tokens, f.width), 0);
+	assert_int_equal(read_floats(file, "dembeddings", expected), n);
+	found = difference(x, expected, n);
+	if (!(found < tolerance))
+		fail_msg("gradient of the embeddings of %s differs by %g", name, found);
+	compare_gradients(file, &f);
+
+	H5Fclose(file);
+	fixture_close(&f);
+	free(x);
+	free(expected);
+}
+
+static void test_llama_lora(void **state)
+{
+	(void)state;
+	check_case("llama-lora", 3, (1u << AQM_TARGETS) - 1);
+}
+
+static void test_llama_full(void **state)
+{
+	(void)state;
+	check_case("llama-full", 0, 0);
+}
+
+static void test_gpt2_lora(void **state)
+{
+	(void)state;
+	check_case("gpt2-lora", 3, (1u << AQM_TARGETS) - 1);
+}
+
+static void test_gpt2_full(void **state)
+{
+	(void)state;
+	check_case("gpt2-full", 0, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_llama_lora),
+		cmocka_unit_test(test_llama_full),
+		cmocka_unit_test(test_gpt2_lora),
+		cmocka_unit_test(test_gpt2_full),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
