@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What must hold of any base: no position sees the future, windows do not see each other, the cache gives what a full forward gives,
+ * a quantised base is its expanded self, dropout's gradient is that of what forward did, and broken files are refused by name.
+ */
+#include "helper_model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "model/synth.h"
+
+enum { WINDOWS = 2, TOKENS = 13 };
+
+static const unsigned all_targets = (1u << AQM_TARGETS) - 1;
+static const char *const presets[] = {"tiny-llama", "tiny-gpt2"};
+
+/* A synthetic base in the current folder; removed by the caller. */
+static const char *synthesise(const char *preset, enum aqm_dtype dtype)
+{
+	static char path[128];
+
+	snprintf(path, sizeof path, "test-model-%d-%s.gguf", (int)getpid(), preset);
+	CHECK_OK(aqm_model_synth(preset, dtype, 3, path));
+	return path;
+}
+
+static float *noise(const struct fixture *f, uint64_t seed)
+{
+	size_t n = (size_t)(f->windows * f->tokens * f->width);
+	float *x = malloc(n * sizeof *x);
+
+	assert_non_null(x);
+	fixture_noise(x, n, seed);
+	return x;
+}
+
+static float *copy_of(const float *x, size_t count)
+{
+	float *y = malloc(count * sizeof *y);
+
+	assert_non_null(y);
+	memcpy(y, x, count * sizeof *y);
+	return y;
+}
+
+static void test_no_future(void **state)
+{
+	(void)state;
+	for (size_t p = 0; p < 2; p++) {
+		struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets};
+		const char *path = synthesise(presets[p], AQM_F32);
+		struct fixture f;
+
+		fixture_open(&f, path, &options, WINDOWS, TOKENS);
+		fixture_randomise(&f, 0.1f);
+		size_t row = (size_t)f.width, n = WINDOWS * TOKENS * row, seen = 6;
+		float *x = noise(&f, 1), *changed = copy_of(x, n), *other = noise(&f, 2);
+		for (size_t w = 0; w < WINDOWS; w++) /* everything behind `seen` tokens of each window */
+			memcpy(changed + (w * TOKENS + seen) * row, other + (w * TOKENS + seen) * row, (TOKENS - seen) * row * sizeof *x);
+		fixture_forward(&f, x, false, 0);
+		fixture_forward(&f, changed, false, 0);
+		for (size_t w = 0; w < WINDOWS; w++) {
+			assert_memory_equal(x + w * TOKENS * row, changed + w * TOKENS * row, seen * row * sizeof *x);
+			assert_memory_not_equal(x + (w * TOKENS + seen) * row, changed + (w * TOKENS + seen) * row, row * sizeof *x);
+		}
+		free(x);
+		free(changed);
+		free(other);
+		fixture_close(&f);
+		unlink(path);
+	}
+}
+
+static void test_windows_are_apart(void **state)
+{
+	(void)state;
+	for (size_t p = 0; p < 2; p++) {
+		struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets};
+		const char *path = synthesise(presets[p], AQM_F32);
+		struct fixture both, one;
+
+		fixture_open(&both, path, &options, 2, TOKENS);
+		fixture_open(&one, path, &options, 1, TOKENS);
+		fixture_randomise(&both, 0.1f);
+		fixture_randomise(&one, 0.1f);
+		size_t half = (size_t)(TOKENS * both.width);
+		float *x = noise(&both, 1), *second = copy_of(x + half, half);
+		fixture_forward(&both, x, false, 0);
+		fixture_forward(&one, second, false, 0);
+		assert_true(difference(x + half, second, half) < 1e-5);
+		free(x);
+		free(second);
+		fixture_close(&both);
+		fixture_close(&one);
+		unlink(path);
+	}
+}
+
+/* Tokens one by one, in threes, and more than a few at once; then back to the fifth token and on again. */
+static void test_cache(void **state)
+{
+	static const int64_t chunks[] = {1, 3, 1, 20, 2, 5};
+	(void)state;
+
+	for (size_t p = 0; p < 2; p++) {
+		struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets, .dropout = 0.1};
+		const char *path = synthesise(presets[p], AQM_Q8_0);
+		struct fixture f;
+		aqm_cache *cache;
+
+		fixture_open(&f, path, &options, 1, 32);
+		fixture_randomise(&f, 0.1f);
+		size_t row = (size_t)f.width, n = 32 * row;
+		float *full = noise(&f, 1), *start = copy_of(full, n), *stream = copy_of(full, n);
+		fixture_forward(&f, full, false, 0);
+		CHECK_OK(aqm_cache_new(&cache, f.model, 32));
+		int64_t at = 0;
+		for (size_t c = 0; c < 6; at += chunks[c++])
+			CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(stream + (size_t)at * row, chunks[c], f.width)));
+		assert_int_equal(at, 32);
+		assert_int_equal(aqm_cache_length(cache), 32);
+		assert_true(difference(stream, full, n) < 1e-4);
+		assert_int_equal(aqm_model_extend(f.model, cache, aqm_mat_f32(start, 1, f.width)), AQM_EUSAGE);
+
+		aqm_cache_truncate(cache, 5);
+		assert_int_equal(aqm_cache_length(cache), 5);
+		float *again = copy_of(start, n);
+		CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(again + 5 * row, 4, f.width)));
+		assert_true(difference(again + 5 * row, full + 5 * row, 4 * row) < 1e-4);
+		aqm_cache_free(cache);
+		free(full);
+		free(start);
+		free(stream);
+		free(again);
+		fixture_close(&f);
+		unlink(path);
+	}
+}
+
+/* Expand every tensor of `path` into a float32 file. */
+static void expand_file(const char *path, const char *expanded)
+{
+	aqm_gguf *from;
+	aqm_gguf_writer *writer;
+
+	CHECK_OK(aqm_gguf_open(&from, path));
+	CHECK_OK(aqm_gguf_writer_new(&writer, expanded));
+	CHECK_OK(aqm_gguf_writer_copy_metadata(writer, from));
+	for (size_t i = 0; i < aqm_gguf_tensors(from); i++) {
+		const struct aqm_gguf_tensor *t = aqm_gguf_tensor(from, i);
+
+		CHECK_OK(aqm_gguf_writer_add_tensor(writer, t->name, AQM_F32, t->dimensions, t->ne));
+	}
+	for (size_t i = 0; i < aqm_gguf_tensors(from); i++) {
+		const struct aqm_gguf_tensor *t = aqm_gguf_tensor(from, i);
+		size_t n = (size_t)(t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3]);
+		float *values = malloc(n * sizeof *values);
+
+		assert_non_null(values);
+		aqm_dtype_traits(t->dtype)->expand(t->data, values, n);
+		CHECK_OK(aqm_gguf_writer_write_floats(writer, values, n));
+		free(values);
+	}
+	CHECK_OK(aqm_gguf_writer_finish(writer));
+	aqm_gguf_writer_free(writer);
+	aqm_gguf_free(from);
+}
+
+static void test_quantised_bases(void **state)
+{
+	static const enum aqm_dtype dtypes[] = {AQM_F16, AQM_BF16, AQM_Q8_0, AQM_Q4_0};
+	(void)state;
+
+	for (size_t i = 0; i < 8; i++) {
+		struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets};
+		const char *path = synthesise(presets[i % 2], dtypes[i / 2]);
+		struct fixture quantised, plain;
+		char expanded[160];
+
+		snprintf(expanded, sizeof expanded, "%s.f32", path);
+		expand_file(path, expanded);
+		fixture_open(&quantised, path, &options, WINDOWS, TOKENS);
+		fixture_open(&plain, expanded, &options, WINDOWS, TOKENS);
+		fixture_randomise(&quantised, 0.1f);
+		fixture_randomise(&plain, 0.1f);
+		size_t n = (size_t)(WINDOWS * TOKENS * plain.width);
+		float *a = noise(&plain, 1), *b = copy_of(a, n);
+		fixture_forward(&quantised, a, true, 0);
+		fixture_forward(&plain, b, true, 0);
+		assert_memory_equal(a, b, n * sizeof *a);
+		aqm_model_backward(quantised.model, WINDOWS, TOKENS, aqm_mat_f32(a, WINDOWS * TOKENS, plain.width), 0);
+		aqm_model_backward(plain.model, WINDOWS, TOKENS, aqm_mat_f32(b, WINDOWS * TOKENS, plain.width), 0);
+		assert_memory_equal(a, b, n * sizeof *a);
+		assert_memory_equal(quantised.params.gradients, plain.params.gradients, plain.params.floats * sizeof(float));
+		free(a);
+		free(b);
+		fixture_close(&quantised);
+		fixture_close(&plain);
+		unlink(path);
+		unlink(expanded);
+	}
+}
+
+/* sum(hidden * g) at the present parameters. */
+static double objective(struct fixture *f, const float *x, const float *g, size_t n)
+{
+	float *y = copy_of(x, n);
+	double sum = 0;
+
+	fixture_forward(f, y, true, 9);
+	for (size_t i = 0; i < n; i++)
+		sum += (double)y[i] * (double)g[i];
+	free(y);
+	return sum;
+}
+
+/* With dropout on, along a random direction in all parameters and in the embeddings. */
+static void test_dropout_gradient(void **state)
+{
+	(void)state;
+	for (size_t p = 0; p < 2; p++) {
+		struct aqm_model_options options = {.rank = 4, .alpha = 4, .targets = all_targets, .dropout = 0.3, .seed = 17};
+		const char *path = synthesise(presets[p], AQM_F32);
+		const float step = 2e-3f;
+		struct fixture f;
+
+		fixture_open(&f, path, &options, WINDOWS, TOKENS);
+		fixture_randomise(&f, 0.1f);
+		size_t n = (size_t)(WINDOWS * TOKENS * f.width), m = f.params.floats;
+		float *x = noise(&f, 1), *g = noise(&f, 2), *dx = copy_of(g, n), *saved = copy_of(f.params.values, m);
+		float *direction = malloc(m * sizeof *direction), *y = copy_of(x, n);
+		double slope = 0, ends[2];
+
+		fixture_noise(direction, m, 77);
+		fixture_forward(&f, y, true, 9);
+		aqm_model_backward(f.model, WINDOWS, TOKENS, aqm_mat_f32(dx, WINDOWS * TOKENS, f.width), 9);
+		for (size_t i = 0; i < m; i++)
+			slope += (double)f.params.gradients[i] * (double)direction[i];
+		for (int end = 0; end < 2; end++) {
+			for (size_t i = 0; i < m; i++)
+				f.params.values[i] = saved[i] + (end ? step : -step) * direction[i];
+			ends[end] = objective(&f, x, g, n);
+		}
+		double measured = (ends[1] - ends[0]) / (2.0 * (double)step);
+		if (!(fabs(measured - slope) < 0.02 * fabs(slope) + 1e-2))
+			fail_msg("%s: the slope is %g by differences, %g by backward", presets[p], measured, slope);
+		free(x);
+		free(g);
+		free(dx);
+		free(saved);
+		free(direction);
+		free(y);
+		fixture_close(&f);
+		unlink(path);
+	}
+}
+
+static void test_stop_layer(void **state)
+{
+	const char *path = synthesise("tiny-llama", AQM_F32);
+	struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets, .stop_layer = 1};
+	struct fixture f;
+	aqm_model *model;
+
+	(void)state;
+	fixture_open(&f, path, &options, 1, TOKENS);
+	assert_int_equal(aqm_model_shape(f.model)->used_layers, 1);
+	assert_int_equal(aqm_model_adapters(f.model), AQM_TARGETS);
+	options.stop_layer = 1000;
+	assert_int_equal(aqm_model_open(&model, f.device, f.gguf, &options, &f.params), AQM_EUSAGE);
+	assert_non_null(strstr(aqm_error_message(), "model.stop_layer"));
+	fixture_close(&f);
+	unlink(path);
+}
+
+/* A copy of a base without one tensor. */
+static void write_without(const char *path, const char *out, const char *missing)
+{
+	aqm_gguf *from;
+	aqm_gguf_writer *writer;
+
+	CHECK_OK(aqm_gguf_open(&from, path));
+	CHECK_OK(aqm_gguf_writer_new(&writer, out));
+	CHECK_OK(aqm_gguf_writer_copy_metadata(writer, from));
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < aqm_gguf_tensors(from); i++) {
+			const struct aqm_gguf_tensor *t = aqm_gguf_tensor(from, i);
+
+			if (strcmp(t->name, missing) == 0)
+				continue;
+			if (pass == 0)
+				CHECK_OK(aqm_gguf_writer_add_tensor(writer, t->name, t->dtype, t->dimensions, t->ne));
+			else
+				CHECK_OK(aqm_gguf_writer_write(writer, t->data, t->bytes));
+		}
+	CHECK_OK(aqm_gguf_writer_finish(writer));
+	aqm_gguf_writer_free(writer);
+	aqm_gguf_free(from);
+}
+
+static void test_missing_tensors(void **state)
+{
+	static const char *const needed[2][3] = {{"blk.1.attn_k.weight", "output_norm.weight", "blk.0.ffn_gate.weight"},
+	                                         {"position_embd.weight", "blk.0.attn_qkv.bias", "blk.1.ffn_norm.bias"}};
+	struct aqm_model_options options = {.frozen = true};
+	aqm_device *device;
+
+	(void)state;
+	CHECK_OK(aqm_device_open(&device, AQM_DEVICE_CPU));
+	for (size_t i = 0; i < 6; i++) {
+		const char *path = synthesise(presets[i / 3], AQM_F32);
+		struct aqm_params params;
+		aqm_gguf *gguf;
+		aqm_model *model;
+		char out[160];
+
+		snprintf(out, sizeof out, "%s.part", path);
+		write_without(path, out, needed[i / 3][i % 3]);
+		CHECK_OK(aqm_gguf_open(&gguf, out));
+		aqm_params_init(&params, device);
+		assert_int_equal(aqm_model_open(&model, device, gguf, &options, &params), AQM_EDATA);
+		assert_non_null(strstr(aqm_error_message(), needed[i / 3][i % 3]));
+		assert_null(model);
+		aqm_params_release(&params);
+		aqm_gguf_free(gguf);
+		unlink(path);
+		unlink(out);
+	}
+	aqm_device_close(device);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_no_future),    cmocka_unit_test(test_windows_are_apart), cmocka_unit_test(test_cache),
+		cmocka_unit_test(test_quantised_bases), cmocka_unit_test(test_dropout_gradient), cmocka_unit_test(test_stop_layer),
+		cmocka_unit_test(test_missing_tensors),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
