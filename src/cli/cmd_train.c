@@ -46,7 +46,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 
 static const struct argp_option option_list[] = {
 	{"output", 'o', "RUN", 0, "Folder of the run (default: runs/ and the name of FILE)", 0},
-	{"resume", KEY_RESUME, NULL, 0, "Go on with RUN where its last checkpoint is; without -c by its own configuration", 0},
+	{"resume", KEY_RESUME, NULL, 0, "Go on with RUN where its last checkpoint is; without -c by its own configuration",
+     0},
 	{0},
 };
 

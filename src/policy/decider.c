@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Decisions as a stream. The cache holds the tokens of the window so far; a decision adds the last step's action, the return that is left and
- * the new state. A full window restarts from its newer part, as evaluation windows do: its time and its return-to-go begin anew.
+ * Decisions as a stream. The cache holds the tokens of the window so far; a decision adds the last step's action,
+ * the return that is left and the new state. A full window restarts from its newer part, as evaluation windows do:
+ * its time and its return-to-go begin anew.
  *
  *   steps   0        1        2  = t
  *   tokens  R s..s a R s..s a R s..s         cached until decide(t): all before step 1's a
@@ -17,10 +18,10 @@
 struct aqm_decider {
 	aqm_policy *policy;
 	aqm_cache *cache;
-	double target, left;   /* return-to-go in reward units: at a window's start, and now */
-	int64_t steps;         /* finished ones in the window */
-	uint64_t seen;         /* finished ones since the last reset */
-	bool decided;          /* waiting for observe() */
+	double target, left; /* return-to-go in reward units: at a window's start, and now */
+	int64_t steps;       /* finished ones in the window */
+	uint64_t seen;       /* finished ones since the last reset */
+	bool decided;        /* waiting for observe() */
 	struct aqm_rng rng;
 
 	/* Of the window's steps, on the host. */
@@ -191,7 +192,8 @@ static void extend_sequences(aqm_decider *decider, int64_t t, const float *previ
 		if (encoder->feature[f].sequence < 0)
 			continue;
 		for (size_t i = 0; i < k; i++)
-			memcpy(values + place + i * v, i + 1 == k || !previous ? now : previous + place + (i + 1) * v, v * sizeof *values);
+			memcpy(values + place + i * v, i + 1 == k || !previous ? now : previous + place + (i + 1) * v,
+			       v * sizeof *values);
 	}
 }
 
@@ -222,7 +224,8 @@ static struct aqm_inputs upload_steps(aqm_decider *decider, int64_t first, int64
 	device->ops->upload(device, decider->device_returns, decider->returns + first, bytes);
 	device->ops->upload(device, decider->device_states, decider->states + first * states, bytes * (size_t)states);
 	if (sequences)
-		device->ops->upload(device, decider->device_sequences, decider->sequences + first * sequences, bytes * (size_t)sequences);
+		device->ops->upload(device, decider->device_sequences, decider->sequences + first * sequences,
+		                    bytes * (size_t)sequences);
 	return (struct aqm_inputs){
 		.returns = aqm_mat_f32(decider->device_returns, n, 1),
 		.states = aqm_mat_f32(decider->device_states, n, states),
@@ -256,7 +259,8 @@ static struct aqm_mat embed_new(aqm_decider *decider, int64_t t)
 
 	struct aqm_inputs inputs = upload_steps(decider, first_state, t + 1 - first_state);
 	aqm_encoder_embed_states(encoder, &policy->params, &inputs,
-	                         aqm_mat_rows(embedded, first_state * per_step, (t + 1 - first_state) * per_step), decider->inner, 0);
+	                         aqm_mat_rows(embedded, first_state * per_step, (t + 1 - first_state) * per_step),
+	                         decider->inner, 0);
 	if (first_action < t) {
 		inputs = upload_actions(decider, first_action, t - first_action);
 		aqm_encoder_embed_actions(encoder, &policy->params, &inputs,
@@ -264,8 +268,8 @@ static struct aqm_mat embed_new(aqm_decider *decider, int64_t t)
 	}
 	int64_t count = t * per_step + encoder->features + 1 - cached;
 	struct aqm_mat fresh = aqm_mat_rows(aqm_mat_f32(decider->stream, (t + 1) * per_step, d), cached, count);
-	aqm_encoder_norm(encoder, &policy->params, aqm_mat_rows(embedded, cached, count), fresh, aqm_mat_f32(decider->mean, 1, count),
-	                 aqm_mat_f32(decider->rstd, 1, count));
+	aqm_encoder_norm(encoder, &policy->params, aqm_mat_rows(embedded, cached, count), fresh,
+	                 aqm_mat_f32(decider->mean, 1, count), aqm_mat_f32(decider->rstd, 1, count));
 	return fresh;
 }
 
@@ -276,7 +280,8 @@ static int compute_logits(aqm_decider *decider, float logits[AQM_ACTIONS])
 	aqm_device *device = policy->device;
 	bool residual = policy->config.policy.residual;
 	struct aqm_mat fresh = embed_new(decider, decider->steps), last = aqm_mat_rows(fresh, fresh.rows - 1, 1);
-	struct aqm_mat read = aqm_mat_f32(decider->read, 1, last.cols), skipped = aqm_mat_f32(decider->skipped, 1, last.cols);
+	struct aqm_mat read = aqm_mat_f32(decider->read, 1, last.cols),
+				   skipped = aqm_mat_f32(decider->skipped, 1, last.cols);
 
 	if (residual)
 		device->ops->copy(device, last, skipped);
@@ -326,7 +331,8 @@ int aqm_decider_decide(aqm_decider *decider, const double *features, enum aqm_ac
 
 	if (decider->decided)
 		return aqm_error_set(AQM_EUSAGE, "a decision must be followed by what was observed");
-	/* The step before the new one stays the step before it when the window moves, unless w = 1: keep its sequences apart. */
+	/* The step before the new one stays the step before it when the window moves, unless w = 1: keep its sequences
+	 * apart. */
 	const float *previous = decider->seen ? decider->sequences + (decider->steps - 1) * row : NULL;
 	if (decider->steps == encoder->window) {
 		bool alone = encoder->window == 1;

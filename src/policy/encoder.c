@@ -26,7 +26,8 @@ void aqm_linear_forward(const struct aqm_params *params, struct aqm_linear linea
 	device->ops->bias_forward(device, aqm_params_value(params, linear.bias), y);
 }
 
-void aqm_linear_backward(const struct aqm_params *params, struct aqm_linear linear, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat dx)
+void aqm_linear_backward(const struct aqm_params *params, struct aqm_linear linear, struct aqm_mat dy, struct aqm_mat x,
+                         struct aqm_mat dx)
 {
 	aqm_device *device = params->device;
 
@@ -69,8 +70,8 @@ static int add_features(struct aqm_encoder *encoder, const struct aqm_config *co
 
 		feature->sequence = sequence_place(config, name);
 		snprintf(part, sizeof part, "state.%s.in", name);
-		int code = add_linear(params, part, encoder->values * (feature->sequence < 0 ? 1 : encoder->kernel), encoder->hidden,
-		                      &feature->in);
+		int code = add_linear(params, part, encoder->values * (feature->sequence < 0 ? 1 : encoder->kernel),
+		                      encoder->hidden, &feature->in);
 		if (code != AQM_OK)
 			return code;
 		snprintf(part, sizeof part, "state.%s.out", name);
@@ -86,17 +87,19 @@ static int add_action(struct aqm_encoder *encoder, const struct aqm_config *conf
 	if (config->policy.action_embedding == AQM_ACTION_LINEAR)
 		return add_linear(params, "action", 1, encoder->width, &encoder->action);
 	encoder->action.bias = -1;
-	encoder->action.weight =
-		aqm_params_add(params, "policy.action.table", AQM_ACTIONS, encoder->width, AQM_INIT_NORMAL, table_deviation, true);
+	encoder->action.weight = aqm_params_add(params, "policy.action.table", AQM_ACTIONS, encoder->width, AQM_INIT_NORMAL,
+	                                        table_deviation, true);
 	return encoder->action.weight < 0 ? (int)encoder->action.weight : AQM_OK;
 }
 
-int aqm_encoder_init(struct aqm_encoder *encoder, const struct aqm_config *config, int64_t width, struct aqm_params *params)
+int aqm_encoder_init(struct aqm_encoder *encoder, const struct aqm_config *config, int64_t width,
+                     struct aqm_params *params)
 {
 	size_t features = config->policy.features.count;
 
 	if (features == 0 || features > AQM_FEATURES_MAX)
-		return aqm_error_set(AQM_EUSAGE, "policy.features names %zu features; from 1 to %d are possible", features, AQM_FEATURES_MAX);
+		return aqm_error_set(AQM_EUSAGE, "policy.features names %zu features; from 1 to %d are possible", features,
+		                     AQM_FEATURES_MAX);
 	*encoder = (struct aqm_encoder){
 		.features = (int64_t)features,
 		.sequences = (int64_t)config->policy.sequences.count,
@@ -113,7 +116,8 @@ int aqm_encoder_init(struct aqm_encoder *encoder, const struct aqm_config *confi
 		code = add_action(encoder, config, params);
 	if (code != AQM_OK)
 		return code;
-	encoder->time = aqm_params_add(params, "policy.time.table", encoder->window, width, AQM_INIT_NORMAL, table_deviation, true);
+	encoder->time =
+		aqm_params_add(params, "policy.time.table", encoder->window, width, AQM_INIT_NORMAL, table_deviation, true);
 	encoder->norm.weight = aqm_params_add(params, "policy.norm.weight", 1, width, AQM_INIT_ONE, 0, false);
 	encoder->norm.bias = aqm_params_add(params, "policy.norm.bias", 1, width, AQM_INIT_ZERO, 0, false);
 	return encoder->time < 0 || encoder->norm.weight < 0 || encoder->norm.bias < 0 ? AQM_ERUN : AQM_OK;
@@ -126,8 +130,11 @@ static struct aqm_mat token_rows(const struct aqm_encoder *encoder, struct aqm_m
 {
 	int64_t per_step = aqm_encoder_tokens(encoder);
 
-	return (struct aqm_mat){.data = (float *)tokens.data + j * tokens.ld, .dtype = AQM_F32, .rows = tokens.rows / per_step,
-	                        .cols = tokens.cols, .ld = per_step * tokens.ld};
+	return (struct aqm_mat){.data = (float *)tokens.data + j * tokens.ld,
+	                        .dtype = AQM_F32,
+	                        .rows = tokens.rows / per_step,
+	                        .cols = tokens.cols,
+	                        .ld = per_step * tokens.ld};
 }
 
 /* What feature f reads: V columns of the states, or k V columns of the sequences. */
@@ -137,16 +144,19 @@ static struct aqm_mat feature_input(const struct aqm_encoder *encoder, const str
 
 	if (sequence < 0)
 		return aqm_mat_cols(inputs->states, f * encoder->values, encoder->values);
-	return aqm_mat_cols(inputs->sequences, sequence * encoder->kernel * encoder->values, encoder->kernel * encoder->values);
+	return aqm_mat_cols(inputs->sequences, sequence * encoder->kernel * encoder->values,
+	                    encoder->kernel * encoder->values);
 }
 
-static void add_time(const struct aqm_encoder *encoder, const struct aqm_params *params, const int32_t *time, struct aqm_mat y)
+static void add_time(const struct aqm_encoder *encoder, const struct aqm_params *params, const int32_t *time,
+                     struct aqm_mat y)
 {
 	params->device->ops->gather(params->device, aqm_params_value(params, encoder->time), time, true, y);
 }
 
-void aqm_encoder_embed_states(const struct aqm_encoder *encoder, const struct aqm_params *params, const struct aqm_inputs *inputs,
-                              struct aqm_mat tokens, float *inner, int64_t inner_stride)
+void aqm_encoder_embed_states(const struct aqm_encoder *encoder, const struct aqm_params *params,
+                              const struct aqm_inputs *inputs, struct aqm_mat tokens, float *inner,
+                              int64_t inner_stride)
 {
 	aqm_device *device = params->device;
 	struct aqm_mat y = token_rows(encoder, tokens, 0);
@@ -164,8 +174,8 @@ void aqm_encoder_embed_states(const struct aqm_encoder *encoder, const struct aq
 	}
 }
 
-void aqm_encoder_embed_actions(const struct aqm_encoder *encoder, const struct aqm_params *params, const struct aqm_inputs *inputs,
-                               struct aqm_mat tokens)
+void aqm_encoder_embed_actions(const struct aqm_encoder *encoder, const struct aqm_params *params,
+                               const struct aqm_inputs *inputs, struct aqm_mat tokens)
 {
 	aqm_device *device = params->device;
 	struct aqm_mat y = token_rows(encoder, tokens, encoder->features + 1);
@@ -177,24 +187,27 @@ void aqm_encoder_embed_actions(const struct aqm_encoder *encoder, const struct a
 	add_time(encoder, params, inputs->time, y);
 }
 
-void aqm_encoder_norm(const struct aqm_encoder *encoder, const struct aqm_params *params, struct aqm_mat tokens, struct aqm_mat y,
-                      struct aqm_mat mean, struct aqm_mat rstd)
+void aqm_encoder_norm(const struct aqm_encoder *encoder, const struct aqm_params *params, struct aqm_mat tokens,
+                      struct aqm_mat y, struct aqm_mat mean, struct aqm_mat rstd)
 {
-	params->device->ops->layernorm_forward(params->device, tokens, aqm_mat_absent(), aqm_params_value(params, encoder->norm.weight),
+	params->device->ops->layernorm_forward(params->device, tokens, aqm_mat_absent(),
+	                                       aqm_params_value(params, encoder->norm.weight),
 	                                       aqm_params_value(params, encoder->norm.bias), norm_epsilon, y, mean, rstd);
 }
 
 /* ---- backward ---- */
 
-void aqm_encoder_backward(const struct aqm_encoder *encoder, const struct aqm_params *params, const struct aqm_inputs *inputs,
-                          struct aqm_mat dtokens, const float *inner, int64_t inner_stride, float *dinner)
+void aqm_encoder_backward(const struct aqm_encoder *encoder, const struct aqm_params *params,
+                          const struct aqm_inputs *inputs, struct aqm_mat dtokens, const float *inner,
+                          int64_t inner_stride, float *dinner)
 {
 	aqm_device *device = params->device;
 	struct aqm_mat dy = token_rows(encoder, dtokens, 0);
 	struct aqm_mat dh = aqm_mat_f32(dinner, dy.rows, encoder->hidden);
 
 	for (int64_t j = 0; j < aqm_encoder_tokens(encoder); j++)
-		device->ops->scatter_add(device, token_rows(encoder, dtokens, j), inputs->time, aqm_params_gradient(params, encoder->time));
+		device->ops->scatter_add(device, token_rows(encoder, dtokens, j), inputs->time,
+		                         aqm_params_gradient(params, encoder->time));
 	aqm_linear_backward(params, encoder->returns, dy, inputs->returns, aqm_mat_absent());
 	for (int64_t f = 0; f < encoder->features; f++) {
 		struct aqm_mat h = aqm_mat_f32((float *)(uintptr_t)(inner + f * inner_stride), dy.rows, encoder->hidden);

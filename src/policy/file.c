@@ -68,7 +68,7 @@ static int compare_block(const char *name, const uint8_t *block, const char hex[
 
 	format_block(expected, hex);
 	if (memcmp(block, expected, sizeof expected) != 0)
-		return aqm_error_set(AQM_EDATA, "cannot read '%s': it is damaged (its contents have SHA-256 %.16s..., not the one written in it)",
+		return aqm_error_set(AQM_EDATA, "cannot read '%s': it is damaged (SHA-256 %.16s..., not the one written in it)",
 		                     name, hex);
 	return AQM_OK;
 }
@@ -138,7 +138,8 @@ static bool write_string_attribute(hid_t object, const char *name, const char *t
 
 static bool write_number_attribute(hid_t object, const char *name, double value)
 {
-	hid_t space = H5Screate(H5S_SCALAR), attribute = H5Acreate2(object, name, H5T_IEEE_F64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+	hid_t space = H5Screate(H5S_SCALAR);
+	hid_t attribute = H5Acreate2(object, name, H5T_IEEE_F64LE, space, H5P_DEFAULT, H5P_DEFAULT);
 	bool good = attribute >= 0 && H5Awrite(attribute, H5T_NATIVE_DOUBLE, &value) >= 0;
 
 	if (attribute >= 0)
@@ -148,7 +149,8 @@ static bool write_number_attribute(hid_t object, const char *name, double value)
 }
 
 /* A dataset without time stamps: the same policy gives the same bytes. */
-static bool write_dataset(hid_t group, const char *name, hid_t file_type, hid_t memory_type, hid_t space, const void *data)
+static bool write_dataset(hid_t group, const char *name, hid_t file_type, hid_t memory_type, hid_t space,
+                          const void *data)
 {
 	hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
 
@@ -206,14 +208,15 @@ static bool write_fit(const struct aqm_fit *fit, hid_t file)
 {
 	size_t values = fit->states.count * aqm_normaliser_values(fit->states.kind);
 	hid_t group = create_group(file, "fit");
-	bool good = group >= 0 &&
-	            write_string_attribute(group, "normaliser", aqm_config_word("policy.normaliser", (int)fit->states.kind)) &&
-	            write_number_attribute(group, "return_mean", fit->return_mean) &&
-	            write_number_attribute(group, "return_scale", fit->return_scale) &&
-	            write_doubles(group, "mean", fit->states.mean, values) &&
-	            write_doubles(group, "scale", fit->states.scale, values) &&
-	            write_doubles(group, "return_quantiles", fit->return_quantiles, 101) &&
-	            write_doubles(group, "class_share", fit->class_share, AQM_ACTIONS);
+	bool good =
+		group >= 0 &&
+		write_string_attribute(group, "normaliser", aqm_config_word("policy.normaliser", (int)fit->states.kind)) &&
+		write_number_attribute(group, "return_mean", fit->return_mean) &&
+		write_number_attribute(group, "return_scale", fit->return_scale) &&
+		write_doubles(group, "mean", fit->states.mean, values) &&
+		write_doubles(group, "scale", fit->states.scale, values) &&
+		write_doubles(group, "return_quantiles", fit->return_quantiles, 101) &&
+		write_doubles(group, "class_share", fit->class_share, AQM_ACTIONS);
 
 	if (group >= 0)
 		H5Gclose(group);
@@ -227,7 +230,8 @@ static bool write_param(const struct aqm_params *params, size_t index, hid_t gro
 	hsize_t size[2] = {(hsize_t)param->rows, (hsize_t)param->cols};
 	hid_t space = H5Screate_simple(2, size, NULL);
 
-	params->device->ops->download(params->device, buffer, value.data, (size_t)(param->rows * param->cols) * sizeof(float));
+	params->device->ops->download(params->device, buffer, value.data,
+	                              (size_t)(param->rows * param->cols) * sizeof(float));
 	bool good = write_dataset(group, param->name, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, space, buffer);
 	H5Sclose(space);
 	return good;
@@ -302,9 +306,11 @@ int aqm_policy_save_with(aqm_policy *policy, const char *path, const char *manif
 	if (code == AQM_OK)
 		code = check_room(policy, file.temporary_path, path);
 	if (code == AQM_OK) {
-		H5E_BEGIN_TRY {
+		H5E_BEGIN_TRY
+		{
 			written = write_contents(policy, yaml, manifest, file.temporary_path);
-		} H5E_END_TRY;
+		}
+		H5E_END_TRY;
 		if (!written)
 			code = aqm_error_set(AQM_ERUN, "cannot write '%s': libhdf5 failed (is the disk full?)", path);
 	}
@@ -325,7 +331,8 @@ int aqm_policy_save(aqm_policy *policy, const char *path)
 
 /* ---- reading ---- */
 
-/* Text of fixed length of an attribute or dataset's type: allocate, NUL-terminate. NULL when it is not text within the limit. */
+/* Text of fixed length of an attribute or dataset's type: allocate, NUL-terminate. NULL when it is not text within
+ * the limit. */
 static char *text_room(hid_t type, hid_t space, size_t limit)
 {
 	if (type < 0 || space < 0 || H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 ||
@@ -393,7 +400,8 @@ static bool read_numbers(hid_t group, const char *name, hsize_t rows, hsize_t co
 	if (dataset < 0)
 		return false;
 	hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
-	bool good = space >= 0 && type >= 0 && H5Tget_class(type) == H5T_FLOAT && H5Sget_simple_extent_ndims(space) == dimensions &&
+	bool good = space >= 0 && type >= 0 && H5Tget_class(type) == H5T_FLOAT &&
+	            H5Sget_simple_extent_ndims(space) == dimensions &&
 	            H5Sget_simple_extent_dims(space, size, NULL) == dimensions &&
 	            (rows ? size[0] == rows && size[1] == cols : size[0] == cols) &&
 	            H5Dread(dataset, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, out) >= 0;
@@ -459,12 +467,14 @@ static int read_params(const struct aqm_params *params, hid_t file, const char *
 		size_t count = (size_t)(param->rows * param->cols);
 
 		if (!read_numbers(group, param->name, (hsize_t)param->rows, (hsize_t)param->cols, H5T_NATIVE_FLOAT, buffer)) {
-			code = aqm_error_set(AQM_EDATA, "cannot read '%s': parameter '%s' of %lld x %lld numbers is missing or has another shape",
-			                     path, param->name, (long long)param->rows, (long long)param->cols);
+			code = aqm_error_set(
+				AQM_EDATA, "cannot read '%s': parameter '%s' of %lld x %lld numbers is missing or has another shape",
+				path, param->name, (long long)param->rows, (long long)param->cols);
 			break;
 		}
-		params->device->ops->upload(params->device, aqm_params_value(params, (int64_t)i).data, buffer, count * sizeof(float));
-		if (!isfinite(params->device->ops->sum_squares(params->device, aqm_params_value(params, (int64_t)i).data, count)))
+		float *value = aqm_params_value(params, (int64_t)i).data;
+		params->device->ops->upload(params->device, value, buffer, count * sizeof(float));
+		if (!isfinite(params->device->ops->sum_squares(params->device, value, count)))
 			code = aqm_error_set(AQM_EDATA, "cannot read '%s': parameter '%s' is not finite", path, param->name);
 	}
 	free(buffer);
@@ -490,7 +500,8 @@ static int check_base(const aqm_policy *policy, const char *path, const char *ex
 {
 	if (strcmp(policy->base_digest, expected) == 0)
 		return AQM_OK;
-	return aqm_error_set(AQM_EDATA, "'%s' belongs to another base model: it expects SHA-256 %.16s..., but '%s' has %.16s...", path,
+	return aqm_error_set(AQM_EDATA,
+	                     "'%s' belongs to another base model: it expects SHA-256 %.16s..., but '%s' has %.16s...", path,
 	                     expected, policy->base_path, policy->base_digest);
 }
 
@@ -574,13 +585,15 @@ int aqm_policy_load(aqm_policy **out, const char *policy_path, const char *base_
 		return AQM_EDATA;
 	int code = check_path(path);
 	if (code == AQM_OK) {
-		H5E_BEGIN_TRY {
+		H5E_BEGIN_TRY
+		{
 			file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
 			code = file >= 0 ? load(out, file, path, base_path, device)
 			                 : aqm_error_set(AQM_EDATA, "cannot read '%s': it is not an HDF5 file", path);
 			if (file >= 0)
 				H5Fclose(file);
-		} H5E_END_TRY;
+		}
+		H5E_END_TRY;
 	}
 	free(path);
 	return code;

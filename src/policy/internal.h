@@ -28,7 +28,7 @@ struct aqm_feature {
 
 struct aqm_encoder {
 	int64_t features, sequences, kernel, hidden, width, window; /* F, S, k, e, d, w */
-	int64_t values; /* V: numbers that the normaliser makes of a feature */
+	int64_t values;                                             /* V: numbers that the normaliser makes of a feature */
 	struct aqm_feature feature[AQM_FEATURES_MAX];
 	struct aqm_linear returns, action; /* action.bias < 0: action.weight is the table (3, d) */
 	struct aqm_linear norm;            /* weight, bias of the LayerNorm */
@@ -60,21 +60,21 @@ struct aqm_policy {
 
 	/* Buffers for up to `windows` windows; B w = n. */
 	int64_t windows;
-	void *memory;              /* of the device; everything below but `batch` points into it */
-	struct aqm_arena host;     /* of the batch */
+	void *memory;          /* of the device; everything below but `batch` points into it */
+	struct aqm_arena host; /* of the batch */
 	struct aqm_batch batch;
-	float *action_values;      /* (n) host */
+	float *action_values; /* (n) host */
 	float *returns, *states, *sequences, *actions;
-	float *embedded;           /* (n T, d) before the norm */
-	float *stream;             /* (n T, d) embeddings in, hidden states out; in backward the gradient */
-	float *mean, *rstd;        /* (n T) of the norm */
-	float *inner;              /* (F, n, e) behind the leaky ReLU; one (n, e) when not training */
-	float *skipped;            /* (n, d) input of the token of s_t^F, when residual */
-	float *read;               /* (n, d) what the head reads */
-	float *logits;             /* (n, 3) */
-	float *dembedded;          /* (n T, d) */
-	float *dinner;             /* (n, e) */
-	float *dread;              /* (n, d) */
+	float *embedded;    /* (n T, d) before the norm */
+	float *stream;      /* (n T, d) embeddings in, hidden states out; in backward the gradient */
+	float *mean, *rstd; /* (n T) of the norm */
+	float *inner;       /* (F, n, e) behind the leaky ReLU; one (n, e) when not training */
+	float *skipped;     /* (n, d) input of the token of s_t^F, when residual */
+	float *read;        /* (n, d) what the head reads */
+	float *logits;      /* (n, 3) */
+	float *dembedded;   /* (n T, d) */
+	float *dinner;      /* (n, e) */
+	float *dread;       /* (n, d) */
 };
 
 static inline int64_t aqm_encoder_tokens(const struct aqm_encoder *encoder)
@@ -94,27 +94,33 @@ static inline int64_t aqm_encoder_sequence_width(const struct aqm_encoder *encod
 }
 
 /* Read the encoder's shape from the config and register its parameters. 0, AQM_EUSAGE or AQM_ERUN. */
-int aqm_encoder_init(struct aqm_encoder *encoder, const struct aqm_config *config, int64_t width, struct aqm_params *params);
+int aqm_encoder_init(struct aqm_encoder *encoder, const struct aqm_config *config, int64_t width,
+                     struct aqm_params *params);
 /* Tokens 0 .. F of n steps: `tokens` (n T, d) is the block of the steps. inner (n, e) a feature, `inner_stride` floats
  * apart (0: one buffer is used again). Before the norm, time embedding included. */
-void aqm_encoder_embed_states(const struct aqm_encoder *encoder, const struct aqm_params *params, const struct aqm_inputs *inputs,
-                              struct aqm_mat tokens, float *inner, int64_t inner_stride);
+void aqm_encoder_embed_states(const struct aqm_encoder *encoder, const struct aqm_params *params,
+                              const struct aqm_inputs *inputs, struct aqm_mat tokens, float *inner,
+                              int64_t inner_stride);
 /* Token F + 1 of n steps. */
-void aqm_encoder_embed_actions(const struct aqm_encoder *encoder, const struct aqm_params *params, const struct aqm_inputs *inputs,
-                               struct aqm_mat tokens);
+void aqm_encoder_embed_actions(const struct aqm_encoder *encoder, const struct aqm_params *params,
+                               const struct aqm_inputs *inputs, struct aqm_mat tokens);
 /* y = LayerNorm(tokens) on every row; mean, rstd (1, rows). */
-void aqm_encoder_norm(const struct aqm_encoder *encoder, const struct aqm_params *params, struct aqm_mat tokens, struct aqm_mat y,
-                      struct aqm_mat mean, struct aqm_mat rstd);
-/* Parameter gradients += from dtokens (n T, d), the gradient of the tokens before the norm. inner as embed_states left it. */
-void aqm_encoder_backward(const struct aqm_encoder *encoder, const struct aqm_params *params, const struct aqm_inputs *inputs,
-                          struct aqm_mat dtokens, const float *inner, int64_t inner_stride, float *dinner);
+void aqm_encoder_norm(const struct aqm_encoder *encoder, const struct aqm_params *params, struct aqm_mat tokens,
+                      struct aqm_mat y, struct aqm_mat mean, struct aqm_mat rstd);
+/* Parameter gradients += from dtokens (n T, d), the gradient of the tokens before the norm. inner as embed_states
+ * left it. */
+void aqm_encoder_backward(const struct aqm_encoder *encoder, const struct aqm_params *params,
+                          const struct aqm_inputs *inputs, struct aqm_mat dtokens, const float *inner,
+                          int64_t inner_stride, float *dinner);
 
 /* A linear with bias on strided rows: y = x W^T + b. */
 void aqm_linear_forward(const struct aqm_params *params, struct aqm_linear linear, struct aqm_mat x, struct aqm_mat y);
 /* dW += dy^T x, db += column sums of dy; dx = dy W unless absent. */
-void aqm_linear_backward(const struct aqm_params *params, struct aqm_linear linear, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat dx);
+void aqm_linear_backward(const struct aqm_params *params, struct aqm_linear linear, struct aqm_mat dy, struct aqm_mat x,
+                         struct aqm_mat dx);
 
-/* Allocate and initialise the parameters and bind the model to them, once. load_base: copy trainable base weights in. */
+/* Allocate and initialise the parameters and bind the model to them, once. load_base: copy trainable base weights
+ * in. */
 int aqm_policy_bind(aqm_policy *policy, bool load_base);
 /* (R - mean) / scale */
 float aqm_policy_scale_return(const aqm_policy *policy, double value);

@@ -46,8 +46,10 @@ static int add_head(aqm_policy *policy, int64_t width)
 {
 	struct aqm_params *params = &policy->params;
 
-	policy->head.weight = aqm_params_add(params, "policy.head.weight", AQM_ACTIONS, width, AQM_INIT_KAIMING_UNIFORM, (float)width, true);
-	policy->head.bias = aqm_params_add(params, "policy.head.bias", 1, AQM_ACTIONS, AQM_INIT_KAIMING_UNIFORM, (float)width, false);
+	policy->head.weight =
+		aqm_params_add(params, "policy.head.weight", AQM_ACTIONS, width, AQM_INIT_KAIMING_UNIFORM, (float)width, true);
+	policy->head.bias =
+		aqm_params_add(params, "policy.head.bias", 1, AQM_ACTIONS, AQM_INIT_KAIMING_UNIFORM, (float)width, false);
 	return policy->head.weight < 0 || policy->head.bias < 0 ? AQM_ERUN : AQM_OK;
 }
 
@@ -58,12 +60,15 @@ static int check_context(const aqm_policy *policy)
 
 	if (tokens <= shape->context)
 		return AQM_OK;
-	return aqm_error_set(AQM_EUSAGE, "policy.window is %lld: its %lld tokens do not fit into the %lld that '%s' can take; at most %lld do",
-	                     (long long)policy->encoder.window, (long long)tokens, (long long)shape->context, policy->base_path,
-	                     (long long)(shape->context / aqm_encoder_tokens(&policy->encoder)));
+	return aqm_error_set(
+		AQM_EUSAGE,
+		"policy.window is %lld: its %lld tokens do not fit into the %lld that '%s' can take; at most %lld do",
+		(long long)policy->encoder.window, (long long)tokens, (long long)shape->context, policy->base_path,
+		(long long)(shape->context / aqm_encoder_tokens(&policy->encoder)));
 }
 
-int aqm_policy_new(aqm_policy **out, const struct aqm_config *config, const struct aqm_fit *fit, const char *base_path, bool training)
+int aqm_policy_new(aqm_policy **out, const struct aqm_config *config, const struct aqm_fit *fit, const char *base_path,
+                   bool training)
 {
 	aqm_policy *policy = aqm_calloc_array(1, sizeof *policy);
 
@@ -153,7 +158,8 @@ static int carve(aqm_policy *policy, struct aqm_arena *arena, int64_t windows)
 	policy->dread = take(arena, training ? n * d : 0);
 	int code = aqm_model_carve(policy->model, arena, windows, encoder->window * aqm_encoder_tokens(encoder), training);
 	if (code == AQM_OK && arena->overflowed)
-		code = aqm_error_set(AQM_ERUN, "the activations of %lld windows do not fit into the address space", (long long)windows);
+		code = aqm_error_set(AQM_ERUN, "the activations of %lld windows do not fit into the address space",
+		                     (long long)windows);
 	return code;
 }
 
@@ -179,6 +185,8 @@ int aqm_policy_plan(aqm_policy *policy, int64_t windows, struct aqm_memory_plan 
 	struct aqm_arena arena, host;
 
 	*plan = (struct aqm_memory_plan){0};
+	if (policy->windows)
+		return aqm_error_set(AQM_EUSAGE, "memory is planned before it is allocated");
 	aqm_arena_plan(&arena);
 	int code = carve(policy, &arena, windows);
 	if (code != AQM_OK)
@@ -258,7 +266,8 @@ static void upload_batch(aqm_policy *policy, int64_t n)
 	device->ops->upload(device, policy->returns, batch->returns, bytes);
 	device->ops->upload(device, policy->states, batch->states, bytes * (size_t)aqm_encoder_state_width(encoder));
 	if (encoder->sequences)
-		device->ops->upload(device, policy->sequences, batch->sequences, bytes * (size_t)aqm_encoder_sequence_width(encoder));
+		device->ops->upload(device, policy->sequences, batch->sequences,
+		                    bytes * (size_t)aqm_encoder_sequence_width(encoder));
 	if (encoder->action.bias < 0)
 		return;
 	for (int64_t i = 0; i < n; i++)
@@ -272,7 +281,8 @@ static struct aqm_mat read_rows(const aqm_policy *policy, float *stream, int64_t
 	const struct aqm_encoder *encoder = &policy->encoder;
 	int64_t per_step = aqm_encoder_tokens(encoder), d = encoder->width;
 
-	return (struct aqm_mat){.data = stream + encoder->features * d, .dtype = AQM_F32, .rows = n, .cols = d, .ld = per_step * d};
+	return (struct aqm_mat){
+		.data = stream + encoder->features * d, .dtype = AQM_F32, .rows = n, .cols = d, .ld = per_step * d};
 }
 
 static int64_t inner_stride(const aqm_policy *policy, int64_t n)
@@ -326,12 +336,14 @@ void aqm_policy_backward(aqm_policy *policy, struct aqm_mat dlogits, uint32_t st
 	if (policy->config.policy.residual)
 		ops->axpy(device, 1.0f, dread, at_read);
 	ops->zero(device, dembedded);
-	ops->layernorm_backward(device, dstream, aqm_mat_f32(policy->embedded, rows, d), aqm_params_value(&policy->params, encoder->norm.weight),
-	                        aqm_mat_f32(policy->mean, 1, rows), aqm_mat_f32(policy->rstd, 1, rows), dembedded,
+	ops->layernorm_backward(device, dstream, aqm_mat_f32(policy->embedded, rows, d),
+	                        aqm_params_value(&policy->params, encoder->norm.weight), aqm_mat_f32(policy->mean, 1, rows),
+	                        aqm_mat_f32(policy->rstd, 1, rows), dembedded,
 	                        aqm_params_gradient(&policy->params, encoder->norm.weight),
 	                        aqm_params_gradient(&policy->params, encoder->norm.bias));
 	struct aqm_inputs inputs = device_inputs(policy, n);
-	aqm_encoder_backward(encoder, &policy->params, &inputs, dembedded, policy->inner, inner_stride(policy, n), policy->dinner);
+	aqm_encoder_backward(encoder, &policy->params, &inputs, dembedded, policy->inner, inner_stride(policy, n),
+	                     policy->dinner);
 }
 
 double aqm_policy_flops(const aqm_policy *policy, int64_t windows, bool backward)

@@ -11,14 +11,16 @@
 
 /* ---- fitting ---- */
 
-/* The columns of policy.features, columns[f][rows] in one block; freed by the caller. NULL with a message on failure. */
+/* The columns of policy.features, columns[f][rows] in one block; freed by the caller. NULL with a message on
+ * failure. */
 static double *read_columns(const struct aqm_config *config, const aqm_pool *pool, int *code)
 {
 	size_t features = config->policy.features.count, rows = aqm_pool_rows(pool), cells;
 	double *block = NULL;
 
 	if (features == 0 || features > AQM_FEATURES_MAX)
-		*code = aqm_error_set(AQM_EUSAGE, "policy.features names %zu features; from 1 to %d are possible", features, AQM_FEATURES_MAX);
+		*code = aqm_error_set(AQM_EUSAGE, "policy.features names %zu features; from 1 to %d are possible", features,
+		                      AQM_FEATURES_MAX);
 	else if (rows == 0)
 		*code = aqm_error_set(AQM_EDATA, "'%s' has no rows", aqm_pool_path(pool));
 	else if (aqm_size_mul_overflows(features, rows, &cells) || !(block = aqm_malloc_array(cells, sizeof *block)))
@@ -59,7 +61,8 @@ static void fit_returns(struct aqm_fit *fit, bool normalise, float *returns, siz
 		double place = (double)q / 100.0 * (double)(rows - 1);
 		size_t low = (size_t)place, high = low + 1 < rows ? low + 1 : low;
 
-		fit->return_quantiles[q] = (double)returns[low] + (place - (double)low) * ((double)returns[high] - (double)returns[low]);
+		fit->return_quantiles[q] =
+			(double)returns[low] + (place - (double)low) * ((double)returns[high] - (double)returns[low]);
 	}
 }
 
@@ -116,7 +119,8 @@ static void normalise_states(struct aqm_rows *rows, const struct aqm_fit *fit, c
 
 	for (size_t f = 0; f < rows->features; f++)
 		for (size_t i = 0; i < rows->rows; i++)
-			aqm_normaliser_apply(&fit->states, f, block[f * rows->rows + i], rows->states + i * rows->width + f * values);
+			aqm_normaliser_apply(&fit->states, f, block[f * rows->rows + i],
+			                     rows->states + i * rows->width + f * values);
 }
 
 static void mark_episodes(struct aqm_rows *rows)
@@ -130,14 +134,17 @@ static void mark_episodes(struct aqm_rows *rows)
 	}
 }
 
-int aqm_rows_init(struct aqm_rows *rows, const aqm_pool *pool, const struct aqm_config *config, const struct aqm_fit *fit)
+int aqm_rows_init(struct aqm_rows *rows, const aqm_pool *pool, const struct aqm_config *config,
+                  const struct aqm_fit *fit)
 {
 	size_t n = aqm_pool_rows(pool), features = config->policy.features.count;
 	int code;
 
-	*rows = (struct aqm_rows){.pool = pool, .rows = n, .features = features, .width = features * aqm_normaliser_values(fit->states.kind)};
+	*rows = (struct aqm_rows){
+		.pool = pool, .rows = n, .features = features, .width = features * aqm_normaliser_values(fit->states.kind)};
 	if (fit->states.count != features)
-		return aqm_error_set(AQM_EUSAGE, "the normaliser was fitted on %zu features, not %zu", fit->states.count, features);
+		return aqm_error_set(AQM_EUSAGE, "the normaliser was fitted on %zu features, not %zu", fit->states.count,
+		                     features);
 	double *block = read_columns(config, pool, &code);
 	if (!block)
 		return code;
@@ -188,7 +195,8 @@ static void fill_sequences(const aqm_policy *policy, const struct aqm_rows *rows
 		for (size_t i = 0; i < k; i++) {
 			size_t back = k - 1 - i;
 
-			memcpy(values + i * v, rows->states + (row - (back < past ? back : past)) * rows->width + (size_t)f * v, v * sizeof *values);
+			memcpy(values + i * v, rows->states + (row - (back < past ? back : past)) * rows->width + (size_t)f * v,
+			       v * sizeof *values);
 		}
 	}
 }
@@ -219,7 +227,8 @@ static void pad_step(aqm_policy *policy, size_t at)
 	batch->labels[at] = -1;
 }
 
-void aqm_policy_fill(aqm_policy *policy, const struct aqm_rows *rows, const struct aqm_window *windows, const size_t *score_from, int64_t count)
+void aqm_policy_fill(aqm_policy *policy, const struct aqm_rows *rows, const struct aqm_window *windows,
+                     const size_t *score_from, int64_t count)
 {
 	size_t w = (size_t)policy->encoder.window;
 	bool by_episode = policy->config.policy.time_embedding == AQM_TIME_EPISODE;

@@ -11,7 +11,8 @@
 #include "policy/internal.h"
 
 /* Replace the logged returns of the batch by a target and what is left of it after each reward. */
-static void aim(aqm_policy *policy, const struct aqm_rows *rows, const struct aqm_window *windows, int64_t count, double target)
+static void aim(aqm_policy *policy, const struct aqm_rows *rows, const struct aqm_window *windows, int64_t count,
+                double target)
 {
 	int64_t w = policy->encoder.window;
 	double gamma = policy->config.reward.gamma;
@@ -28,8 +29,8 @@ static void aim(aqm_policy *policy, const struct aqm_rows *rows, const struct aq
 }
 
 /* Copy the scored rows of one batch of logits (B w, 3) to their places. */
-static void keep(const aqm_policy *policy, const struct aqm_window *windows, const size_t *score_from, int64_t count, const float *from,
-                 float *logits)
+static void keep(const aqm_policy *policy, const struct aqm_window *windows, const size_t *score_from, int64_t count,
+                 const float *from, float *logits)
 {
 	size_t w = (size_t)policy->encoder.window;
 
@@ -46,7 +47,8 @@ int aqm_policy_score(aqm_policy *policy, const struct aqm_rows *rows, double tar
 	size_t total = aqm_eval_windows(rows->pool, (size_t)policy->encoder.window, 0, NULL, NULL);
 	struct aqm_window *windows = aqm_malloc_array(total, sizeof *windows);
 	size_t *score_from = aqm_malloc_array(total, sizeof *score_from);
-	float *batch_logits = aqm_malloc_array((size_t)(policy->windows * policy->encoder.window), AQM_ACTIONS * sizeof(float));
+	float *batch_logits =
+		aqm_malloc_array((size_t)(policy->windows * policy->encoder.window), AQM_ACTIONS * sizeof(float));
 	int code = windows && score_from && batch_logits ? AQM_OK : AQM_ERUN;
 
 	if (code == AQM_OK && policy->windows == 0)

@@ -15,11 +15,12 @@
 
 static const char magic[8] = "AQMCKPT\n";
 
-enum { VERSION = 1, DIGEST = 64, CHUNK = 1 << 18 /* floats */ };
+enum { VERSION = 1, DIGEST = 64, CHUNK = 1 << 16 /* floats */ };
 
 #define XX(name) +1
 enum {
-	STATE_BYTES = 8 * (0 AQM_TRAIN_STATE_INTEGERS(XX) AQM_TRAIN_STATE_DOUBLES(XX)) + DIGEST * (0 AQM_TRAIN_STATE_DIGESTS(XX)),
+	STATE_BYTES =
+		8 * (0 AQM_TRAIN_STATE_INTEGERS(XX) AQM_TRAIN_STATE_DOUBLES(XX)) + DIGEST * (0 AQM_TRAIN_STATE_DIGESTS(XX)),
 	HEADER_BYTES = 8 + 4 + 4 + 8,
 };
 #undef XX
@@ -34,7 +35,8 @@ int aqm_params_layout(const struct aqm_params *params, char hex[65])
 	for (size_t i = 0; i < params->count; i++) {
 		const struct aqm_param *param = &params->items[i];
 		char line[256];
-		int n = snprintf(line, sizeof line, "%s %" PRId64 " %" PRId64 " %zu\n", param->name, param->rows, param->cols, param->offset);
+		int n = snprintf(line, sizeof line, "%s %" PRId64 " %" PRId64 " %zu\n", param->name, param->rows, param->cols,
+		                 param->offset);
 
 		aqm_sha256_update(hash, line, (size_t)n);
 	}
@@ -55,7 +57,7 @@ static uint64_t get(const uint8_t **at, int bytes)
 	uint64_t value = 0;
 
 	for (int i = 0; i < bytes; i++)
-		value |= (uint64_t)*(*at)++ << (8 * i);
+		value |= (uint64_t) * (*at)++ << (8 * i);
 	return value;
 }
 
@@ -126,7 +128,8 @@ static void unpack(struct aqm_train_state *state, const uint8_t bytes[STATE_BYTE
 
 /* ---- writing ---- */
 
-static int write_block(struct aqm_atomic_file *file, aqm_sha256 *hash, aqm_device *device, const float *block, size_t floats, float *buffer)
+static int write_block(struct aqm_atomic_file *file, aqm_sha256 *hash, aqm_device *device, const float *block,
+                       size_t floats, float *buffer)
 {
 	for (size_t i = 0; i < floats; i += CHUNK) {
 		size_t n = floats - i < CHUNK ? floats - i : CHUNK;
@@ -140,7 +143,8 @@ static int write_block(struct aqm_atomic_file *file, aqm_sha256 *hash, aqm_devic
 	return aqm_device_check(device);
 }
 
-static int write_contents(struct aqm_atomic_file *file, const struct aqm_train_state *state, const struct aqm_optimizer *optimizer)
+static int write_contents(struct aqm_atomic_file *file, const struct aqm_train_state *state,
+                          const struct aqm_optimizer *optimizer)
 {
 	const struct aqm_params *params = optimizer->params;
 	const float *const blocks[] = {params->values, optimizer->m, optimizer->v};
@@ -186,7 +190,8 @@ static int check_finite(const struct aqm_train_state *state, const struct aqm_op
 
 	for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
 		if (!isfinite(params->device->ops->sum_squares(params->device, blocks[i], params->floats)))
-			return aqm_error_set(AQM_ERUN, "step %" PRIu64 ": %s is not finite; no checkpoint is written", state->step, names[i]);
+			return aqm_error_set(AQM_ERUN, "step %" PRIu64 ": %s is not finite; no checkpoint is written", state->step,
+			                     names[i]);
 	return AQM_OK;
 }
 
@@ -253,8 +258,9 @@ static int prune(const char *folder, uint64_t newest, int64_t keep)
 	return code;
 }
 
-/* Put the finished folder in its place. Where that step has a checkpoint already (an interruption came between a step and the evaluation
- * after it), its file is replaced: `latest` may point there, so the folder must not be gone for a moment. */
+/* Put the finished folder in its place. Where that step has a checkpoint already (an interruption came between a
+ * step and the evaluation after it), its file is replaced: `latest` may point there, so the folder must not be gone
+ * for a moment. */
 static int install(const char *temporary, const char *path)
 {
 	if (!aqm_path_exists(path))
@@ -273,7 +279,8 @@ static int install(const char *temporary, const char *path)
 	return code;
 }
 
-int aqm_checkpoint_write(const char *run_path, const struct aqm_train_state *state, const struct aqm_optimizer *optimizer, int64_t keep)
+int aqm_checkpoint_write(const char *run_path, const struct aqm_train_state *state,
+                         const struct aqm_optimizer *optimizer, int64_t keep)
 {
 	char line[64];
 	char *folder = aqm_path_join(run_path, "checkpoints");
@@ -329,7 +336,8 @@ static bool read_exactly(FILE *stream, aqm_sha256 *hash, void *to, size_t bytes)
 	return true;
 }
 
-static int read_block(FILE *stream, aqm_sha256 *hash, const char *name, aqm_device *device, float *block, size_t floats, float *buffer)
+static int read_block(FILE *stream, aqm_sha256 *hash, const char *name, aqm_device *device, float *block, size_t floats,
+                      float *buffer)
 {
 	for (size_t i = 0; i < floats; i += CHUNK) {
 		size_t n = floats - i < CHUNK ? floats - i : CHUNK;
@@ -342,7 +350,8 @@ static int read_block(FILE *stream, aqm_sha256 *hash, const char *name, aqm_devi
 }
 
 /* Header and state; the sizes they speak of are those of the file. */
-static int read_head(FILE *stream, aqm_sha256 *hash, size_t bytes, const char *name, uint64_t floats, struct aqm_train_state *state)
+static int read_head(FILE *stream, aqm_sha256 *hash, size_t bytes, const char *name, uint64_t floats,
+                     struct aqm_train_state *state)
 {
 	uint8_t header[HEADER_BYTES], packed[STATE_BYTES];
 	const uint8_t *at = header + sizeof magic;
@@ -351,12 +360,16 @@ static int read_head(FILE *stream, aqm_sha256 *hash, size_t bytes, const char *n
 		return damaged(name, "it is not a checkpoint");
 	uint64_t version = get(&at, 4), state_bytes = get(&at, 4), found = get(&at, 8);
 	if (version != VERSION || state_bytes != STATE_BYTES)
-		return aqm_error_set(AQM_EDATA, "cannot read checkpoint '%s': it has version %" PRIu64 ", this program reads %d", name, version, VERSION);
+		return aqm_error_set(AQM_EDATA,
+		                     "cannot read checkpoint '%s': it has version %" PRIu64 ", this program reads %d", name,
+		                     version, VERSION);
 	if (found != floats)
-		return aqm_error_set(AQM_EDATA, "cannot read checkpoint '%s': it holds %" PRIu64 " parameters, not %" PRIu64, name, found, floats);
+		return aqm_error_set(AQM_EDATA, "cannot read checkpoint '%s': it holds %" PRIu64 " parameters, not %" PRIu64,
+		                     name, found, floats);
 	uint64_t expected = HEADER_BYTES + STATE_BYTES + 3 * sizeof(float) * floats + DIGEST;
 	if (bytes != expected)
-		return aqm_error_set(AQM_EDATA, "cannot read checkpoint '%s': it has %zu bytes, not %" PRIu64, name, bytes, expected);
+		return aqm_error_set(AQM_EDATA, "cannot read checkpoint '%s': it has %zu bytes, not %" PRIu64, name, bytes,
+		                     expected);
 	if (!read_exactly(stream, hash, packed, sizeof packed))
 		return damaged(name, "it ends too early");
 	unpack(state, packed);
@@ -372,13 +385,14 @@ static int check_state(const struct aqm_train_state *state, const struct aqm_par
 		return code;
 	if (memcmp(layout, state->layout, sizeof layout) != 0)
 		return damaged(name, "its parameters are other ones than this policy has");
-	if (!isfinite(state->elapsed) || !isfinite(state->epoch_loss) || isnan(state->best_score) || state->epochs_closed > state->step ||
-	    state->best_step > state->step)
+	if (!isfinite(state->elapsed) || !isfinite(state->epoch_loss) || isnan(state->best_score) ||
+	    state->epochs_closed > state->step || state->best_step > state->step)
 		return damaged(name, "its state makes no sense");
 	return AQM_OK;
 }
 
-int aqm_checkpoint_read_stream(FILE *stream, size_t bytes, const char *name, struct aqm_train_state *state, struct aqm_optimizer *optimizer)
+int aqm_checkpoint_read_stream(FILE *stream, size_t bytes, const char *name, struct aqm_train_state *state,
+                               struct aqm_optimizer *optimizer)
 {
 	const struct aqm_params *params = optimizer->params;
 	float *const blocks[] = {params->values, optimizer->m, optimizer->v};
@@ -409,13 +423,14 @@ static int read_file(const char *path, struct aqm_train_state *state, struct aqm
 	if (!stream)
 		return aqm_error_errno(AQM_EDATA, "cannot open checkpoint '%s'", path);
 	int code = fstat(fileno(stream), &status) == 0 && S_ISREG(status.st_mode)
-	                   ? aqm_checkpoint_read_stream(stream, (size_t)status.st_size, path, state, optimizer)
-	                   : damaged(path, "it is not a regular file");
+	               ? aqm_checkpoint_read_stream(stream, (size_t)status.st_size, path, state, optimizer)
+	               : damaged(path, "it is not a regular file");
 	fclose(stream);
 	return code;
 }
 
-int aqm_checkpoint_read(const char *run_path, struct aqm_train_state *state, struct aqm_optimizer *optimizer, bool *found)
+int aqm_checkpoint_read(const char *run_path, struct aqm_train_state *state, struct aqm_optimizer *optimizer,
+                        bool *found)
 {
 	char *latest = aqm_path_join(run_path, "checkpoints/latest"), *path = NULL, *line = NULL;
 	size_t bytes;

@@ -13,8 +13,16 @@
 static bool decides(const char *name)
 {
 	static const char *const free_ones[] = {
-		"threads", "device", "model.path", "pool.train", "pool.eval", "train.checkpoint_every", "train.keep_checkpoints",
-		"decide.target_quantile", "decide.target_factor", "decide.sample",
+		"threads",
+		"device",
+		"model.path",
+		"pool.train",
+		"pool.eval",
+		"train.checkpoint_every",
+		"train.keep_checkpoints",
+		"decide.target_quantile",
+		"decide.target_factor",
+		"decide.sample",
 	};
 
 	for (size_t i = 0; i < sizeof free_ones / sizeof *free_ones; i++)
@@ -65,7 +73,8 @@ int aqm_config_digest(const struct aqm_config *config, char hex[65])
 	return code;
 }
 
-int aqm_config_difference(const struct aqm_config *a, const struct aqm_config *b, const char **name, char **value_a, char **value_b)
+int aqm_config_difference(const struct aqm_config *a, const struct aqm_config *b, const char **name, char **value_a,
+                          char **value_b)
 {
 	*name = NULL;
 	for (size_t i = 0; i < aqm_option_count; i++) {

@@ -28,8 +28,8 @@ int aqm_journal_open(struct aqm_journal *journal, const char *run_path, uint64_t
 		return aqm_error_set(AQM_ERUN, "cannot open '%s': it is not a regular file", journal->path);
 	}
 	if ((uint64_t)status.st_size < bytes) {
-		aqm_log_warning("'%s' has lost lines: %llu bytes of %llu are left", journal->path, (unsigned long long)status.st_size,
-		                (unsigned long long)bytes);
+		aqm_log_warning("'%s' has lost lines: %llu bytes of %llu are left", journal->path,
+		                (unsigned long long)status.st_size, (unsigned long long)bytes);
 		bytes = (uint64_t)status.st_size;
 	}
 	if (ftruncate(fd, (off_t)bytes) != 0 || lseek(fd, 0, SEEK_END) < 0 || !(journal->stream = fdopen(fd, "r+"))) {
@@ -52,7 +52,8 @@ int aqm_journal_write(struct aqm_journal *journal, json_t *object)
 	} else {
 		size_t n = strlen(text);
 
-		if (fwrite(text, 1, n, journal->stream) != n || fputc('\n', journal->stream) == EOF || fflush(journal->stream) != 0)
+		if (fwrite(text, 1, n, journal->stream) != n || fputc('\n', journal->stream) == EOF ||
+		    fflush(journal->stream) != 0)
 			code = aqm_error_errno(AQM_ERUN, "cannot write '%s'", journal->path);
 		else
 			journal->bytes += n + 1;
@@ -86,8 +87,9 @@ json_t *aqm_json_number(double value)
 
 static json_t *class_json(const struct aqm_metrics *m, int c)
 {
-	return json_pack("{s:o, s:o, s:o, s:I}", "precision", aqm_json_number(m->precision[c]), "recall", aqm_json_number(m->recall[c]), "f1",
-	                 aqm_json_number(m->f1[c]), "support", (json_int_t)m->support[c]);
+	return json_pack("{s:o, s:o, s:o, s:I}", "precision", aqm_json_number(m->precision[c]), "recall",
+	                 aqm_json_number(m->recall[c]), "f1", aqm_json_number(m->f1[c]), "support",
+	                 (json_int_t)m->support[c]);
 }
 
 static json_t *confusion_json(const struct aqm_metrics *m)
@@ -110,7 +112,8 @@ json_t *aqm_metrics_json(const struct aqm_metrics *m)
 
 	for (int c = 0; c < AQM_ACTIONS; c++)
 		json_object_set_new(classes, aqm_action_names[c], class_json(m, c));
-	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "rows", (json_int_t)m->rows, "loss", aqm_json_number(m->loss), "accuracy",
-	                 aqm_json_number(m->accuracy), "macro_f1", aqm_json_number(m->macro_f1), "balanced_accuracy",
-	                 aqm_json_number(m->balanced_accuracy), "per_class", classes, "confusion", confusion_json(m));
+	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "rows", (json_int_t)m->rows, "loss",
+	                 aqm_json_number(m->loss), "accuracy", aqm_json_number(m->accuracy), "macro_f1",
+	                 aqm_json_number(m->macro_f1), "balanced_accuracy", aqm_json_number(m->balanced_accuracy),
+	                 "per_class", classes, "confusion", confusion_json(m));
 }

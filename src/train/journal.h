@@ -25,8 +25,8 @@ int aqm_journal_write(struct aqm_journal *journal, json_t *object);
 int aqm_journal_sync(struct aqm_journal *journal);
 void aqm_journal_close(struct aqm_journal *journal);
 
-/* rows, loss, accuracy, macro_f1, balanced_accuracy, per_class, confusion: keys as in `eval --json`; a loss that is not a number is
- * null. NULL without memory. */
+/* rows, loss, accuracy, macro_f1, balanced_accuracy, per_class, confusion: keys as in `eval --json`; a loss that is
+ * not a number is null. NULL without memory. */
 json_t *aqm_metrics_json(const struct aqm_metrics *metrics);
 /* A number, or null where JSON has none for it. */
 json_t *aqm_json_number(double value);

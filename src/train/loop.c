@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The training loop: steps, epochs, evaluation, checkpoints. What happens depends on the state alone, so that a resumed run does what an
- * undisturbed one would have done.
+ * The training loop: steps, epochs, evaluation, checkpoints. What happens depends on the state alone, so that a
+ * resumed run does what an undisturbed one would have done.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -39,16 +39,19 @@ static int interrupted(struct aqm_trainer *t)
 
 	if (code != AQM_OK)
 		return code;
-	return aqm_error_set(AQM_EINTERRUPTED, "interrupted after step %" PRIu64 " of %" PRIu64 "; --resume goes on from there", t->state.step,
-	                     t->steps);
+	return aqm_error_set(AQM_EINTERRUPTED,
+	                     "interrupted after step %" PRIu64 " of %" PRIu64 "; --resume goes on from there",
+	                     t->state.step, t->steps);
 }
 
 static int diverged(const struct aqm_trainer *t, const char *what, double value)
 {
 	if (t->checkpoint_step == UINT64_MAX)
-		return aqm_error_set(AQM_ERUN, "step %" PRIu64 ": %s is not finite (%g); no checkpoint was written yet", t->state.step, what, value);
-	return aqm_error_set(AQM_ERUN, "step %" PRIu64 ": %s is not finite (%g); the checkpoint of step %" PRIu64 " is intact", t->state.step,
-	                     what, value, t->checkpoint_step);
+		return aqm_error_set(AQM_ERUN, "step %" PRIu64 ": %s is not finite (%g); no checkpoint was written yet",
+		                     t->state.step, what, value);
+	return aqm_error_set(AQM_ERUN,
+	                     "step %" PRIu64 ": %s is not finite (%g); the checkpoint of step %" PRIu64 " is intact",
+	                     t->state.step, what, value, t->checkpoint_step);
 }
 
 /* ---- one step ---- */
@@ -75,7 +78,8 @@ static void count_hits(struct aqm_trainer *t, struct aqm_mat logits)
 static int fill_batch(struct aqm_trainer *t)
 {
 	uint64_t place = t->state.step - epoch_of(t) * t->steps_per_epoch;
-	size_t batch = (size_t)t->config->train.windows, first = (size_t)place * batch, total = aqm_sampler_windows(t->sampler);
+	size_t batch = (size_t)t->config->train.windows, total = aqm_sampler_windows(t->sampler);
+	size_t first = (size_t)place * batch;
 	size_t count = total - first < batch ? total - first : batch;
 
 	if (t->epoch_started != (int64_t)epoch_of(t)) {
@@ -98,10 +102,10 @@ static int journal_step(struct aqm_trainer *t, double loss, double lr, double no
 	aqm_progress_note(&t->progress, "loss %.4f, %.0f tokens/s", loss, tokens_per_s);
 	aqm_progress_update(&t->progress, t->state.step);
 	return aqm_journal_write(&t->journal,
-	                         json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "step", (json_int_t)t->state.step, "epoch",
-	                                   (json_int_t)epoch_of(t) + 1, "loss", aqm_json_number(loss), "lr", aqm_json_number(lr), "grad_norm",
-	                                   aqm_json_number(norm), "tokens_per_s", aqm_json_number(tokens_per_s), "elapsed_s",
-	                                   aqm_json_number(elapsed)));
+	                         json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "step", (json_int_t)t->state.step,
+	                                   "epoch", (json_int_t)epoch_of(t) + 1, "loss", aqm_json_number(loss), "lr",
+	                                   aqm_json_number(lr), "grad_norm", aqm_json_number(norm), "tokens_per_s",
+	                                   aqm_json_number(tokens_per_s), "elapsed_s", aqm_json_number(elapsed)));
 }
 
 /* Forward, loss, backward, clip, update. */
@@ -199,8 +203,8 @@ static int label_line(json_t *line, const struct aqm_trainer *t, const char *spl
 
 static int journal_train(struct aqm_trainer *t, double loss, double accuracy)
 {
-	json_t *line = json_pack("{s:I, s:o, s:o}", "rows", (json_int_t)t->state.epoch_rows, "loss", aqm_json_number(loss), "accuracy",
-	                         aqm_json_number(accuracy));
+	json_t *line = json_pack("{s:I, s:o, s:o}", "rows", (json_int_t)t->state.epoch_rows, "loss", aqm_json_number(loss),
+	                         "accuracy", aqm_json_number(accuracy));
 	int code = label_line(line, t, "train");
 
 	if (code == AQM_OK)
@@ -257,14 +261,15 @@ static int close_epoch(struct aqm_trainer *t)
 	if (code != AQM_OK)
 		return code;
 	if (due)
-		aqm_log_info("epoch %" PRIu64 "/%" PRId64 ": train loss %.4f, accuracy %.2f %%; held out: loss %.4f, accuracy %.2f %%, macro-F1 %.4f, "
+		aqm_log_info("epoch %" PRIu64 "/%" PRId64
+		             ": train loss %.4f, accuracy %.2f %%; held out: loss %.4f, accuracy %.2f %%, macro-F1 %.4f, "
 		             "balanced accuracy %.4f (majority class: accuracy %.2f %%)%s",
-		             epoch_of(t) + 1, t->config->train.epochs, loss, 100 * accuracy, metrics.loss, 100 * metrics.accuracy,
-		             metrics.macro_f1, metrics.balanced_accuracy, 100 * t->majority_share,
+		             epoch_of(t) + 1, t->config->train.epochs, loss, 100 * accuracy, metrics.loss,
+		             100 * metrics.accuracy, metrics.macro_f1, metrics.balanced_accuracy, 100 * t->majority_share,
 		             t->state.best_step == t->state.step ? ", best so far" : "");
 	else
-		aqm_log_info("epoch %" PRIu64 "/%" PRId64 ": train loss %.4f, accuracy %.2f %%", epoch_of(t) + 1, t->config->train.epochs, loss,
-		             100 * accuracy);
+		aqm_log_info("epoch %" PRIu64 "/%" PRId64 ": train loss %.4f, accuracy %.2f %%", epoch_of(t) + 1,
+		             t->config->train.epochs, loss, 100 * accuracy);
 	t->state.epochs_closed++;
 	t->state.epoch_loss = 0;
 	t->state.epoch_rows = t->state.epoch_hits = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Classification metrics, by scikit-learn's conventions: a ratio over nothing is 0; macro-F1 is the mean over the classes that
- * occur in the labels or the predictions (f1_score(average="macro")); balanced accuracy is the mean recall of the classes that occur
- * in the labels (balanced_accuracy_score).
+ * Classification metrics, by scikit-learn's conventions: a ratio over nothing is 0; macro-F1 is the mean over the
+ * classes that occur in the labels or the predictions (f1_score(average="macro")); balanced accuracy is the mean
+ * recall of the classes that occur in the labels (balanced_accuracy_score).
  */
 #include <math.h>
 #include <string.h>
@@ -67,7 +67,8 @@ static void metrics_from_confusion(struct aqm_metrics *m)
 	m->balanced_accuracy = labelled ? recall_sum / (double)labelled : 0;
 }
 
-void aqm_metrics_compute(struct aqm_metrics *metrics, size_t rows, const uint8_t *labels, const float *logits, const uint8_t *predictions)
+void aqm_metrics_compute(struct aqm_metrics *metrics, size_t rows, const uint8_t *labels, const float *logits,
+                         const uint8_t *predictions)
 {
 	double loss = 0;
 

@@ -29,11 +29,13 @@ void aqm_optimizer_release(struct aqm_optimizer *optimizer)
 	*optimizer = (struct aqm_optimizer){0};
 }
 
-void aqm_optimizer_step(struct aqm_optimizer *optimizer, const struct aqm_config *config, uint64_t step, float lr, float gradient_scale)
+void aqm_optimizer_step(struct aqm_optimizer *optimizer, const struct aqm_config *config, uint64_t step, float lr,
+                        float gradient_scale)
 {
 	const struct aqm_params *params = optimizer->params;
 	double t = (double)step + 1;
-	float correction1 = (float)(1.0 - pow(config->train.beta1, t)), correction2 = (float)(1.0 - pow(config->train.beta2, t));
+	float correction1 = (float)(1.0 - pow(config->train.beta1, t)),
+		  correction2 = (float)(1.0 - pow(config->train.beta2, t));
 
 	/* Neighbours with the same decay go in one call; the padding between them stays zero under AdamW. */
 	for (size_t i = 0, next; i < params->count; i = next) {
@@ -44,8 +46,8 @@ void aqm_optimizer_step(struct aqm_optimizer *optimizer, const struct aqm_config
 			;
 		size_t end = next < params->count ? params->items[next].offset : params->floats;
 		params->device->ops->adamw(params->device, end - offset, params->values + offset, params->gradients + offset,
-		                           optimizer->m + offset, optimizer->v + offset, gradient_scale, lr, (float)config->train.beta1,
-		                           (float)config->train.beta2, (float)config->train.epsilon,
+		                           optimizer->m + offset, optimizer->v + offset, gradient_scale, lr,
+		                           (float)config->train.beta1, (float)config->train.beta2, (float)config->train.epsilon,
 		                           decay ? (float)config->train.weight_decay : 0.0f, correction1, correction2);
 	}
 }

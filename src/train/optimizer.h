@@ -17,10 +17,11 @@ struct aqm_optimizer {
 int aqm_optimizer_init(struct aqm_optimizer *optimizer, struct aqm_params *params);
 void aqm_optimizer_release(struct aqm_optimizer *optimizer);
 /* One step: step counts from 0. The gradient is scaled by `gradient_scale` first. */
-void aqm_optimizer_step(struct aqm_optimizer *optimizer, const struct aqm_config *config, uint64_t step, float lr, float gradient_scale);
+void aqm_optimizer_step(struct aqm_optimizer *optimizer, const struct aqm_config *config, uint64_t step, float lr,
+                        float gradient_scale);
 
-/* Learning rate of step `step` (from 0) of `total`: a linear warm-up that reaches lr at its last step, then the schedule, which
- * reaches lr_min x lr at the last step. */
+/* Learning rate of step `step` (from 0) of `total`: a linear warm-up that reaches lr at its last step, then the
+ * schedule, which reaches lr_min x lr at the last step. */
 double aqm_learning_rate(const struct aqm_config *config, uint64_t step, uint64_t total);
 
 #endif

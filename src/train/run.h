@@ -14,8 +14,8 @@ struct aqm_run {
 	bool exists;      /* it held a run when it was opened */
 };
 
-/* Make and lock the folder. A run that is there: AQM_EUSAGE unless `resume`; with it, AQM_EUSAGE with the key when the run's
- * configuration differs in what decides the outcome. Removes what a killed process left half-written. */
+/* Make and lock the folder. A run that is there: AQM_EUSAGE unless `resume`; with it, AQM_EUSAGE with the key when
+ * the run's configuration differs in what decides the outcome. Removes what a killed process left half-written. */
 int aqm_run_open(struct aqm_run *run, const char *path, const struct aqm_config *config, bool resume);
 /* Write config.yaml: from now on the folder holds a run. */
 int aqm_run_start(struct aqm_run *run, const struct aqm_config *config);

@@ -75,14 +75,15 @@ static int open_data(struct aqm_trainer *t)
 	if (code == AQM_OK)
 		code = prepare_eval(t);
 	if (code == AQM_OK)
-		code = aqm_sampler_new(&t->sampler, config->train.sampler, t->train.pool, t->train.rows.actions, (size_t)config->policy.window,
-		                       (size_t)config->train.windows_per_epoch, config->seed);
+		code = aqm_sampler_new(&t->sampler, config->train.sampler, t->train.pool, t->train.rows.actions,
+		                       (size_t)config->policy.window, (size_t)config->train.windows_per_epoch, config->seed);
 	if (code != AQM_OK)
 		return code;
 	uint64_t windows = aqm_sampler_windows(t->sampler), batch = (uint64_t)config->train.windows;
 	t->steps_per_epoch = (windows + batch - 1) / batch;
 	if (__builtin_mul_overflow(t->steps_per_epoch, (uint64_t)config->train.epochs, &t->steps) || t->steps > UINT32_MAX)
-		return aqm_error_set(AQM_EUSAGE, "'train.epochs' of %" PRId64 " makes more steps than can be counted", config->train.epochs);
+		return aqm_error_set(AQM_EUSAGE, "'train.epochs' of %" PRId64 " makes more steps than can be counted",
+		                     config->train.epochs);
 	if (t->steps_per_epoch == 0)
 		return aqm_error_set(AQM_EDATA, "'%s' gives no windows", config->pool.train);
 	return AQM_OK;
@@ -106,14 +107,17 @@ static int weigh_classes(struct aqm_trainer *t)
 		t->class_weight[a] = (float)weight;
 		counted += weight * share;
 	}
-	return counted > 0 ? AQM_OK : aqm_error_set(AQM_EUSAGE, "'train.class_weights' leave nothing to learn from '%s'", t->config->pool.train);
+	return counted > 0 ? AQM_OK
+	                   : aqm_error_set(AQM_EUSAGE, "'train.class_weights' leave nothing to learn from '%s'",
+	                                   t->config->pool.train);
 }
 
 /* ---- the policy ---- */
 
 static int allocate_batch(struct aqm_trainer *t)
 {
-	size_t steps = (size_t)(t->config->train.windows * t->config->policy.window), bytes = steps * AQM_ACTIONS * sizeof(float);
+	size_t steps = (size_t)(t->config->train.windows * t->config->policy.window);
+	size_t bytes = steps * AQM_ACTIONS * sizeof(float);
 	aqm_device *device = aqm_policy_device(t->policy);
 	void *memory = NULL;
 
@@ -160,7 +164,8 @@ static int identify(struct aqm_trainer *t, struct aqm_train_state *state)
 	return code;
 }
 
-static int compare_inputs(const struct aqm_trainer *t, const struct aqm_train_state *now, const struct aqm_train_state *then)
+static int compare_inputs(const struct aqm_trainer *t, const struct aqm_train_state *now,
+                          const struct aqm_train_state *then)
 {
 	const struct {
 		const char *key, *now, *then;
@@ -172,11 +177,13 @@ static int compare_inputs(const struct aqm_trainer *t, const struct aqm_train_st
 
 	for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
 		if (strcmp(inputs[i].now, inputs[i].then) != 0)
-			return aqm_error_set(AQM_EUSAGE, "cannot resume '%s': '%s' has other contents now (SHA-256 %.16s...) than before (%.16s...)",
-			                     t->run.path, inputs[i].key, *inputs[i].now ? inputs[i].now : "none",
-			                     *inputs[i].then ? inputs[i].then : "none");
+			return aqm_error_set(
+				AQM_EUSAGE, "cannot resume '%s': '%s' has other contents now (SHA-256 %.16s...) than before (%.16s...)",
+				t->run.path, inputs[i].key, *inputs[i].now ? inputs[i].now : "none",
+				*inputs[i].then ? inputs[i].then : "none");
 	if (strcmp(now->config, then->config) != 0)
-		return aqm_error_set(AQM_EUSAGE, "cannot resume '%s': its checkpoint was written with another configuration", t->run.path);
+		return aqm_error_set(AQM_EUSAGE, "cannot resume '%s': its checkpoint was written with another configuration",
+		                     t->run.path);
 	return AQM_OK;
 }
 
@@ -200,12 +207,13 @@ static int restore(struct aqm_trainer *t)
 	if (code != AQM_OK)
 		return code;
 	uint64_t closed = t->state.epochs_closed, end = (closed + 1) * t->steps_per_epoch;
-	if (closed > (uint64_t)t->config->train.epochs || t->state.step > t->steps || t->state.step < closed * t->steps_per_epoch ||
-	    t->state.step > end)
-		return aqm_error_set(AQM_EDATA, "cannot resume '%s': step %" PRIu64 " does not lie in epoch %" PRIu64, t->run.path, t->state.step,
-		                     closed + 1);
+	if (closed > (uint64_t)t->config->train.epochs || t->state.step > t->steps ||
+	    t->state.step < closed * t->steps_per_epoch || t->state.step > end)
+		return aqm_error_set(AQM_EDATA, "cannot resume '%s': step %" PRIu64 " does not lie in epoch %" PRIu64,
+		                     t->run.path, t->state.step, closed + 1);
 	if (t->state.threads != now.threads)
-		aqm_log_warning("this run was trained with %" PRIu64 " threads and goes on with %" PRIu64 ": sums may differ in their last bits",
+		aqm_log_warning("this run was trained with %" PRIu64 " threads and goes on with %" PRIu64
+		                ": sums may differ in their last bits",
 		                t->state.threads, now.threads);
 	t->state.threads = now.threads;
 	t->checkpoint_step = t->state.step;
@@ -225,11 +233,12 @@ static int finish(struct aqm_trainer *t)
 	if (code != AQM_OK)
 		return code;
 	if (t->state.best_step)
-		aqm_log_info("best: epoch %" PRIu64 ", %s %.4f held out; peak memory %.1f MB, planned %.1f MB", t->state.best_epoch,
-		             aqm_config_word("train.best", (int)t->config->train.best), fabs(t->state.best_score),
-		             (double)aqm_memory_peak() / 1e6, (double)t->memory_planned / 1e6);
+		aqm_log_info("best: epoch %" PRIu64 ", %s %.4f held out; peak memory %.1f MB, planned %.1f MB",
+		             t->state.best_epoch, aqm_config_word("train.best", (int)t->config->train.best),
+		             fabs(t->state.best_score), (double)aqm_memory_peak() / 1e6, (double)t->memory_planned / 1e6);
 	else
-		aqm_log_info("done; peak memory %.1f MB, planned %.1f MB", (double)aqm_memory_peak() / 1e6, (double)t->memory_planned / 1e6);
+		aqm_log_info("done; peak memory %.1f MB, planned %.1f MB", (double)aqm_memory_peak() / 1e6,
+		             (double)t->memory_planned / 1e6);
 	return AQM_OK;
 }
 

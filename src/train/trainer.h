@@ -34,8 +34,8 @@ struct aqm_trainer {
 	uint64_t steps_per_epoch, steps; /* of the whole training */
 	int64_t epoch_started;           /* the sampler is set to this epoch; -1: none yet */
 	float class_weight[AQM_ACTIONS];
-	double started, elapsed_before;  /* clock at the start; seconds trained before a resume */
-	uint64_t checkpoint_step;        /* of the last good one; UINT64_MAX: none */
+	double started, elapsed_before; /* clock at the start; seconds trained before a resume */
+	uint64_t checkpoint_step;       /* of the last good one; UINT64_MAX: none */
 	size_t memory_planned;
 
 	struct aqm_window *windows; /* (B) of a step */
@@ -46,8 +46,8 @@ struct aqm_trainer {
 	double majority_share;      /* of it among the eval rows */
 };
 
-/* Print what the training will take: memory by kind, trainable parameters, steps and tokens. Call before anything large is allocated.
- * base_resident: bytes of the base's mapping that are in memory already. */
+/* Print what the training will take: memory by kind, trainable parameters, steps and tokens. Call before anything
+ * large is allocated. base_resident: bytes of the base's mapping that are in memory already. */
 int aqm_trainer_announce(struct aqm_trainer *trainer, size_t base_resident);
 /* Let the BLAS library take its buffers, so that they can be seen. */
 void aqm_trainer_warm_up(aqm_device *device);

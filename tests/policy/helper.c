@@ -60,8 +60,16 @@ void shake(aqm_policy *policy, float scale)
 void fixture_init(struct fixture *f, const char *base, const char *const *settings, int64_t windows, bool training)
 {
 	static const char *const common[] = {
-		"policy.features=[current_qdelay, drop_prob, len_bytes, pkt_len]", "policy.sequences=[current_qdelay, len_bytes]",
-		"policy.window=6", "policy.kernel=3", "policy.encoder_width=8", "lora.rank=3", "lora.alpha=6", "lora.dropout=0", "seed=7", NULL,
+		"policy.features=[current_qdelay, drop_prob, len_bytes, pkt_len]",
+		"policy.sequences=[current_qdelay, len_bytes]",
+		"policy.window=6",
+		"policy.kernel=3",
+		"policy.encoder_width=8",
+		"lora.rank=3",
+		"lora.alpha=6",
+		"lora.dropout=0",
+		"seed=7",
+		NULL,
 	};
 
 	*f = (struct fixture){0};

@@ -13,15 +13,17 @@
 #include "policy/file.h"
 
 static const char *const plain[] = {NULL};
-static const char *const linear[] = {"policy.action_embedding=linear", "policy.residual=false", "policy.time_embedding=episode",
-                                     "policy.normaliser=standard", "policy.window=5", NULL};
+static const char *const linear[] = {
+	"policy.action_embedding=linear", "policy.residual=false", "policy.time_embedding=episode",
+	"policy.normaliser=standard",     "policy.window=5",       NULL};
 
 static const char *const both[] = {"policy.normaliser=both", "policy.time_embedding=episode", NULL};
 
 static const struct variant {
 	const char *base;
 	const char *const *settings;
-} variants[] = {{"llama.gguf", plain}, {"gpt2.gguf", plain}, {"llama.gguf", linear}, {"gpt2.gguf", linear}, {"llama.gguf", both}};
+} variants[] = {
+	{"llama.gguf", plain}, {"gpt2.gguf", plain}, {"llama.gguf", linear}, {"gpt2.gguf", linear}, {"llama.gguf", both}};
 
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
@@ -146,7 +148,8 @@ static double loss_of(aqm_policy *policy, struct aqm_mat dlogits)
 	static const float weights[] = {1.0f, 2.0f, 0.5f};
 	aqm_device *device = aqm_policy_device(policy);
 
-	return device->ops->cross_entropy(device, aqm_policy_forward(policy, true, 3), aqm_policy_batch(policy)->labels, weights, dlogits);
+	return device->ops->cross_entropy(device, aqm_policy_forward(policy, true, 3), aqm_policy_batch(policy)->labels,
+	                                  weights, dlogits);
 }
 
 /* Central differences in a few elements of every parameter. */
@@ -181,7 +184,8 @@ static void check_differences(struct fixture *f)
 
 static void test_finite_differences(void **state)
 {
-	static const char *const dropout[] = {"lora.dropout=0.2", "policy.encoder_width=3", "policy.window=4", "policy.normaliser=both", NULL};
+	static const char *const dropout[] = {"lora.dropout=0.2", "policy.encoder_width=3", "policy.window=4",
+	                                      "policy.normaliser=both", NULL};
 	static const char *const shorter[] = {"policy.encoder_width=3", "policy.window=4", "policy.action_embedding=linear",
 	                                      "policy.residual=false", NULL};
 	const struct aqm_window windows[] = {{2, 4, 2}, {40, 3, 3}};
@@ -202,7 +206,8 @@ static void test_finite_differences(void **state)
 	}
 }
 
-/* Two equal windows in a batch give the gradient of one: gradients add up over the batch and a window does not see its neighbour. */
+/* Two equal windows in a batch give the gradient of one: gradients add up over the batch and a window does not see
+ * its neighbour. */
 static void test_batch(void **state)
 {
 	const struct aqm_window windows[] = {{8, 6, 8}, {8, 6, 8}};

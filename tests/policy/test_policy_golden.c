@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The whole policy against an independent implementation in PyTorch (tools/golden/policy.py): logits, loss, and the gradient of
- * every trained parameter, from the pool's columns on.
+ * The whole policy against an independent implementation in PyTorch (tools/golden/policy.py): logits, loss, and the
+ * gradient of every trained parameter, from the pool's columns on.
  */
 #include <hdf5.h>
 #include <math.h>
@@ -61,8 +61,8 @@ static aqm_pool *read_pool(hid_t file, const struct aqm_config *config)
 	size_t episodes = read_all(file, "episodes", H5T_NATIVE_INT32, sizeof *numbers, numbers, sizeof starts);
 	for (size_t i = 0; i < episodes; i++)
 		starts[i] = (size_t)numbers[i];
-	CHECK_OK(aqm_pool_from_columns(&pool, rows, features, (const char *const *)config->policy.features.items, columns, actions, actions,
-	                               episodes, starts));
+	CHECK_OK(aqm_pool_from_columns(&pool, rows, features, (const char *const *)config->policy.features.items, columns,
+	                               actions, actions, episodes, starts));
 	return pool;
 }
 
@@ -75,7 +75,8 @@ static void fill(hid_t file, aqm_policy *policy, const struct aqm_rows *rows)
 
 	assert_int_equal(read_all(file, "score_from", H5T_NATIVE_INT32, sizeof *first, first, sizeof first), count);
 	for (size_t i = 0; i < count; i++) {
-		windows[i] = (struct aqm_window){(size_t)numbers[3 * i], (size_t)numbers[3 * i + 1], (size_t)numbers[3 * i + 2]};
+		windows[i] =
+			(struct aqm_window){(size_t)numbers[3 * i], (size_t)numbers[3 * i + 1], (size_t)numbers[3 * i + 2]};
 		score_from[i] = (size_t)first[i];
 	}
 	CHECK_OK(aqm_policy_allocate(policy, (int64_t)count));
@@ -103,7 +104,8 @@ static void read_values(hid_t file, const struct aqm_params *params)
 		size_t count = (size_t)(value.rows * value.cols);
 
 		snprintf(name, sizeof name, "values/%s", params->items[i].name);
-		assert_int_equal(read_all(file, name, H5T_NATIVE_FLOAT, sizeof(float), value.data, count * sizeof(float)), count);
+		assert_int_equal(read_all(file, name, H5T_NATIVE_FLOAT, sizeof(float), value.data, count * sizeof(float)),
+		                 count);
 	}
 }
 
@@ -117,7 +119,8 @@ static void compare_gradients(hid_t file, const struct aqm_params *params)
 		float *expected = test_malloc(count * sizeof *expected);
 
 		snprintf(name, sizeof name, "gradients/%s", params->items[i].name);
-		assert_int_equal(read_all(file, name, H5T_NATIVE_FLOAT, sizeof *expected, expected, count * sizeof *expected), count);
+		assert_int_equal(read_all(file, name, H5T_NATIVE_FLOAT, sizeof *expected, expected, count * sizeof *expected),
+		                 count);
 		double found = difference(gradient.data, expected, count);
 		if (!(found < tolerance))
 			fail_msg("gradient of %s differs by %g", params->items[i].name, found);

@@ -64,9 +64,22 @@ int scratch_leave(void **state)
 void small_config(struct aqm_config *config, const char *const *settings)
 {
 	static const char *const common[] = {
-		"policy.features=[current_qdelay, drop_prob, len_bytes, pkt_len]", "policy.sequences=[current_qdelay, len_bytes]",
-		"policy.window=6", "policy.kernel=3", "policy.encoder_width=8", "lora.rank=3", "lora.alpha=6", "lora.dropout=0.1", "seed=7",
-		"train.epochs=3", "train.windows=4", "train.lr=0.003", "pool.train=train.h5", "pool.eval=eval.h5", "reward.horizon=10", NULL,
+		"policy.features=[current_qdelay, drop_prob, len_bytes, pkt_len]",
+		"policy.sequences=[current_qdelay, len_bytes]",
+		"policy.window=6",
+		"policy.kernel=3",
+		"policy.encoder_width=8",
+		"lora.rank=3",
+		"lora.alpha=6",
+		"lora.dropout=0.1",
+		"seed=7",
+		"train.epochs=3",
+		"train.windows=4",
+		"train.lr=0.003",
+		"pool.train=train.h5",
+		"pool.eval=eval.h5",
+		"reward.horizon=10",
+		NULL,
 	};
 	char path[1024];
 

@@ -33,7 +33,8 @@ static void blocks_init(struct blocks *b, int64_t cols)
 		b->optimizer.m[i] = (float)i;
 		b->optimizer.v[i] = 0.5f * (float)i;
 	}
-	b->state = (struct aqm_train_state){.step = 12, .epochs_closed = 3, .metrics_bytes = 77, .elapsed = 1.5, .best_score = -0.25};
+	b->state = (struct aqm_train_state){
+		.step = 12, .epochs_closed = 3, .metrics_bytes = 77, .elapsed = 1.5, .best_score = -0.25};
 	strcpy(b->state.config, "abc");
 	CHECK_OK(aqm_params_layout(&b->params, b->state.layout));
 }

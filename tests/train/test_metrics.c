@@ -79,7 +79,8 @@ static void test_golden(void **state)
 static void test_confusion_is_by_label_and_prediction(void **state)
 {
 	(void)state;
-	static const uint8_t labels[] = {AQM_DROP, AQM_DROP, AQM_MARK, AQM_ENQUEUE}, predictions[] = {AQM_DROP, AQM_MARK, AQM_ENQUEUE, AQM_ENQUEUE};
+	static const uint8_t labels[] = {AQM_DROP, AQM_DROP, AQM_MARK, AQM_ENQUEUE},
+						 predictions[] = {AQM_DROP, AQM_MARK, AQM_ENQUEUE, AQM_ENQUEUE};
 	struct aqm_metrics m;
 
 	aqm_metrics_compute(&m, 4, labels, NULL, predictions);
@@ -99,7 +100,7 @@ static void test_loss_of_extreme_logits_is_finite(void **state)
 
 	aqm_metrics_compute(&m, 2, labels, logits[0], NULL);
 	assert_true(isfinite(m.loss));
-	assert_close(m.loss, (double)3e38f); /* (6e38 + log 2) / 2 */
+	assert_close(m.loss, (double)3e38f);                     /* (6e38 + log 2) / 2 */
 	assert_int_equal(m.confusion[AQM_MARK][AQM_ENQUEUE], 1); /* of equal logits the first */
 }
 

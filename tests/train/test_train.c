@@ -137,6 +137,7 @@ static void test_learns(void **state)
 static void test_same_again(void **state)
 {
 	(void)state;
+	aqm_threads_set(2);
 	CHECK_OK(train_with("a", NULL, false));
 	CHECK_OK(train_with("b", NULL, false));
 	assert_true(same_files("a/policy.h5", "b/policy.h5"));
@@ -214,7 +215,8 @@ static void test_other_pool_is_refused(void **state)
 
 static void test_missing_inputs(void **state)
 {
-	static const char *const no_model[] = {"model.path=nothing.gguf", NULL}, *const no_pool[] = {"pool.train=nothing.h5", NULL};
+	static const char *const no_model[] = {"model.path=nothing.gguf", NULL}, *const no_pool[] = {
+																				 "pool.train=nothing.h5", NULL};
 
 	(void)state;
 	assert_int_equal(train_with("run", no_model, false), AQM_EDATA);
@@ -224,7 +226,8 @@ static void test_missing_inputs(void **state)
 
 /* ---- things that go wrong ---- */
 
-/* A parameter so large that the next loss is not finite: training stops with the step named, and the checkpoint stays. */
+/* A parameter so large that the next loss is not finite: training stops with the step named, and the checkpoint
+ * stays. */
 static void test_divergence(void **state)
 {
 	struct aqm_config config;

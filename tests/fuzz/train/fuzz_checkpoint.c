@@ -18,7 +18,8 @@ static struct aqm_optimizer *optimizer(void)
 	if (aqm_device_open(&device, AQM_DEVICE_CPU) != AQM_OK)
 		return NULL;
 	aqm_params_init(&params, device);
-	if (aqm_params_add(&params, "one", 5, 4, AQM_INIT_NORMAL, 1, true) < 0 || aqm_params_add(&params, "two", 1, 3, AQM_INIT_ONE, 1, false) < 0 ||
+	if (aqm_params_add(&params, "one", 5, 4, AQM_INIT_NORMAL, 1, true) < 0 ||
+	    aqm_params_add(&params, "two", 1, 3, AQM_INIT_ONE, 1, false) < 0 ||
 	    aqm_params_allocate(&params, true, 1) != AQM_OK || aqm_optimizer_init(&made, &params) != AQM_OK)
 		return NULL;
 	return &made;
