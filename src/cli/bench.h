@@ -10,7 +10,7 @@
 struct aqm_device;
 
 struct aqm_figure {
-	char name[64];        /* "step/gpt2/cpu" */
+	char name[64]; /* "step/gpt2/cpu" */
 	double value;
 	const char *unit;     /* static text */
 	double limit;         /* 0: none */
@@ -22,22 +22,23 @@ struct aqm_bench {
 	struct aqm_figure *figures;
 	size_t count, capacity;
 	bool json;
-	bool quick;           /* smaller and shorter: for tests */
-	bool profile;         /* time by op as well */
-	int threads;          /* 0: all cores */
-	const char *model;    /* a GGUF instead of synthetic ones; may be NULL */
+	bool quick;        /* smaller and shorter: for tests */
+	bool profile;      /* time by op as well */
+	int threads;       /* 0: all cores */
+	const char *model; /* a GGUF instead of synthetic ones; may be NULL */
 };
 
 /* Add a figure; ratio = value / limit. 0 or AQM_ERUN. */
-int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const char *unit, double limit, const char *limit_is);
+int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const char *unit, double limit,
+                  const char *limit_is);
 
-/* The limits of this process, measured on first use: floating-point operations a second of the best of a few 2048^3 products, and bytes a
- * second of all threads reading memory. 0 or AQM_ERUN. */
+/* The limits of this process, measured on first use: floating-point operations a second of the best of a few 2048^3
+ * products, and bytes a second of all threads reading memory. 0 or AQM_ERUN. */
 int aqm_bench_peak_gemm(struct aqm_bench *bench, struct aqm_device *device, double *flops);
 int aqm_bench_peak_read(struct aqm_bench *bench, double *bytes);
 
-/* The shortest of several runs of work(context), in seconds: others on the machine only ever make a run longer. At least `runs`
- * runs, and at least 0.3 s of them. */
+/* The shortest of several runs of work(context), in seconds: others on the machine only ever make a run longer. At
+ * least `runs` runs, and at least 0.3 s of them. */
 double aqm_bench_shortest(const struct aqm_bench *bench, int runs, void (*work)(void *context), void *context);
 
 int aqm_bench_gemm(struct aqm_bench *bench);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * aqmtrain bench decide: the ten new tokens of one decision on eight features, against a cache that holds the window so far. The
- * limit is reading the weights once at the memory bandwidth of this process.
+ * aqmtrain bench decide: the ten new tokens of one decision on eight features, against a cache that holds the window so
+ * far. The limit is reading the weights once at the memory bandwidth of this process.
  */
 #include "base/progress.h"
 #include "base/random.h"
@@ -57,7 +57,9 @@ static int time_decisions(struct aqm_bench *bench, struct decision *d, const cha
 
 	if (bench->profile)
 		aqm_bench_profile_end(d->device, aqm_clock_seconds() - start, 1);
-	return d->code != AQM_OK ? d->code : aqm_bench_add(bench, name, shortest * 1e3, "ms", (double)bytes / read * 1e3, "reading the weights once");
+	return d->code != AQM_OK ? d->code
+	                         : aqm_bench_add(bench, name, shortest * 1e3, "ms", (double)bytes / read * 1e3,
+	                                         "reading the weights once");
 }
 
 static int measure_base(struct aqm_bench *bench, const char *path, const char *name)

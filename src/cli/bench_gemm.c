@@ -57,7 +57,8 @@ static int new_matrix(aqm_device *device, int64_t rows, int64_t cols, struct aqm
 }
 
 /* Flops a second of C (m, n) = op(A) op(B), inner length k; 0 when there is no memory. */
-static int product_rate(const struct aqm_bench *bench, aqm_device *device, int64_t m, int64_t n, int64_t k, bool ta, bool tb, double *rate)
+static int product_rate(const struct aqm_bench *bench, aqm_device *device, int64_t m, int64_t n, int64_t k, bool ta,
+                        bool tb, double *rate)
 {
 	struct product p = {.device = device, .transpose_a = ta, .transpose_b = tb};
 	int code = new_matrix(device, ta ? k : m, ta ? m : k, &p.a);
@@ -197,11 +198,13 @@ static const struct {
 	const char *name;
 	int64_t out, in;
 } layers[] = {
-	{"gpt2/qkv", 2304, 768}, {"gpt2/o", 768, 768}, {"gpt2/up", 3072, 768}, {"gpt2/down", 768, 3072}, {"gpt2/lora", 128, 768},
-	{"smollm2/q", 576, 576}, {"smollm2/k", 192, 576}, {"smollm2/gate", 1536, 576}, {"smollm2/down", 576, 1536}, {"smollm2/lora", 128, 576},
+	{"gpt2/qkv", 2304, 768},     {"gpt2/o", 768, 768},       {"gpt2/up", 3072, 768},  {"gpt2/down", 768, 3072},
+	{"gpt2/lora", 128, 768},     {"smollm2/q", 576, 576},    {"smollm2/k", 192, 576}, {"smollm2/gate", 1536, 576},
+	{"smollm2/down", 576, 1536}, {"smollm2/lora", 128, 576},
 };
 
-static int measure_layer(struct aqm_bench *bench, aqm_device *device, const char *layer, int64_t out, int64_t in, double peak)
+static int measure_layer(struct aqm_bench *bench, aqm_device *device, const char *layer, int64_t out, int64_t in,
+                         double peak)
 {
 	static const char *const passes[] = {"forward", "backward", "weight"};
 	int64_t tokens = bench->quick ? 64 : 3200;

@@ -52,64 +52,89 @@ void aqm_bench_base_release(struct aqm_bench_base *base)
 
 static const struct aqm_ops *real_ops;
 
-enum op { OP_GEMM, OP_FEW, OP_EXPAND, OP_ATTENTION, OP_NORM, OP_ROPE, OP_ACTIVATION, OP_DROPOUT, OP_BIAS, OP_MOVE, OP_LOSS, OP_OPTIMIZER, OPS };
+#define KIND_MAP(XX)                 \
+	XX(OP_GEMM, "gemm")              \
+	XX(OP_FEW, "linear_few")         \
+	XX(OP_EXPAND, "expand")          \
+	XX(OP_ATTENTION, "attention")    \
+	XX(OP_NORM, "norm")              \
+	XX(OP_ROPE, "rope")              \
+	XX(OP_ACTIVATION, "activation")  \
+	XX(OP_DROPOUT, "dropout")        \
+	XX(OP_BIAS, "bias")              \
+	XX(OP_MOVE, "move and add")      \
+	XX(OP_LOSS, "loss")              \
+	XX(OP_OPTIMIZER, "optimizer")
 
-static const char *const op_names[OPS] = {
-	"gemm", "linear_few", "expand", "attention", "norm", "rope", "activation", "dropout", "bias", "move and add", "loss", "optimizer",
-};
+#define XX(kind, name) kind,
+enum op { KIND_MAP(XX) OPS };
+#undef XX
+#define XX(kind, name) name,
+static const char *const op_names[OPS] = {KIND_MAP(XX)};
+#undef XX
+
 static double op_seconds[OPS];
 static unsigned long op_calls[OPS];
 
+typedef struct aqm_mat mat;
+typedef aqm_device *on;
+
 /* A function that times the op of the same name. */
-#define TIMED(op, kind, parameters, arguments)                   \
-	static void timed_##op parameters                        \
-	{                                                        \
+#define TIMED(op, kind, parameters, arguments)           \
+	static void timed_##op parameters                    \
+	{                                                    \
 		double start = aqm_clock_seconds();              \
-                                                                 \
+                                                         \
 		real_ops->op arguments;                          \
 		op_seconds[kind] += aqm_clock_seconds() - start; \
 		op_calls[kind]++;                                \
 	}
 
-typedef struct aqm_mat mat;
 
-TIMED(gemm, OP_GEMM, (aqm_device * d, float alpha, mat a, bool ta, mat b, bool tb, float beta, mat c), (d, alpha, a, ta, b, tb, beta, c))
-TIMED(linear_few, OP_FEW, (aqm_device * d, mat x, mat w, float beta, mat y), (d, x, w, beta, y))
-TIMED(expand, OP_EXPAND, (aqm_device * d, mat w, mat y), (d, w, y))
-TIMED(zero, OP_MOVE, (aqm_device * d, mat y), (d, y))
-TIMED(copy, OP_MOVE, (aqm_device * d, mat x, mat y), (d, x, y))
-TIMED(axpy, OP_MOVE, (aqm_device * d, float alpha, mat x, mat y), (d, alpha, x, y))
-TIMED(gather, OP_MOVE, (aqm_device * d, mat table, const int32_t *index, bool add, mat y), (d, table, index, add, y))
-TIMED(scatter_add, OP_MOVE, (aqm_device * d, mat dy, const int32_t *index, mat dtable), (d, dy, index, dtable))
-TIMED(bias_forward, OP_BIAS, (aqm_device * d, mat bias, mat y), (d, bias, y))
-TIMED(bias_backward, OP_BIAS, (aqm_device * d, mat dy, mat dbias), (d, dy, dbias))
-TIMED(rmsnorm_forward, OP_NORM, (aqm_device * d, mat x, mat residual, mat weight, float epsilon, mat y, mat rstd),
+TIMED(gemm, OP_GEMM, (on d, float alpha, mat a, bool ta, mat b, bool tb, float beta, mat c),
+      (d, alpha, a, ta, b, tb, beta, c))
+TIMED(linear_few, OP_FEW, (on d, mat x, mat w, float beta, mat y), (d, x, w, beta, y))
+TIMED(expand, OP_EXPAND, (on d, mat w, mat y), (d, w, y))
+TIMED(zero, OP_MOVE, (on d, mat y), (d, y))
+TIMED(copy, OP_MOVE, (on d, mat x, mat y), (d, x, y))
+TIMED(axpy, OP_MOVE, (on d, float alpha, mat x, mat y), (d, alpha, x, y))
+TIMED(gather, OP_MOVE, (on d, mat table, const int32_t *index, bool add, mat y), (d, table, index, add, y))
+TIMED(scatter_add, OP_MOVE, (on d, mat dy, const int32_t *index, mat dtable), (d, dy, index, dtable))
+TIMED(bias_forward, OP_BIAS, (on d, mat bias, mat y), (d, bias, y))
+TIMED(bias_backward, OP_BIAS, (on d, mat dy, mat dbias), (d, dy, dbias))
+TIMED(rmsnorm_forward, OP_NORM, (on d, mat x, mat residual, mat weight, float epsilon, mat y, mat rstd),
       (d, x, residual, weight, epsilon, y, rstd))
-TIMED(rmsnorm_backward, OP_NORM, (aqm_device * d, mat dy, mat x, mat weight, mat rstd, mat dx, mat dweight),
+TIMED(rmsnorm_backward, OP_NORM, (on d, mat dy, mat x, mat weight, mat rstd, mat dx, mat dweight),
       (d, dy, x, weight, rstd, dx, dweight))
-TIMED(layernorm_forward, OP_NORM, (aqm_device * d, mat x, mat residual, mat weight, mat bias, float epsilon, mat y, mat mean, mat rstd),
+TIMED(layernorm_forward, OP_NORM,
+      (on d, mat x, mat residual, mat weight, mat bias, float epsilon, mat y, mat mean, mat rstd),
       (d, x, residual, weight, bias, epsilon, y, mean, rstd))
-TIMED(layernorm_backward, OP_NORM, (aqm_device * d, mat dy, mat x, mat weight, mat mean, mat rstd, mat dx, mat dweight, mat dbias),
+TIMED(layernorm_backward, OP_NORM,
+      (on d, mat dy, mat x, mat weight, mat mean, mat rstd, mat dx, mat dweight, mat dbias),
       (d, dy, x, weight, mean, rstd, dx, dweight, dbias))
 TIMED(rope, OP_ROPE,
-      (aqm_device * d, mat x, int64_t tokens, int64_t head_dim, int64_t first, mat frequency, enum aqm_rope_pairs pairs, bool backward),
+      (on d, mat x, int64_t tokens, int64_t head_dim, int64_t first, mat frequency, enum aqm_rope_pairs pairs,
+       bool backward),
       (d, x, tokens, head_dim, first, frequency, pairs, backward))
-TIMED(attention_forward, OP_ATTENTION, (aqm_device * d, struct aqm_attention s, mat q, mat k, mat v, mat o, mat lse), (d, s, q, k, v, o, lse))
+TIMED(attention_forward, OP_ATTENTION, (on d, struct aqm_attention s, mat q, mat k, mat v, mat o, mat lse),
+      (d, s, q, k, v, o, lse))
 TIMED(attention_backward, OP_ATTENTION,
-      (aqm_device * d, struct aqm_attention s, mat q, mat k, mat v, mat o, mat lse, mat dout, mat dq, mat dk, mat dv),
+      (on d, struct aqm_attention s, mat q, mat k, mat v, mat o, mat lse, mat dout, mat dq, mat dk, mat dv),
       (d, s, q, k, v, o, lse, dout, dq, dk, dv))
-TIMED(attention_cached, OP_ATTENTION, (aqm_device * d, struct aqm_attention s, int64_t past, mat q, mat k, mat v, mat o),
-      (d, s, past, q, k, v, o))
-TIMED(swiglu_forward, OP_ACTIVATION, (aqm_device * d, mat gate, mat up, mat y), (d, gate, up, y))
-TIMED(swiglu_backward, OP_ACTIVATION, (aqm_device * d, mat dy, mat gate, mat up, mat dgate, mat dup), (d, dy, gate, up, dgate, dup))
-TIMED(activation_forward, OP_ACTIVATION, (aqm_device * d, enum aqm_activation kind, float slope, mat x, mat y), (d, kind, slope, x, y))
-TIMED(activation_backward, OP_ACTIVATION, (aqm_device * d, enum aqm_activation kind, float slope, mat dy, mat x, mat dx),
-      (d, kind, slope, dy, x, dx))
-TIMED(dropout, OP_DROPOUT, (aqm_device * d, float p, uint64_t seed, uint32_t step, uint32_t ordinal, mat x, mat y),
+TIMED(attention_cached, OP_ATTENTION,
+      (on d, struct aqm_attention s, int64_t past, mat q, mat k, mat v, mat o), (d, s, past, q, k, v, o))
+TIMED(swiglu_forward, OP_ACTIVATION, (on d, mat gate, mat up, mat y), (d, gate, up, y))
+TIMED(swiglu_backward, OP_ACTIVATION, (on d, mat dy, mat gate, mat up, mat dgate, mat dup),
+      (d, dy, gate, up, dgate, dup))
+TIMED(activation_forward, OP_ACTIVATION, (on d, enum aqm_activation kind, float slope, mat x, mat y),
+      (d, kind, slope, x, y))
+TIMED(activation_backward, OP_ACTIVATION,
+      (on d, enum aqm_activation kind, float slope, mat dy, mat x, mat dx), (d, kind, slope, dy, x, dx))
+TIMED(dropout, OP_DROPOUT, (on d, float p, uint64_t seed, uint32_t step, uint32_t ordinal, mat x, mat y),
       (d, p, seed, step, ordinal, x, y))
 TIMED(adamw, OP_OPTIMIZER,
-      (aqm_device * d, size_t n, float *x, const float *g, float *m, float *v, float scale, float lr, float beta1, float beta2, float epsilon,
-       float decay, float correction1, float correction2),
+      (on d, size_t n, float *x, const float *g, float *m, float *v, float scale, float lr, float beta1,
+       float beta2, float epsilon, float decay, float correction1, float correction2),
       (d, n, x, g, m, v, scale, lr, beta1, beta2, epsilon, decay, correction1, correction2))
 
 static double timed_cross_entropy(aqm_device *d, mat logits, const int32_t *label, const float *weight, mat dlogits)
@@ -136,11 +161,33 @@ void aqm_bench_profile_start(aqm_device *device)
 
 	real_ops = device->ops;
 	ops = *real_ops;
-#define USE(op) ops.op = timed_##op;
-	USE(gemm) USE(linear_few) USE(expand) USE(zero) USE(copy) USE(axpy) USE(gather) USE(scatter_add) USE(bias_forward) USE(bias_backward)
-	USE(rmsnorm_forward) USE(rmsnorm_backward) USE(layernorm_forward) USE(layernorm_backward) USE(rope)
-	USE(attention_forward) USE(attention_backward) USE(attention_cached) USE(swiglu_forward) USE(swiglu_backward)
-	USE(activation_forward) USE(activation_backward) USE(dropout) USE(cross_entropy) USE(sum_squares) USE(adamw)
+#define USE(op) ops.op = timed_##op
+	USE(gemm);
+	USE(linear_few);
+	USE(expand);
+	USE(zero);
+	USE(copy);
+	USE(axpy);
+	USE(gather);
+	USE(scatter_add);
+	USE(bias_forward);
+	USE(bias_backward);
+	USE(rmsnorm_forward);
+	USE(rmsnorm_backward);
+	USE(layernorm_forward);
+	USE(layernorm_backward);
+	USE(rope);
+	USE(attention_forward);
+	USE(attention_backward);
+	USE(attention_cached);
+	USE(swiglu_forward);
+	USE(swiglu_backward);
+	USE(activation_forward);
+	USE(activation_backward);
+	USE(dropout);
+	USE(cross_entropy);
+	USE(sum_squares);
+	USE(adamw);
 #undef USE
 	memset(op_seconds, 0, sizeof op_seconds);
 	memset(op_calls, 0, sizeof op_calls);
@@ -154,8 +201,8 @@ void aqm_bench_profile_end(aqm_device *device, double seconds, int runs)
 	device->ops = real_ops;
 	for (int i = 0; i < OPS; i++) {
 		if (op_calls[i] > 0)
-			fprintf(stderr, "  %-14s %10.3f ms %6.2f %% %8lu calls\n", op_names[i], op_seconds[i] * 1e3 / runs, op_seconds[i] / seconds * 100,
-			        op_calls[i] / (unsigned long)runs);
+			fprintf(stderr, "  %-14s %10.3f ms %6.2f %% %8lu calls\n", op_names[i], op_seconds[i] * 1e3 / runs,
+			        op_seconds[i] / seconds * 100, op_calls[i] / (unsigned long)runs);
 		rest -= op_seconds[i];
 	}
 	fprintf(stderr, "  %-14s %10.3f ms %6.2f %%\n", "outside", rest * 1e3 / runs, rest / seconds * 100);

@@ -17,7 +17,8 @@ struct aqm_bench_base {
 int aqm_bench_base(struct aqm_bench_base *base, const struct aqm_bench *bench, const char *preset, enum aqm_dtype type);
 void aqm_bench_base_release(struct aqm_bench_base *base);
 
-/* Between start and end every op of the device is timed; end prints the table on stderr, for `runs` runs of `seconds` together. */
+/* Between start and end every op of the device is timed; end prints the table on stderr, for `runs` runs of `seconds`
+ * together. */
 void aqm_bench_profile_start(aqm_device *device);
 void aqm_bench_profile_end(aqm_device *device, double seconds, int runs);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * aqmtrain bench parse: a made-up kernel log, scanned in memory by one thread, and parsed from a file into a compressed pool by all of
- * them. The limit is reading the text from memory.
+ * aqmtrain bench parse: a made-up kernel log, scanned in memory by one thread, and parsed from a file into a compressed
+ * pool by all of them. The limit is reading the text from memory.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -30,11 +30,13 @@ static int print_record(char *line, size_t room, struct aqm_rng *rng, uint64_t n
 	unsigned long packets = (unsigned long)number, probability = 200000000 + aqm_rng_u32(rng) % 20000000;
 
 	return snprintf(line, room,
-	                "Aug 12 %02u:%02u:%02u aqm-router-1 kernel: l4s_ecn_marking-start,%u,15000,15000,150000,819,1024,10240,19,0,%lu,%u,%u,"
+	                "Aug 12 %02u:%02u:%02u aqm-router-1 kernel: "
+	                "l4s_ecn_marking-start,%u,15000,15000,150000,819,1024,10240,19,0,%lu,%u,%u,"
 	                "%lu,%lu,0,0,1,%lu,%lu,%u,%u,%u,%u,%u,end \n",
-	                second / 3600 % 24, second / 60 % 60, second % 60, queue, probability, aqm_rng_u32(rng) % 40 * 10000,
-	                aqm_rng_u32(rng) % 40 * 10000, probability * 33, 2108750000 + packets * 1250 % 2000000000, packets % 1000000,
-	                packets * 1500 % 4000000000, length, length * 1500, (unsigned)(number / 97 % 100000), queue ? 1500u : 590u,
+	                second / 3600 % 24, second / 60 % 60, second % 60, queue, probability,
+	                aqm_rng_u32(rng) % 40 * 10000, aqm_rng_u32(rng) % 40 * 10000, probability * 33,
+	                2108750000 + packets * 1250 % 2000000000, packets % 1000000, packets * 1500 % 4000000000, length,
+	                length * 1500, (unsigned)(number / 97 % 100000), queue ? 1500u : 590u,
 	                1 + (unsigned)(aqm_rng_u32(rng) % 16 == 0) * 2);
 }
 
@@ -95,7 +97,8 @@ static int time_parsing(const struct aqm_bench *bench, const char *log, const ch
 static int measure_files(struct aqm_bench *bench, const struct text *text, double read)
 {
 	const char *parent = getenv("TMPDIR");
-	char *folder = aqm_strprintf("%s/aqmtrain-bench-XXXXXX", parent && *parent ? parent : "/tmp"), *log = NULL, *pool = NULL;
+	char *folder = aqm_strprintf("%s/aqmtrain-bench-XXXXXX", parent && *parent ? parent : "/tmp"), *log = NULL,
+		 *pool = NULL;
 	double shortest = 0;
 	int code;
 
@@ -112,7 +115,8 @@ static int measure_files(struct aqm_bench *bench, const struct text *text, doubl
 	if (code == AQM_OK)
 		code = time_parsing(bench, log, pool, &shortest);
 	if (code == AQM_OK)
-		code = aqm_bench_add(bench, "parse/file to pool", (double)text->bytes / shortest / 1e6, "MB/s", read / 1e6, "reading memory");
+		code = aqm_bench_add(bench, "parse/file to pool", (double)text->bytes / shortest / 1e6, "MB/s", read / 1e6,
+		                     "reading memory");
 	if (log)
 		unlink(log);
 	rmdir(folder);
@@ -139,7 +143,8 @@ int aqm_bench_parse(struct aqm_bench *bench)
 			code = aqm_error_set(AQM_ERUN, "%llu of %llu records were found", (unsigned long long)text.counts.records,
 			                     (unsigned long long)text.records);
 		if (code == AQM_OK)
-			code = aqm_bench_add(bench, "parse/memory, one thread", (double)text.bytes / taken / 1e6, "MB/s", read / 1e6, "reading memory");
+			code = aqm_bench_add(bench, "parse/memory, one thread", (double)text.bytes / taken / 1e6, "MB/s",
+			                     read / 1e6, "reading memory");
 	}
 	if (code == AQM_OK)
 		code = measure_files(bench, &text, read);

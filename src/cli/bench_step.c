@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * aqmtrain bench step: whole training steps, as `train` makes them, on synthetic bases: 16 windows of 20 steps of 8 features (3200 tokens),
- * LoRA of rank 128 on q and v. The limit is the sgemm rate of this process.
+ * aqmtrain bench step: whole training steps, as `train` makes them, on synthetic bases: 16 windows of 20 steps of 8
+ * features (3200 tokens), LoRA of rank 128 on q and v. The limit is the sgemm rate of this process.
  */
 #include <math.h>
 
@@ -89,9 +89,9 @@ static int open_step(struct step *s, const struct aqm_bench *bench, const char *
 		code = aqm_optimizer_init(&s->optimizer, aqm_policy_params(s->policy));
 	if (code != AQM_OK)
 		return code;
-	/* Taking the base's fingerprint has brought all of its file into memory, the parts included that no step touches. */
-	s->planned = before + (opened > plan.weights ? opened : plan.weights) + plan.expanded + plan.trainables + plan.activations +
-	             2 * aqm_policy_params(s->policy)->floats * sizeof(float);
+	/* Taking the base's fingerprint has brought all of its file into memory, even what no step touches. */
+	s->planned = before + (opened > plan.weights ? opened : plan.weights) + plan.expanded + plan.trainables +
+	             plan.activations + 2 * aqm_policy_params(s->policy)->floats * sizeof(float);
 	s->device = aqm_policy_device(s->policy);
 	int64_t rows = windows * s->config.policy.window;
 
@@ -155,8 +155,8 @@ static int measure(struct aqm_bench *bench, const char *preset)
 		code = time_steps(&s, bench, bench->quick ? 1 : 4, &shortest);
 	if (code == AQM_OK) {
 		snprintf(name, sizeof name, "step/%s/cpu", preset);
-		code = aqm_bench_add(bench, name, aqm_policy_flops(s.policy, windows, true) / shortest / 1e9, "GFLOP/s", peak / 1e9,
-		                     "sgemm in this process");
+		code = aqm_bench_add(bench, name, aqm_policy_flops(s.policy, windows, true) / shortest / 1e9, "GFLOP/s",
+		                     peak / 1e9, "sgemm in this process");
 	}
 	if (code == AQM_OK) {
 		snprintf(name, sizeof name, "step/%s/cpu/time", preset);
@@ -164,7 +164,8 @@ static int measure(struct aqm_bench *bench, const char *preset)
 	}
 	if (code == AQM_OK) {
 		snprintf(name, sizeof name, "step/%s/cpu/memory", preset);
-		code = aqm_bench_add(bench, name, (double)aqm_memory_now() / 1e6, "MB", (double)s.planned / 1e6, "planned before the first step");
+		code = aqm_bench_add(bench, name, (double)aqm_memory_now() / 1e6, "MB", (double)s.planned / 1e6,
+		                     "planned before the first step");
 	}
 	close_step(&s);
 	aqm_bench_base_release(&base);

@@ -11,7 +11,8 @@
 #include "base/thread.h"
 #include "cli/bench.h"
 
-int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const char *unit, double limit, const char *limit_is)
+int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const char *unit, double limit,
+                  const char *limit_is)
 {
 	if (bench->count == bench->capacity) {
 		size_t capacity = bench->capacity ? 2 * bench->capacity : 16;
@@ -24,7 +25,8 @@ int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const
 	}
 	struct aqm_figure *figure = &bench->figures[bench->count++];
 
-	*figure = (struct aqm_figure){.value = value, .unit = unit, .limit = limit, .limit_is = limit_is, .ratio = limit > 0 ? value / limit : 0};
+	*figure = (struct aqm_figure){
+		.value = value, .unit = unit, .limit = limit, .limit_is = limit_is, .ratio = limit > 0 ? value / limit : 0};
 	snprintf(figure->name, sizeof figure->name, "%s", name);
 	if (!bench->json) {
 		printf("%-36s %12.2f %-8s", figure->name, value, unit);
@@ -52,7 +54,8 @@ static int print_json(const struct aqm_bench *bench)
 		}
 		json_array_append_new(list, entry);
 	}
-	bool whole = list && json_array_size(list) == bench->count && json_dumpf(list, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) == 0;
+	bool whole = list && json_array_size(list) == bench->count &&
+	             json_dumpf(list, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) == 0;
 
 	if (whole)
 		putchar('\n');
@@ -142,32 +145,44 @@ static int run_bench(int argc, char **argv, const char *doc, bool of_model, int 
 
 static int run_gemm(int argc, char **argv)
 {
-	return run_bench(argc, argv, "Matrix products of a training step against the best this process reaches; layers for few rows, of each "
-	                 "weight type, against reading the weights from memory.", false, aqm_bench_gemm);
+	return run_bench(
+		argc, argv,
+		"Matrix products of a training step against the best this process reaches; layers for few rows, of each "
+		"weight type, against reading the weights from memory.",
+		false, aqm_bench_gemm);
 }
 
 static int run_step(int argc, char **argv)
 {
-	return run_bench(argc, argv, "Training steps on bases of GPT-2's and SmolLM2-135M's shapes: 16 windows of 200 tokens, LoRA of rank 128 on q "
-	                 "and v; against the rate of plain matrix products, and memory against its plan.", true, aqm_bench_step);
+	return run_bench(
+		argc, argv,
+		"Training steps on bases of GPT-2's and SmolLM2-135M's shapes: 16 windows of 200 tokens, LoRA of rank 128 on q "
+		"and v; against the rate of plain matrix products, and memory against its plan.",
+		true, aqm_bench_step);
 }
 
 static int run_decide(int argc, char **argv)
 {
-	return run_bench(argc, argv, "One decision, ten new tokens against a cache, on a base of SmolLM2-135M's shape in several weight types; "
-	                 "against reading the weights once.", true, aqm_bench_decide);
+	return run_bench(
+		argc, argv,
+		"One decision, ten new tokens against a cache, on a base of SmolLM2-135M's shape in several weight types; "
+		"against reading the weights once.",
+		true, aqm_bench_decide);
 }
 
 static int run_parse(int argc, char **argv)
 {
-	return run_bench(argc, argv, "Parsing a kernel log, in memory and from a file into a pool; against reading memory.", false, aqm_bench_parse);
+	return run_bench(argc, argv, "Parsing a kernel log, in memory and from a file into a pool; against reading memory.",
+	                 false, aqm_bench_parse);
 }
 
-static const struct aqm_command gemm = {"gemm", "[OPTION...]", "matrix products, memory, layers for few rows", run_gemm, NULL};
+static const struct aqm_command gemm = {"gemm", "[OPTION...]", "matrix products, memory, layers for few rows", run_gemm,
+                                        NULL};
 
 static const struct aqm_command step = {"step", "[OPTION...]", "training steps of two bases", run_step, NULL};
 static const struct aqm_command decide = {"decide", "[OPTION...]", "a decision against a cache", run_decide, NULL};
-static const struct aqm_command parse = {"parse", "[OPTION...]", "kernel logs, in memory and into a pool", run_parse, NULL};
+static const struct aqm_command parse = {"parse", "[OPTION...]", "kernel logs, in memory and into a pool", run_parse,
+                                         NULL};
 
 static const struct aqm_command *const subcommands[] = {&gemm, &step, &decide, &parse, NULL};
 

@@ -5,7 +5,7 @@
  *
  * Conventions, for every op:
  *  - a matrix is row-major; rows are tokens wherever tokens occur: (B*T, d), window b's token t in row b*T + t;
- *  - outputs are written (`=`) unless the comment says `+=`; an output never overlaps an input unless it says "in place";
+ *  - outputs are written (`=`) unless the comment says `+=`; none overlaps an input unless it says "in place";
  *  - an op does not fail: a device that can (CUDA) keeps its first error for aqm_device_check();
  *  - results do not depend on the number of threads where the comment of an op does not say otherwise.
  */
@@ -19,8 +19,8 @@
 #include "aqmtrain/gguf.h"
 
 /* A matrix in device memory: rows x cols, `ld` elements from one row to the next. A vector is a matrix of one row.
- * Weights may have any dtype of gguf.h (then ld == cols); what is computed is float32 on the CPU. Passed by value; data == NULL
- * means "absent" where an op's comment allows it. */
+ * Weights may have any dtype of gguf.h (then ld == cols); what is computed is float32 on the CPU. Passed by value; data
+ * == NULL means "absent" where an op's comment allows it. */
 struct aqm_mat {
 	void *data;
 	enum aqm_dtype dtype;
@@ -56,11 +56,13 @@ struct aqm_ops {
 	/* y += alpha x */
 	void (*axpy)(aqm_device *device, float alpha, struct aqm_mat x, struct aqm_mat y);
 
-	/* C = alpha op(A) op(B) + beta C; op transposes when the flag is set. All float32. C does not overlap A or B. The bits may depend on the
-	 * number of threads (the library's split of the inner sums). beta == 0: what C held is not read. */
-	void (*gemm)(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b, bool transpose_b, float beta,
-	             struct aqm_mat c);
-	/* Y (n, out) = X (n, in) W^T + beta Y for few rows n <= 16: W (out, in), of any dtype, is read once and expanded on the way. */
+	/* C = alpha op(A) op(B) + beta C; op transposes when the flag is set. All float32. C does not overlap A or B. The
+	 * bits may depend on the number of threads (the library's split of the inner sums). beta == 0: what C held is not
+	 * read. */
+	void (*gemm)(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
+	             bool transpose_b, float beta, struct aqm_mat c);
+	/* Y (n, out) = X (n, in) W^T + beta Y for few rows n <= 16: W (out, in), of any dtype, is read once and expanded on
+	 * the way. */
 	void (*linear_few)(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
 	/* y (float32) = the elements of w (any dtype); same shape. */
 	void (*expand)(aqm_device *device, struct aqm_mat w, struct aqm_mat y);
@@ -70,65 +72,76 @@ struct aqm_ops {
 	/* dbias += column sums of dy. */
 	void (*bias_backward)(aqm_device *device, struct aqm_mat dy, struct aqm_mat dbias);
 
-	/* Norms over each row. `residual` (may be absent): x += residual first, in place, so that y = norm(x + residual) and x
-	 * keeps the sum. weight (1, d), bias (1, d). rstd, mean: (1, rows), kept for backward. */
-	void (*rmsnorm_forward)(aqm_device *device, struct aqm_mat x, struct aqm_mat residual, struct aqm_mat weight, float epsilon,
-	                        struct aqm_mat y, struct aqm_mat rstd);
+	/* Norms over each row. `residual` (may be absent): x += residual first, in place, so that y = norm(x + residual)
+	 * and x keeps the sum. weight (1, d), bias (1, d). rstd, mean: (1, rows), kept for backward. */
+	void (*rmsnorm_forward)(aqm_device *device, struct aqm_mat x, struct aqm_mat residual, struct aqm_mat weight,
+	                        float epsilon, struct aqm_mat y, struct aqm_mat rstd);
 	/* dx += ...; dweight += ... (absent when frozen). */
-	void (*rmsnorm_backward)(aqm_device *device, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat weight, struct aqm_mat rstd,
-	                         struct aqm_mat dx, struct aqm_mat dweight);
-	void (*layernorm_forward)(aqm_device *device, struct aqm_mat x, struct aqm_mat residual, struct aqm_mat weight, struct aqm_mat bias,
-	                          float epsilon, struct aqm_mat y, struct aqm_mat mean, struct aqm_mat rstd);
-	void (*layernorm_backward)(aqm_device *device, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat weight, struct aqm_mat mean,
-	                           struct aqm_mat rstd, struct aqm_mat dx, struct aqm_mat dweight, struct aqm_mat dbias);
+	void (*rmsnorm_backward)(aqm_device *device, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat weight,
+	                         struct aqm_mat rstd, struct aqm_mat dx, struct aqm_mat dweight);
+	void (*layernorm_forward)(aqm_device *device, struct aqm_mat x, struct aqm_mat residual, struct aqm_mat weight,
+	                          struct aqm_mat bias, float epsilon, struct aqm_mat y, struct aqm_mat mean,
+	                          struct aqm_mat rstd);
+	void (*layernorm_backward)(aqm_device *device, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat weight,
+	                           struct aqm_mat mean, struct aqm_mat rstd, struct aqm_mat dx, struct aqm_mat dweight,
+	                           struct aqm_mat dbias);
 
-	/* Rotary embedding, in place, on x (B*T, heads*head_dim): token t of a window is at position `first + t`. The first 2*pairs elements of
-	 * each head are turned; inverse_frequency (1, pairs). `backward` turns the other way (the gradient). */
-	void (*rope)(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim, int64_t first, struct aqm_mat inverse_frequency,
-	             enum aqm_rope_pairs pairs, bool backward);
+	/* Rotary embedding, in place, on x (B*T, heads*head_dim): token t of a window is at position `first + t`. The first
+	 * 2*pairs elements of each head are turned; inverse_frequency (1, pairs). `backward` turns the other way (the
+	 * gradient). */
+	void (*rope)(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim, int64_t first,
+	             struct aqm_mat inverse_frequency, enum aqm_rope_pairs pairs, bool backward);
 
-	/* o (B*T, heads*head_dim) = softmax(scale q k^T + mask) v. q, o: heads*head_dim columns; k, v: kv_heads*head_dim (column slices of a
-	 * fused qkv are fine). lse (heads, B*T): log-sum-exp of each score row, kept for backward. */
-	void (*attention_forward)(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k, struct aqm_mat v,
-	                          struct aqm_mat o, struct aqm_mat lse);
+	/* o (B*T, heads*head_dim) = softmax(scale q k^T + mask) v. q, o: heads*head_dim columns; k, v: kv_heads*head_dim
+	 * (column slices of a fused qkv are fine). lse (heads, B*T): log-sum-exp of each score row, kept for backward. */
+	void (*attention_forward)(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,
+	                          struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse);
 	/* dq, dk, dv = ... */
-	void (*attention_backward)(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k, struct aqm_mat v,
-	                           struct aqm_mat o, struct aqm_mat lse, struct aqm_mat dout, struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv);
-	/* Streaming: one window (shape.windows == 1) of shape.tokens new queries q whose keys and values are the last rows of the cache k, v, which holds
-	 * `past + shape.tokens` rows; query i sees rows 0 .. past + i. */
-	void (*attention_cached)(aqm_device *device, struct aqm_attention shape, int64_t past, struct aqm_mat q, struct aqm_mat k,
-	                         struct aqm_mat v, struct aqm_mat o);
+	void (*attention_backward)(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,
+	                           struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse, struct aqm_mat dout,
+	                           struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv);
+	/* Streaming: one window (shape.windows == 1) of shape.tokens new queries q whose keys and values are the last rows
+	 * of the cache k, v, which holds `past + shape.tokens` rows; query i sees rows 0 .. past + i. */
+	void (*attention_cached)(aqm_device *device, struct aqm_attention shape, int64_t past, struct aqm_mat q,
+	                         struct aqm_mat k, struct aqm_mat v, struct aqm_mat o);
 
 	/* y = silu(gate) * up; y may be gate's memory. */
 	void (*swiglu_forward)(aqm_device *device, struct aqm_mat gate, struct aqm_mat up, struct aqm_mat y);
 	/* dgate, dup = ...; in place over gate and up allowed (dgate == gate, dup == up). */
-	void (*swiglu_backward)(aqm_device *device, struct aqm_mat dy, struct aqm_mat gate, struct aqm_mat up, struct aqm_mat dgate,
-	                        struct aqm_mat dup);
+	void (*swiglu_backward)(aqm_device *device, struct aqm_mat dy, struct aqm_mat gate, struct aqm_mat up,
+	                        struct aqm_mat dgate, struct aqm_mat dup);
 	/* y = f(x); in place allowed. slope: of leaky ReLU. */
-	void (*activation_forward)(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat x, struct aqm_mat y);
+	void (*activation_forward)(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat x,
+	                           struct aqm_mat y);
 	/* dx = dy f'(x), x being the input of f; in place over dy allowed. */
-	void (*activation_backward)(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat dy, struct aqm_mat x,
-	                            struct aqm_mat dx);
+	void (*activation_backward)(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat dy,
+	                            struct aqm_mat x, struct aqm_mat dx);
 
-	/* y = x with each element kept with probability 1-p and scaled by 1/(1-p), else 0. Element (r, c) draws word n = r*cols + c of
-	 * Philox (seed, AQM_STREAM_DROPOUT, sub = step, ordinal), that is word n % 4 of block (ordinal << 32 | n / 4), and is kept if that is
-	 * at least floor(p 2^32): a pure function, so backward repeats the mask. 0 <= p < 1. In place allowed. */
-	void (*dropout)(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x, struct aqm_mat y);
+	/* y = x with each element kept with probability 1-p and scaled by 1/(1-p), else 0. Element (r, c) draws word
+	 * n = r*cols + c of Philox (seed, AQM_STREAM_DROPOUT, sub = step), that is word n % 4 of block
+	 * (ordinal << 32 | n / 4), and is kept if that is at least floor(p 2^32): a pure function, so backward repeats the
+	 * mask. 0 <= p < 1. In place allowed. */
+	void (*dropout)(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x,
+	                struct aqm_mat y);
 
 	/* y row i (+)= table row index[i] (host indices; < table.rows); add: += instead of =. */
 	void (*gather)(aqm_device *device, struct aqm_mat table, const int32_t *index, bool add, struct aqm_mat y);
 	/* dtable row index[i] += dy row i, in order of i. */
 	void (*scatter_add)(aqm_device *device, struct aqm_mat dy, const int32_t *index, struct aqm_mat dtable);
 
-	/* Weighted cross-entropy over rows of logits (n, classes). label[i] < 0: the row does not count. With W = sum of weight[label] over counted rows,
-	 * loss = sum weight[label] (logsumexp - logit[label]) / W, in double; dlogits (may be absent) = its gradient. weight: classes floats (host). */
-	double (*cross_entropy)(aqm_device *device, struct aqm_mat logits, const int32_t *label, const float *weight, struct aqm_mat dlogits);
+	/* Weighted cross-entropy over rows of logits (n, classes). label[i] < 0: the row does not count. With W = sum of
+	 * weight[label] over counted rows, loss = sum weight[label] (logsumexp - logit[label]) / W, in double; dlogits (may
+	 * be absent) = its gradient. weight: classes floats (host). */
+	double (*cross_entropy)(aqm_device *device, struct aqm_mat logits, const int32_t *label, const float *weight,
+	                        struct aqm_mat dlogits);
 
 	/* Sum of squares of n floats, in double, in an order that does not depend on threads. */
 	double (*sum_squares)(aqm_device *device, const float *x, size_t n);
-	/* AdamW (Loshchilov & Hutter) on n floats: g is first scaled by `gradient_scale`; m, v, x updated; bias corrections 1-beta^t given. */
-	void (*adamw)(aqm_device *device, size_t n, float *x, const float *g, float *m, float *v, float gradient_scale, float lr, float beta1,
-	              float beta2, float epsilon, float weight_decay, float correction1, float correction2);
+	/* AdamW (Loshchilov & Hutter) on n floats: g is first scaled by `gradient_scale`; m, v, x updated; bias corrections
+	 * 1-beta^t given. */
+	void (*adamw)(aqm_device *device, size_t n, float *x, const float *g, float *m, float *v, float gradient_scale,
+	              float lr, float beta1, float beta2, float epsilon, float weight_decay, float correction1,
+	              float correction2);
 
 	/* Behind aqm_device_check() and aqm_device_close(). */
 	int (*check)(aqm_device *device);
@@ -140,7 +153,8 @@ struct aqm_device {
 	void *context; /* the device's own */
 };
 
-/* AQM_DEVICE_AUTO falls back to the CPU with a log line; AQM_DEVICE_CUDA without a GPU or in a build without CUDA is AQM_ERUN. */
+/* AQM_DEVICE_AUTO falls back to the CPU with a log line; AQM_DEVICE_CUDA without a GPU or in a build without CUDA is
+ * AQM_ERUN. */
 int aqm_device_open(aqm_device **out, enum aqm_device_kind kind);
 void aqm_device_close(aqm_device *device);
 /* The first error since the last check: 0 or AQM_ERUN. */
@@ -148,7 +162,10 @@ int aqm_device_check(aqm_device *device);
 
 /* ---- matrices ---- */
 
-static inline struct aqm_mat aqm_mat_absent(void) { return (struct aqm_mat){0}; }
+static inline struct aqm_mat aqm_mat_absent(void)
+{
+	return (struct aqm_mat){0};
+}
 /* A dense float32 matrix over memory. */
 static inline struct aqm_mat aqm_mat_f32(float *data, int64_t rows, int64_t cols)
 {

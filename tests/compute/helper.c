@@ -109,7 +109,8 @@ void check_close(struct aqm_mat m, const double *expected, double tolerance)
 			double want = expected[r * m.cols + c], got = (double)*at(m, r, c);
 
 			if (!(fabs(got - want) <= tolerance * (1.0 + fabs(want))))
-				fail_msg("(%d, %d) of (%d, %d): %.9g, expected %.9g", (int)r, (int)c, (int)m.rows, (int)m.cols, got, want);
+				fail_msg("(%d, %d) of (%d, %d): %.9g, expected %.9g", (int)r, (int)c, (int)m.rows, (int)m.cols, got,
+				         want);
 		}
 	check_padding(m);
 }
@@ -120,7 +121,8 @@ void check_same_bits(struct aqm_mat a, struct aqm_mat b)
 		assert_memory_equal(at(a, r, 0), at(b, r, 0), (size_t)a.cols * sizeof(float));
 }
 
-static double weighted(differentiable *f, const void *context, const double *in, size_t n_out, const double *weight, double *out)
+static double weighted(differentiable *f, const void *context, const double *in, size_t n_out, const double *weight,
+                       double *out)
 {
 	double sum = 0.0;
 
@@ -130,7 +132,8 @@ static double weighted(differentiable *f, const void *context, const double *in,
 	return sum;
 }
 
-void finite_differences(differentiable *f, const void *context, size_t n_in, double *in, size_t n_out, const double *weight, double *gradient)
+void finite_differences(differentiable *f, const void *context, size_t n_in, double *in, size_t n_out,
+                        const double *weight, double *gradient)
 {
 	const double step = 1e-5;
 	double *out = new_doubles(n_out);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * For the tests of ops: random matrices with room behind each row, outputs poisoned beforehand, and references in double.
+ * For the tests of ops: random matrices with room behind each row, outputs poisoned beforehand, and references in
+ * double.
  */
 #ifndef AQM_TESTS_COMPUTE_HELPER_H
 #define AQM_TESTS_COMPUTE_HELPER_H
@@ -44,8 +45,10 @@ double *new_doubles(size_t n);
 void check_close(struct aqm_mat m, const double *expected, double tolerance);
 void check_same_bits(struct aqm_mat a, struct aqm_mat b);
 
-/* Central differences of L(x) = sum_j weight[j] f_j(x): gradient[i] = dL/dx_i for each of n_in inputs. `f` fills n_out outputs. */
+/* Central differences of L(x) = sum_j weight[j] f_j(x): gradient[i] = dL/dx_i for each of n_in inputs. `f` fills n_out
+ * outputs. */
 typedef void differentiable(const void *context, const double *in, double *out);
-void finite_differences(differentiable *f, const void *context, size_t n_in, double *in, size_t n_out, const double *weight, double *gradient);
+void finite_differences(differentiable *f, const void *context, size_t n_in, double *in, size_t n_out,
+                        const double *weight, double *gradient);
 
 #endif

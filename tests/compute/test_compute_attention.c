@@ -9,7 +9,10 @@ struct attention {
 	bool with_lse;
 };
 
-static size_t q_count(const struct attention *a) { return (size_t)(a->s.windows * a->s.tokens * a->s.heads * a->s.head_dim); }
+static size_t q_count(const struct attention *a)
+{
+	return (size_t)(a->s.windows * a->s.tokens * a->s.heads * a->s.head_dim);
+}
 static size_t k_count(const struct attention *a)
 {
 	return (size_t)(a->s.windows * (a->past + a->s.tokens) * a->s.kv_heads * a->s.head_dim);
@@ -25,13 +28,15 @@ static void attention_reference(const void *context, const double *in, double *o
 
 	for (int64_t r = 0; r < rows; r++)
 		for (int64_t h = 0; h < s.heads; h++) {
-			int64_t w = r / s.tokens, kv = h / (s.heads / s.kv_heads), seen = s.causal ? a->past + r % s.tokens + 1 : keys;
+			int64_t w = r / s.tokens, kv = h / (s.heads / s.kv_heads),
+					seen = s.causal ? a->past + r % s.tokens + 1 : keys;
 			double highest = -INFINITY, sum = 0.0, *o = out + (r * s.heads + h) * d;
 
 			for (int64_t j = 0; j < seen; j++) {
 				p[j] = 0.0;
 				for (int64_t c = 0; c < d; c++)
-					p[j] += (double)s.scale * q[(r * s.heads + h) * d + c] * k[((w * keys + j) * s.kv_heads + kv) * d + c];
+					p[j] +=
+						(double)s.scale * q[(r * s.heads + h) * d + c] * k[((w * keys + j) * s.kv_heads + kv) * d + c];
 				highest = fmax(highest, p[j]);
 			}
 			for (int64_t j = 0; j < seen; j++)
@@ -70,8 +75,12 @@ static struct tensors new_tensors(struct aqm_attention s)
 	int64_t rows = s.windows * s.tokens, wide = s.heads * s.head_dim, narrow = s.kv_heads * s.head_dim;
 	struct tensors t = {
 		.fused = random_mat(rows, wide + 2 * narrow, 3, 1),
-		.o = poisoned_mat(rows, wide, 1), .lse = poisoned_mat(s.heads, rows, 0), .dout = random_mat(rows, wide, 2, 1),
-		.dq = poisoned_mat(rows, wide, 3), .dk = poisoned_mat(rows, narrow, 4), .dv = poisoned_mat(rows, narrow, 5),
+		.o = poisoned_mat(rows, wide, 1),
+		.lse = poisoned_mat(s.heads, rows, 0),
+		.dout = random_mat(rows, wide, 2, 1),
+		.dq = poisoned_mat(rows, wide, 3),
+		.dk = poisoned_mat(rows, narrow, 4),
+		.dv = poisoned_mat(rows, narrow, 5),
 	};
 
 	t.q = aqm_mat_cols(t.fused, 0, wide);
@@ -136,7 +145,8 @@ static void test_forward_and_gradients(void **state)
 /* A window of the real size; its gradient along one random direction. */
 static void test_large_window(void **state)
 {
-	const struct attention a = {.s = {.windows = 2, .tokens = 200, .heads = 3, .kv_heads = 1, .head_dim = 64, .scale = 0.125f, .causal = true}};
+	const struct attention a = {
+		.s = {.windows = 2, .tokens = 200, .heads = 3, .kv_heads = 1, .head_dim = 64, .scale = 0.125f, .causal = true}};
 	struct tensors t = new_tensors(a.s);
 	size_t inputs = q_count(&a) + 2 * k_count(&a);
 	const double step = 1e-5;
@@ -145,7 +155,8 @@ static void test_large_window(void **state)
 	check_forward(&a, t);
 	ops->attention_backward(device, a.s, t.q, t.k, t.v, t.o, t.lse, t.dout, t.dq, t.dk, t.dv);
 	double *in = joined(t.q, t.k, t.v), *gradient = joined(t.dq, t.dk, t.dv), *upstream = doubles(t.dout);
-	double *moved = new_doubles(inputs), *out[2] = {new_doubles(q_count(&a)), new_doubles(q_count(&a))}, expected = 0.0, change = 0.0;
+	double *moved = new_doubles(inputs), *out[2] = {new_doubles(q_count(&a)), new_doubles(q_count(&a))}, expected = 0.0,
+		   change = 0.0;
 
 	for (int sign = 0; sign < 2; sign++) {
 		struct aqm_rng direction;
@@ -174,7 +185,8 @@ static void test_large_window(void **state)
 /* What comes later in a window changes no bit of what came before. */
 static void test_no_look_ahead(void **state)
 {
-	const struct aqm_attention s = {.windows = 1, .tokens = 150, .heads = 2, .kv_heads = 1, .head_dim = 16, .scale = 0.25f, .causal = true};
+	const struct aqm_attention s = {
+		.windows = 1, .tokens = 150, .heads = 2, .kv_heads = 1, .head_dim = 16, .scale = 0.25f, .causal = true};
 	struct tensors t = new_tensors(s);
 	int64_t cut = 77;
 
@@ -196,10 +208,16 @@ static void test_cached(void **state)
 	(void)state;
 	for (int64_t tokens = 1; tokens <= 81; tokens += 10)
 		for (int64_t past = 0; past <= 130; past += 65) {
-			const struct attention a = {
-				.s = {.windows = 1, .tokens = tokens, .heads = 4, .kv_heads = 2, .head_dim = 8, .scale = 0.3f, .causal = true}, .past = past};
-			struct aqm_mat q = random_mat(tokens, 32, 1, 1), k = random_mat(past + tokens, 16, 2, 1), v = random_mat(past + tokens, 16, 3, 1),
-				       o = poisoned_mat(tokens, 32, 4);
+			const struct attention a = {.s = {.windows = 1,
+			                                  .tokens = tokens,
+			                                  .heads = 4,
+			                                  .kv_heads = 2,
+			                                  .head_dim = 8,
+			                                  .scale = 0.3f,
+			                                  .causal = true},
+			                            .past = past};
+			struct aqm_mat q = random_mat(tokens, 32, 1, 1), k = random_mat(past + tokens, 16, 2, 1),
+						   v = random_mat(past + tokens, 16, 3, 1), o = poisoned_mat(tokens, 32, 4);
 			double *in = joined(q, k, v), *out = new_doubles(q_count(&a));
 
 			ops->attention_cached(device, a.s, past, q, k, v, o);
@@ -217,7 +235,8 @@ static void test_cached(void **state)
 /* Scores far beyond the range of exp, and a NaN that must not vanish. */
 static void test_extremes(void **state)
 {
-	const struct attention a = {.s = {.windows = 1, .tokens = 40, .heads = 1, .kv_heads = 1, .head_dim = 4, .scale = 400.0f, .causal = true}};
+	const struct attention a = {
+		.s = {.windows = 1, .tokens = 40, .heads = 1, .kv_heads = 1, .head_dim = 4, .scale = 400.0f, .causal = true}};
 	struct tensors t = new_tensors(a.s);
 	double *in = joined(t.q, t.k, t.v), *out = new_doubles(q_count(&a));
 
@@ -261,13 +280,16 @@ static void test_rope(void **state)
 		for (int64_t r = 0; r < rows; r++)
 			for (int64_t h = 0; h < heads; h++)
 				for (int64_t i = 0; i < turned; i++) {
-					double angle = (double)(first + r % tokens) * (double)*at(frequency, 0, i) * (backward ? -1.0 : 1.0);
-					double *a = want + r * x.cols + h * head_dim + (halves ? i : 2 * i), *b = a + (halves ? turned : 1), old = *a;
+					double angle =
+						(double)(first + r % tokens) * (double)*at(frequency, 0, i) * (backward ? -1.0 : 1.0);
+					double *a = want + r * x.cols + h * head_dim + (halves ? i : 2 * i), *b = a + (halves ? turned : 1),
+						   old = *a;
 
 					*a = old * cos(angle) - *b * sin(angle);
 					*b = old * sin(angle) + *b * cos(angle);
 				}
-		ops->rope(device, x, tokens, head_dim, first, frequency, halves ? AQM_ROPE_HALVES : AQM_ROPE_ADJACENT, backward);
+		ops->rope(device, x, tokens, head_dim, first, frequency, halves ? AQM_ROPE_HALVES : AQM_ROPE_ADJACENT,
+		          backward);
 		check_close(x, want, first ? 2e-4 : 1e-5); /* a float angle of 1000 has four decimals */
 		free(want);
 		free_mat(x);

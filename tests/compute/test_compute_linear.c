@@ -3,7 +3,8 @@
 #include "helper.h"
 
 /* out = alpha op(A) op(B) + beta C in double. */
-static double *product(double alpha, struct aqm_mat a, bool ta, struct aqm_mat b, bool tb, double beta, struct aqm_mat c)
+static double *product(double alpha, struct aqm_mat a, bool ta, struct aqm_mat b, bool tb, double beta,
+                       struct aqm_mat c)
 {
 	double *out = new_doubles((size_t)(c.rows * c.cols));
 	int64_t inner = ta ? a.rows : a.cols;
@@ -21,7 +22,8 @@ static double *product(double alpha, struct aqm_mat a, bool ta, struct aqm_mat b
 
 static void test_gemm(void **state)
 {
-	static const int64_t shapes[][3] = {{1, 1, 1}, {3, 5, 7}, {17, 1, 33}, {1, 40, 9}, {65, 70, 129}, {200, 130, 64}, {0, 4, 3}, {4, 0, 3}, {4, 5, 0}};
+	static const int64_t shapes[][3] = {{1, 1, 1},      {3, 5, 7}, {17, 1, 33}, {1, 40, 9}, {65, 70, 129},
+	                                    {200, 130, 64}, {0, 4, 3}, {4, 0, 3},   {4, 5, 0}};
 
 	(void)state;
 	for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
@@ -29,7 +31,8 @@ static void test_gemm(void **state)
 			int64_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
 			bool ta = flags & 1, tb = flags & 2;
 			float alpha = 0.75f, beta = flags & 4 ? -1.5f : 0.0f;
-			struct aqm_mat a = ta ? random_mat(k, m, 3, 1) : random_mat(m, k, 3, 1), b = tb ? random_mat(n, k, 5, 1) : random_mat(k, n, 5, 1);
+			struct aqm_mat a = ta ? random_mat(k, m, 3, 1) : random_mat(m, k, 3, 1),
+						   b = tb ? random_mat(n, k, 5, 1) : random_mat(k, n, 5, 1);
 			struct aqm_mat c = flags & 4 ? random_mat(m, n, 2, 1) : poisoned_mat(m, n, 2);
 			double *want = product((double)alpha, a, ta, b, tb, (double)beta, c);
 
@@ -56,7 +59,8 @@ static struct aqm_mat weights(enum aqm_dtype dtype, int64_t rows, int64_t cols)
 
 		if (traits->quantise)
 			traits->quantise(at(dense, r, 0), blocks, (size_t)cols);
-		else /* a type that is only read: quants at random, and scales (f16 in the first or last bytes) that are small */
+		else /* a type that is only read: quants at random, and scales (f16 in the first or last bytes) that are small
+		      */
 			for (size_t i = 0; i < bytes; i++) {
 				size_t place = i % traits->block_bytes;
 				bool scale = dtype == AQM_Q6_K ? place >= 208 : place < 4;
@@ -70,7 +74,8 @@ static struct aqm_mat weights(enum aqm_dtype dtype, int64_t rows, int64_t cols)
 	return m;
 }
 
-static const enum aqm_dtype dtypes[] = {AQM_F32, AQM_F16, AQM_BF16, AQM_Q8_0, AQM_Q4_0, AQM_Q4_1, AQM_Q5_0, AQM_Q5_1, AQM_Q4_K, AQM_Q5_K, AQM_Q6_K};
+static const enum aqm_dtype dtypes[] = {AQM_F32,  AQM_F16,  AQM_BF16, AQM_Q8_0, AQM_Q4_0, AQM_Q4_1,
+                                        AQM_Q5_0, AQM_Q5_1, AQM_Q4_K, AQM_Q5_K, AQM_Q6_K};
 
 static void check_expand_and_few(void)
 {
@@ -78,7 +83,9 @@ static void check_expand_and_few(void)
 
 	for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++)
 		for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-			int64_t block = (int64_t)aqm_dtype_traits(dtypes[d])->block, in = block * (block == 256 ? 3 : block == 32 ? 9 : 77);
+			int64_t block = (int64_t)aqm_dtype_traits(dtypes[d])->block, in = block * (block == 256  ? 3
+			                                                                           : block == 32 ? 9
+			                                                                                         : 77);
 			struct aqm_mat w = weights(dtypes[d], rows[i], in), dense = poisoned_mat(rows[i], in, 3);
 
 			ops->expand(device, w, dense);
@@ -86,7 +93,8 @@ static void check_expand_and_few(void)
 				const struct aqm_dtype_traits *traits = aqm_dtype_traits(dtypes[d]);
 				float *row = malloc((size_t)in * sizeof *row);
 
-				traits->expand((uint8_t *)w.data + (size_t)(r * in) / traits->block * traits->block_bytes, row, (size_t)in);
+				traits->expand((uint8_t *)w.data + (size_t)(r * in) / traits->block * traits->block_bytes, row,
+				               (size_t)in);
 				assert_memory_equal(row, at(dense, r, 0), (size_t)in * sizeof *row);
 				free(row);
 			}
@@ -124,7 +132,8 @@ static void test_bias(void **state)
 	(void)state;
 	for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
 		int64_t rows = shapes[s][0], cols = shapes[s][1];
-		struct aqm_mat bias = random_mat(1, cols, 0, 1), y = random_mat(rows, cols, 3, 1), dbias = random_mat(1, cols, 0, 1);
+		struct aqm_mat bias = random_mat(1, cols, 0, 1), y = random_mat(rows, cols, 3, 1),
+					   dbias = random_mat(1, cols, 0, 1);
 		double *sum = doubles(dbias), *want = doubles(y);
 
 		for (int64_t i = 0; i < rows * cols; i++) {

@@ -97,7 +97,8 @@ static void test_zero_copy_axpy(void **state)
 static void test_gather_and_scatter(void **state)
 {
 	const int64_t rows = 90, cols = 301, entries = 13;
-	struct aqm_mat table = random_mat(entries, cols, 3, 1), y = poisoned_mat(rows, cols, 2), dtable = random_mat(entries, cols, 1, 1);
+	struct aqm_mat table = random_mat(entries, cols, 3, 1), y = poisoned_mat(rows, cols, 2),
+				   dtable = random_mat(entries, cols, 1, 1);
 	int32_t index[90];
 	double *t = doubles(table), *out = new_doubles((size_t)(rows * cols)), *sum = doubles(dtable);
 

@@ -30,15 +30,18 @@ static void check_norm(bool centred, int64_t rows, int64_t cols, bool with_resid
 {
 	const struct norm n = {centred, rows, cols, 1e-5};
 	size_t count = (size_t)(rows * cols), inputs = count + 2 * (size_t)cols;
-	struct aqm_mat x = random_mat(rows, cols, 3, 2), residual = random_mat(rows, cols, 1, 1), weight = random_mat(1, cols, 0, 1),
-		       bias = random_mat(1, cols, 0, 1), y = poisoned_mat(rows, cols, 2), mean = poisoned_mat(1, rows, 0),
-		       rstd = poisoned_mat(1, rows, 0), dy = random_mat(rows, cols, 4, 1), dx = random_mat(rows, cols, 5, 1),
-		       dweight = random_mat(1, cols, 0, 1), dbias = random_mat(1, cols, 0, 1), none = aqm_mat_absent();
-	double *in = new_doubles(inputs), *out = new_doubles(count), *gradient = new_doubles(inputs), *upstream = doubles(dy);
+	struct aqm_mat x = random_mat(rows, cols, 3, 2), residual = random_mat(rows, cols, 1, 1),
+				   weight = random_mat(1, cols, 0, 1), bias = random_mat(1, cols, 0, 1),
+				   y = poisoned_mat(rows, cols, 2), mean = poisoned_mat(1, rows, 0), rstd = poisoned_mat(1, rows, 0),
+				   dy = random_mat(rows, cols, 4, 1), dx = random_mat(rows, cols, 5, 1),
+				   dweight = random_mat(1, cols, 0, 1), dbias = random_mat(1, cols, 0, 1), none = aqm_mat_absent();
+	double *in = new_doubles(inputs), *out = new_doubles(count), *gradient = new_doubles(inputs),
+		   *upstream = doubles(dy);
 	double *before[] = {doubles(dx), doubles(dweight), doubles(dbias)};
 
 	if (centred)
-		ops->layernorm_forward(device, x, with_residual ? residual : none, weight, bias, (float)n.epsilon, y, mean, rstd);
+		ops->layernorm_forward(device, x, with_residual ? residual : none, weight, bias, (float)n.epsilon, y, mean,
+		                       rstd);
 	else
 		ops->rmsnorm_forward(device, x, with_residual ? residual : none, weight, (float)n.epsilon, y, rstd);
 	for (int64_t c = 0; c < cols; c++) {
@@ -91,10 +94,12 @@ static void test_norms(void **state)
 static void test_residual_and_groups(void **state)
 {
 	const struct norm n = {true, 150, 300, 1e-6};
-	struct aqm_mat x = random_mat(n.rows, n.cols, 0, 1), residual = random_mat(n.rows, n.cols, 0, 1), weight = random_mat(1, n.cols, 0, 1),
-		       bias = random_mat(1, n.cols, 0, 1), y = poisoned_mat(n.rows, n.cols, 0), mean = poisoned_mat(1, n.rows, 0),
-		       rstd = poisoned_mat(1, n.rows, 0), dy = random_mat(n.rows, n.cols, 0, 1), dx = random_mat(n.rows, n.cols, 0, 1),
-		       dweight = new_mat(1, n.cols, 0), dbias = new_mat(1, n.cols, 0);
+	struct aqm_mat x = random_mat(n.rows, n.cols, 0, 1), residual = random_mat(n.rows, n.cols, 0, 1),
+				   weight = random_mat(1, n.cols, 0, 1), bias = random_mat(1, n.cols, 0, 1),
+				   y = poisoned_mat(n.rows, n.cols, 0), mean = poisoned_mat(1, n.rows, 0),
+				   rstd = poisoned_mat(1, n.rows, 0), dy = random_mat(n.rows, n.cols, 0, 1),
+				   dx = random_mat(n.rows, n.cols, 0, 1), dweight = new_mat(1, n.cols, 0),
+				   dbias = new_mat(1, n.cols, 0);
 	double *sum = doubles(x), *weights = new_doubles((size_t)n.cols), *biases = new_doubles((size_t)n.cols);
 
 	(void)state;

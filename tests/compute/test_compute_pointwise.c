@@ -29,15 +29,28 @@ static void test_exp(void **state)
 	assert_true(isnan(aqm_exp(NAN)) && isnan(aqm_exp(-NAN)));
 }
 
-static double gelu_tanh(double x) { return 0.5 * x * (1.0 + tanh(sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x))); }
-static double gelu_erf(double x) { return 0.5 * x * (1.0 + erf(x / sqrt(2.0))); }
-static double relu(double x) { return x > 0.0 ? x : 0.0; }
-static double leaky_relu(double x) { return x > 0.0 ? x : (double)0.01f * x; }
+static double gelu_tanh(double x)
+{
+	return 0.5 * x * (1.0 + tanh(sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+static double gelu_erf(double x)
+{
+	return 0.5 * x * (1.0 + erf(x / sqrt(2.0)));
+}
+static double relu(double x)
+{
+	return x > 0.0 ? x : 0.0;
+}
+static double leaky_relu(double x)
+{
+	return x > 0.0 ? x : (double)0.01f * x;
+}
 
 static const struct {
 	enum aqm_activation kind;
 	double (*f)(double);
-} activations[] = {{AQM_GELU_TANH, gelu_tanh}, {AQM_GELU_ERF, gelu_erf}, {AQM_RELU, relu}, {AQM_LEAKY_RELU, leaky_relu}};
+} activations[] = {
+	{AQM_GELU_TANH, gelu_tanh}, {AQM_GELU_ERF, gelu_erf}, {AQM_RELU, relu}, {AQM_LEAKY_RELU, leaky_relu}};
 
 static void test_activations(void **state)
 {
@@ -47,8 +60,8 @@ static void test_activations(void **state)
 	for (size_t k = 0; k < sizeof activations / sizeof *activations; k++)
 		for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
 			int64_t rows = shapes[s][0], cols = shapes[s][1];
-			struct aqm_mat x = random_mat(rows, cols, 2, 3), y = poisoned_mat(rows, cols, 3), dy = random_mat(rows, cols, 1, 1),
-				       dx = poisoned_mat(rows, cols, 4);
+			struct aqm_mat x = random_mat(rows, cols, 2, 3), y = poisoned_mat(rows, cols, 3),
+						   dy = random_mat(rows, cols, 1, 1), dx = poisoned_mat(rows, cols, 4);
 			double *in = doubles(x), *out = new_doubles((size_t)(rows * cols)), *slope = doubles(dy);
 			const double h = 1e-6;
 
@@ -79,11 +92,13 @@ static void test_activation_tails(void **state)
 {
 	(void)state;
 	for (size_t k = 0; k < 2; k++) {
-		float in[] = {-1e4f, -50.0f, -12.0f, 12.0f, 50.0f, 1e4f, NAN, 0.0f}, out[8], one[] = {1, 1, 1, 1, 1, 1, 1, 1}, slope[8];
+		float in[] = {-1e4f, -50.0f, -12.0f, 12.0f, 50.0f, 1e4f, NAN, 0.0f}, out[8], one[] = {1, 1, 1, 1, 1, 1, 1, 1},
+			  slope[8];
 		struct aqm_mat x = aqm_mat_f32(in, 1, 8);
 
 		ops->activation_forward(device, activations[k].kind, 0.0f, x, aqm_mat_f32(out, 1, 8));
-		ops->activation_backward(device, activations[k].kind, 0.0f, aqm_mat_f32(one, 1, 8), x, aqm_mat_f32(slope, 1, 8));
+		ops->activation_backward(device, activations[k].kind, 0.0f, aqm_mat_f32(one, 1, 8), x,
+		                         aqm_mat_f32(slope, 1, 8));
 		for (int i = 0; i < 6; i++) {
 			assert_true(fabsf(out[i] - (in[i] < 0 ? 0.0f : in[i])) <= 1e-6f);
 			assert_true(fabsf(slope[i] - (in[i] < 0 ? 0.0f : 1.0f)) <= 1e-6f);
@@ -98,7 +113,10 @@ static void test_activation_tails(void **state)
 	}
 }
 
-static double silu(double x) { return x / (1.0 + exp(-x)); }
+static double silu(double x)
+{
+	return x / (1.0 + exp(-x));
+}
 
 static void test_swiglu(void **state)
 {
@@ -107,8 +125,9 @@ static void test_swiglu(void **state)
 	(void)state;
 	for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
 		int64_t rows = shapes[s][0], cols = shapes[s][1];
-		struct aqm_mat gate = random_mat(rows, cols, 1, 3), up = random_mat(rows, cols, 2, 1), y = poisoned_mat(rows, cols, 3),
-			       dy = random_mat(rows, cols, 4, 1), dgate = poisoned_mat(rows, cols, 5), dup = poisoned_mat(rows, cols, 6);
+		struct aqm_mat gate = random_mat(rows, cols, 1, 3), up = random_mat(rows, cols, 2, 1),
+					   y = poisoned_mat(rows, cols, 3), dy = random_mat(rows, cols, 4, 1),
+					   dgate = poisoned_mat(rows, cols, 5), dup = poisoned_mat(rows, cols, 6);
 		double *g = doubles(gate), *u = doubles(up), *upstream = doubles(dy), *out = new_doubles((size_t)(rows * cols));
 		const double h = 1e-6;
 
@@ -180,11 +199,8 @@ static void test_dropout(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_exp),
-		cmocka_unit_test(test_activations),
-		cmocka_unit_test(test_activation_tails),
-		cmocka_unit_test(test_swiglu),
-		cmocka_unit_test(test_dropout),
+		cmocka_unit_test(test_exp),    cmocka_unit_test(test_activations), cmocka_unit_test(test_activation_tails),
+		cmocka_unit_test(test_swiglu), cmocka_unit_test(test_dropout),
 	};
 
 	return cmocka_run_group_tests(tests, open_device, close_device);

@@ -12,12 +12,16 @@ struct outputs {
 	double numbers[2];
 };
 
-static struct aqm_mat drawn(int64_t rows, int64_t cols) { return random_mat(rows, cols, 0, 1); }
+static struct aqm_mat drawn(int64_t rows, int64_t cols)
+{
+	return random_mat(rows, cols, 0, 1);
+}
 
 static struct outputs norms(void)
 {
 	struct aqm_mat x = drawn(ROWS, COLS), residual = drawn(ROWS, COLS), weight = drawn(1, COLS), bias = drawn(1, COLS);
-	struct outputs o = {.mats = {drawn(ROWS, COLS), drawn(1, ROWS), drawn(1, ROWS), drawn(ROWS, COLS), drawn(1, COLS), drawn(1, COLS)}};
+	struct outputs o = {
+		.mats = {drawn(ROWS, COLS), drawn(1, ROWS), drawn(1, ROWS), drawn(ROWS, COLS), drawn(1, COLS), drawn(1, COLS)}};
 
 	ops->layernorm_forward(device, x, residual, weight, bias, 1e-5f, o.mats[0], o.mats[1], o.mats[2]);
 	ops->layernorm_backward(device, residual, x, weight, o.mats[1], o.mats[2], o.mats[3], o.mats[4], o.mats[5]);
@@ -33,11 +37,18 @@ static struct outputs norms(void)
 
 static struct outputs attention(void)
 {
-	const struct aqm_attention s = {.windows = 3, .tokens = ROWS / 3, .heads = HEADS, .kv_heads = 2, .head_dim = HEAD_DIM, .scale = 0.1f, .causal = true};
-	struct aqm_mat q = drawn(ROWS, COLS), k = drawn(ROWS, COLS / 2), v = drawn(ROWS, COLS / 2), dout = drawn(ROWS, COLS);
+	const struct aqm_attention s = {.windows = 3,
+	                                .tokens = ROWS / 3,
+	                                .heads = HEADS,
+	                                .kv_heads = 2,
+	                                .head_dim = HEAD_DIM,
+	                                .scale = 0.1f,
+	                                .causal = true};
+	struct aqm_mat q = drawn(ROWS, COLS), k = drawn(ROWS, COLS / 2), v = drawn(ROWS, COLS / 2),
+				   dout = drawn(ROWS, COLS);
 	float frequencies[HEAD_DIM / 2];
-	struct outputs o = {.mats = {drawn(ROWS, COLS), drawn(HEADS, ROWS), drawn(ROWS, COLS), drawn(ROWS, COLS / 2), drawn(ROWS, COLS / 2),
-	                             drawn(20, COLS)}};
+	struct outputs o = {.mats = {drawn(ROWS, COLS), drawn(HEADS, ROWS), drawn(ROWS, COLS), drawn(ROWS, COLS / 2),
+	                             drawn(ROWS, COLS / 2), drawn(20, COLS)}};
 
 	for (int i = 0; i < HEAD_DIM / 2; i++)
 		frequencies[i] = powf(0.7f, (float)i);
@@ -60,7 +71,8 @@ static struct outputs attention(void)
 static struct outputs pointwise(void)
 {
 	struct aqm_mat x = drawn(ROWS, COLS), up = drawn(ROWS, COLS);
-	struct outputs o = {.mats = {drawn(ROWS, COLS), drawn(ROWS, COLS), drawn(ROWS, COLS), drawn(10, COLS), drawn(10, ROWS)}};
+	struct outputs o = {
+		.mats = {drawn(ROWS, COLS), drawn(ROWS, COLS), drawn(ROWS, COLS), drawn(10, COLS), drawn(10, ROWS)}};
 	int32_t index[ROWS];
 
 	for (int i = 0; i < ROWS; i++)
@@ -72,7 +84,8 @@ static struct outputs pointwise(void)
 	ops->axpy(device, 0.3f, up, o.mats[0]);
 	ops->scatter_add(device, x, index, o.mats[3]);
 	ops->linear_few(device, aqm_mat_rows(up, 0, 10), x, 0.0f, o.mats[4]);
-	ops->adamw(device, ROWS * COLS, o.mats[0].data, x.data, o.mats[1].data, up.data, 0.5f, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 0.1f, 0.001f);
+	ops->adamw(device, ROWS * COLS, o.mats[0].data, x.data, o.mats[1].data, up.data, 0.5f, 1e-3f, 0.9f, 0.999f, 1e-8f,
+	           0.01f, 0.1f, 0.001f);
 	o.numbers[0] = ops->sum_squares(device, x.data, ROWS * COLS);
 	free_mat(x);
 	free_mat(up);

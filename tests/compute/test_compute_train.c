@@ -31,7 +31,8 @@ static void test_cross_entropy(void **state)
 					sum += exp(z[r * classes + c]);
 				loss -= (double)weight[label[r]] / total * log(exp(z[r * classes + label[r]]) / sum);
 				for (int64_t c = 0; c < classes; c++)
-					gradient[r * classes + c] = (double)weight[label[r]] / total * (exp(z[r * classes + c]) / sum - (c == label[r]));
+					gradient[r * classes + c] =
+						(double)weight[label[r]] / total * (exp(z[r * classes + c]) / sum - (c == label[r]));
 			}
 			double got = ops->cross_entropy(device, logits, label, weight, dlogits);
 
@@ -101,11 +102,12 @@ static void test_adamw(void **state)
 
 	(void)state;
 	assert_non_null(file);
-	assert_int_equal(fscanf(file, "%d %d %lf %lf %lf %lf %lf %lf", &n, &steps, &lr, &beta1, &beta2, &epsilon, &decay, &scale), 8);
+	assert_int_equal(
+		fscanf(file, "%d %d %lf %lf %lf %lf %lf %lf", &n, &steps, &lr, &beta1, &beta2, &epsilon, &decay, &scale), 8);
 	/* far more numbers than one thread's chunk: the golden ones again and again */
 	const size_t count = (size_t)n * 1500;
-	struct aqm_mat x = new_mat(1, (int64_t)count, 0), g = new_mat(1, (int64_t)count, 0), m = new_mat(1, (int64_t)count, 0),
-		       v = new_mat(1, (int64_t)count, 0);
+	struct aqm_mat x = new_mat(1, (int64_t)count, 0), g = new_mat(1, (int64_t)count, 0),
+				   m = new_mat(1, (int64_t)count, 0), v = new_mat(1, (int64_t)count, 0);
 
 	for (int i = 0; i < n; i++)
 		*at(x, 0, i) = number(file);
@@ -118,8 +120,8 @@ static void test_adamw(void **state)
 			*at(g, 0, i) = number(file);
 		for (size_t i = 0; i < count; i++)
 			*at(g, 0, (int64_t)i) = *at(g, 0, (int64_t)i % n);
-		ops->adamw(device, count, x.data, g.data, m.data, v.data, (float)scale, (float)lr, (float)beta1, (float)beta2, (float)epsilon,
-		           (float)decay, (float)(1.0 - pow(beta1, step)), (float)(1.0 - pow(beta2, step)));
+		ops->adamw(device, count, x.data, g.data, m.data, v.data, (float)scale, (float)lr, (float)beta1, (float)beta2,
+		           (float)epsilon, (float)decay, (float)(1.0 - pow(beta1, step)), (float)(1.0 - pow(beta2, step)));
 		for (int i = 0; i < n; i++) {
 			float want = number(file);
 

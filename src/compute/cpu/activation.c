@@ -20,7 +20,8 @@ void aqm_cpu_swiglu_forward(aqm_device *device, struct aqm_mat gate, struct aqm_
 		swiglu_row(y.cols, aqm_row(gate, r), aqm_row(up, r), aqm_row(y, r));
 }
 
-AQM_CLONES static void swiglu_row_backward(int64_t n, const float *restrict dy, const float *gate, const float *up, float *dgate, float *dup)
+AQM_CLONES static void swiglu_row_backward(int64_t n, const float *restrict dy, const float *gate, const float *up,
+                                           float *dgate, float *dup)
 {
 	AQM_INDEPENDENT
 	for (int64_t i = 0; i < n; i++) {
@@ -31,13 +32,14 @@ AQM_CLONES static void swiglu_row_backward(int64_t n, const float *restrict dy, 
 	}
 }
 
-void aqm_cpu_swiglu_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat gate, struct aqm_mat up, struct aqm_mat dgate,
-                             struct aqm_mat dup)
+void aqm_cpu_swiglu_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat gate, struct aqm_mat up,
+                             struct aqm_mat dgate, struct aqm_mat dup)
 {
 	(void)device;
 #pragma omp parallel for schedule(static) if (aqm_cpu_large(dy))
 	for (int64_t r = 0; r < dy.rows; r++)
-		swiglu_row_backward(dy.cols, aqm_row(dy, r), aqm_row(gate, r), aqm_row(up, r), aqm_row(dgate, r), aqm_row(dup, r));
+		swiglu_row_backward(dy.cols, aqm_row(dy, r), aqm_row(gate, r), aqm_row(up, r), aqm_row(dgate, r),
+		                    aqm_row(dup, r));
 }
 
 /* GELU by tanh (Hendrycks & Gimpel, 2016): x/2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3). */
@@ -89,7 +91,8 @@ AQM_CLONES static void leaky_row_backward(int64_t n, float slope, const float *d
 		dx[i] = x[i] > 0.0f ? dy[i] : slope * dy[i];
 }
 
-void aqm_cpu_activation_forward(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat x, struct aqm_mat y)
+void aqm_cpu_activation_forward(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat x,
+                                struct aqm_mat y)
 {
 	(void)device;
 #pragma omp parallel for schedule(static) if (aqm_cpu_large(y))
@@ -114,8 +117,8 @@ void aqm_cpu_activation_forward(aqm_device *device, enum aqm_activation kind, fl
 	}
 }
 
-void aqm_cpu_activation_backward(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat dy, struct aqm_mat x,
-                                 struct aqm_mat dx)
+void aqm_cpu_activation_backward(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat dy,
+                                 struct aqm_mat x, struct aqm_mat dx)
 {
 	(void)device;
 #pragma omp parallel for schedule(static) if (aqm_cpu_large(dx))

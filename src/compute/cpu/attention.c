@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Attention, a block of query rows of one head at a time, so that its scores stay in the second cache and the part of the
- * score matrix above the diagonal is mostly never computed:
+ * Attention, a block of query rows of one head at a time, so that its scores stay in the second cache and the part of
+ * the score matrix above the diagonal is mostly never computed:
  *
  *     keys      0 ......... i1        P = exp(scale Q K^T - lse)    scores of one block: (rows, visible)
  *     rows  i0  ###########
@@ -9,8 +9,8 @@
  *
  * Forward keeps the log-sum-exp of each row; backward computes P again from it, then (Dao et al., FlashAttention, 2022)
  *     dV += P^T dO,  dS = scale P (dO V^T - rowsum(dO O)),  dQ = dS K,  dK += dS^T Q.
- * Threads share out (window, key head) pairs. The products of a block are too small for a library's packing: they are panels (panel.h), for
- * which K and V are transposed once a head where their transpose is wanted.
+ * Threads share out (window, key head) pairs. The products of a block are too small for a library's packing: they are
+ * panels (panel.h), for which K and V are transposed once a head where their transpose is wanted.
  */
 #include <omp.h>
 
@@ -18,16 +18,17 @@
 #include "compute/cpu/panel.h"
 #include "compute/cpu/vector.h"
 
-/* Rows of a block: whole panels. More rows compute more of what the mask hides, fewer read and write sums more often. */
+/* Rows of a block, whole panels: more compute more of what the mask hides, fewer read and write sums more often. */
 enum {
-	BLOCK = 24,   /* rows of a block: whole panels. More compute more of what the mask hides, fewer read and write sums more often */
+	BLOCK = 24,
 	REGISTER = 16 /* floats of the widest register: rows of scores are padded to it */
 };
 
 /* Four rows of x become four columns of y. */
 AQM_INLINE void transpose_four(const float *x, int64_t x_ld, float *y, int64_t y_ld)
 {
-	aqm_v4 a = *(const aqm_v4 *)x, b = *(const aqm_v4 *)(x + x_ld), c = *(const aqm_v4 *)(x + 2 * x_ld), d = *(const aqm_v4 *)(x + 3 * x_ld);
+	aqm_v4 a = *(const aqm_v4 *)x, b = *(const aqm_v4 *)(x + x_ld), c = *(const aqm_v4 *)(x + 2 * x_ld),
+		   d = *(const aqm_v4 *)(x + 3 * x_ld);
 	aqm_v4 ab_low = AQM_SHUFFLE(a, b, 0, 4, 1, 5), ab_high = AQM_SHUFFLE(a, b, 2, 6, 3, 7);
 	aqm_v4 cd_low = AQM_SHUFFLE(c, d, 0, 4, 1, 5), cd_high = AQM_SHUFFLE(c, d, 2, 6, 3, 7);
 
@@ -38,7 +39,8 @@ AQM_INLINE void transpose_four(const float *x, int64_t x_ld, float *y, int64_t y
 }
 
 /* y (cols, rows rounded up to REGISTER) = transpose of x (rows, cols), zeros behind the rows. */
-AQM_CLONES static void transpose(int64_t rows, int64_t cols, const float *restrict x, int64_t x_ld, float *restrict y, int64_t y_ld)
+AQM_CLONES static void transpose(int64_t rows, int64_t cols, const float *restrict x, int64_t x_ld, float *restrict y,
+                                 int64_t y_ld)
 {
 	int64_t whole_rows = rows / 4 * 4, whole_cols = cols / 4 * 4, end = (rows + REGISTER - 1) / REGISTER * REGISTER;
 
@@ -75,10 +77,10 @@ static int64_t visible_keys(const struct head *h, int64_t end)
 	return h->causal ? h->past + end : h->keys;
 }
 
-/* scores row i = exp(row - its maximum) over its first `visible + i step` columns, 0 in the rest; sums and log-sum-exps of the rows. Works
- * in whole groups of lanes, for which the rows have room. */
-AQM_CLONES static void exponentials(int64_t rows, int64_t visible, int64_t step, int64_t columns, float *scores, int64_t ld, float *sums,
-                                    float *lse)
+/* scores row i = exp(row - its maximum) over its first `visible + i step` columns, 0 in the rest; sums and log-sum-exps
+ * of the rows. Works in whole groups of lanes, for which the rows have room. */
+AQM_CLONES static void exponentials(int64_t rows, int64_t visible, int64_t step, int64_t columns, float *scores,
+                                    int64_t ld, float *sums, float *lse)
 {
 	int32_t end = (int32_t)((columns + AQM_LANES - 1) / AQM_LANES * AQM_LANES);
 
@@ -122,8 +124,8 @@ AQM_CLONES static void divide_rows(int64_t rows, int64_t columns, const float *d
 	}
 }
 
-/* A thread's working memory: scores (BLOCK, ld), slopes (BLOCK, ld), sums (BLOCK), K and V transposed (head_dim, ld). The rows of scores
- * are a little longer than the keys, so that they do not all fall into the same cache sets. */
+/* A thread's working memory: scores (BLOCK, ld), slopes (BLOCK, ld), sums (BLOCK), K and V transposed (head_dim, ld).
+ * The rows of scores are a little longer than the keys, so that they do not all fall into the same cache sets. */
 struct room {
 	float *scores, *slopes, *sums, *k, *v;
 	int64_t ld;
@@ -154,27 +156,55 @@ static struct room room_of(float *memory, int64_t keys, int64_t head_dim)
 }
 
 /* A block's rows times a transposed matrix of keys: out (rows, visible rounded up) = alpha x y. */
-static void row_products(int64_t rows, int64_t visible, int64_t inner, float alpha, const float *x, int64_t x_ld, const float *y, float *out,
-                         int64_t ld)
+static void row_products(int64_t rows, int64_t visible, int64_t inner, float alpha, const float *x, int64_t x_ld,
+                         const float *y, float *out, int64_t ld)
 {
-	aqm_panel_product(&(struct aqm_panel){.rows = rows, .cols = round_up(visible), .inner = inner, .alpha = alpha, .a = x, .a_row = x_ld,
-	                                      .a_inner = 1, .b = y, .ldb = ld, .c = out, .ldc = ld});
+	aqm_panel_product(&(struct aqm_panel){.rows = rows,
+	                                      .cols = round_up(visible),
+	                                      .inner = inner,
+	                                      .alpha = alpha,
+	                                      .a = x,
+	                                      .a_row = x_ld,
+	                                      .a_inner = 1,
+	                                      .b = y,
+	                                      .ldb = ld,
+	                                      .c = out,
+	                                      .ldc = ld});
 }
 
 /* out (rows, head_dim) = p (rows, visible) y (visible, head_dim). */
-static void mix(int64_t rows, int64_t head_dim, int64_t visible, const float *p, int64_t ld, const float *y, int64_t y_ld, float *out,
-                int64_t out_ld)
+static void mix(int64_t rows, int64_t head_dim, int64_t visible, const float *p, int64_t ld, const float *y,
+                int64_t y_ld, float *out, int64_t out_ld)
 {
-	aqm_panel_product(&(struct aqm_panel){.rows = rows, .cols = head_dim, .inner = visible, .alpha = 1.0f, .a = p, .a_row = ld, .a_inner = 1,
-	                                      .b = y, .ldb = y_ld, .c = out, .ldc = out_ld});
+	aqm_panel_product(&(struct aqm_panel){.rows = rows,
+	                                      .cols = head_dim,
+	                                      .inner = visible,
+	                                      .alpha = 1.0f,
+	                                      .a = p,
+	                                      .a_row = ld,
+	                                      .a_inner = 1,
+	                                      .b = y,
+	                                      .ldb = y_ld,
+	                                      .c = out,
+	                                      .ldc = out_ld});
 }
 
 /* out (visible, head_dim) = or += p^T y, p (rows, visible), y (rows, head_dim). */
-static void mix_back(int64_t rows, int64_t head_dim, int64_t visible, const float *p, int64_t ld, const float *y, int64_t y_ld, bool add,
-                     float *out, int64_t out_ld)
+static void mix_back(int64_t rows, int64_t head_dim, int64_t visible, const float *p, int64_t ld, const float *y,
+                     int64_t y_ld, bool add, float *out, int64_t out_ld)
 {
-	aqm_panel_product(&(struct aqm_panel){.rows = visible, .cols = head_dim, .inner = rows, .alpha = 1.0f, .a = p, .a_row = 1, .a_inner = ld,
-	                                      .b = y, .ldb = y_ld, .add = add, .c = out, .ldc = out_ld});
+	aqm_panel_product(&(struct aqm_panel){.rows = visible,
+	                                      .cols = head_dim,
+	                                      .inner = rows,
+	                                      .alpha = 1.0f,
+	                                      .a = p,
+	                                      .a_row = 1,
+	                                      .a_inner = ld,
+	                                      .b = y,
+	                                      .ldb = y_ld,
+	                                      .add = add,
+	                                      .c = out,
+	                                      .ldc = out_ld});
 }
 
 static void head_forward(const struct head *h, const struct room *room)
@@ -185,7 +215,8 @@ static void head_forward(const struct head *h, const struct room *room)
 		int64_t visible = visible_keys(h, first + rows);
 		float *o = h->o + first * h->o_ld;
 
-		row_products(rows, visible, h->head_dim, h->scale, h->q + first * h->q_ld, h->q_ld, room->k, room->scores, room->ld);
+		row_products(rows, visible, h->head_dim, h->scale, h->q + first * h->q_ld, h->q_ld, room->k, room->scores,
+		             room->ld);
 		exponentials(rows, visible_keys(h, first + 1), h->causal, visible, room->scores, room->ld, room->sums,
 		             h->lse ? h->lse + first : NULL);
 		mix(rows, h->head_dim, visible, room->scores, room->ld, h->v, h->v_ld, o, h->o_ld);
@@ -193,8 +224,8 @@ static void head_forward(const struct head *h, const struct room *room)
 	}
 }
 
-static void forward(aqm_device *device, struct aqm_attention s, int64_t past, struct aqm_mat q, struct aqm_mat k, struct aqm_mat v,
-                    struct aqm_mat o, struct aqm_mat lse)
+static void forward(aqm_device *device, struct aqm_attention s, int64_t past, struct aqm_mat q, struct aqm_mat k,
+                    struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse)
 {
 	int64_t keys = past + s.tokens, group = s.heads / s.kv_heads;
 	float *base;
@@ -211,9 +242,16 @@ static void forward(aqm_device *device, struct aqm_attention s, int64_t past, st
 				.v = aqm_row(v, w * keys) + i / group * s.head_dim,
 				.o = aqm_row(o, w * s.tokens) + i * s.head_dim,
 				.lse = lse.data ? aqm_row(lse, i) + w * s.tokens : NULL,
-				.q_ld = q.ld, .k_ld = k.ld, .v_ld = v.ld, .o_ld = o.ld,
-				.queries = s.tokens, .keys = keys, .head_dim = s.head_dim, .past = past,
-				.scale = s.scale, .causal = s.causal,
+				.q_ld = q.ld,
+				.k_ld = k.ld,
+				.v_ld = v.ld,
+				.o_ld = o.ld,
+				.queries = s.tokens,
+				.keys = keys,
+				.head_dim = s.head_dim,
+				.past = past,
+				.scale = s.scale,
+				.causal = s.causal,
 			};
 
 			const struct room room = room_of(base + omp_get_thread_num() * stride, keys, s.head_dim);
@@ -222,14 +260,14 @@ static void forward(aqm_device *device, struct aqm_attention s, int64_t past, st
 		}
 }
 
-void aqm_cpu_attention_forward(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k, struct aqm_mat v,
-                               struct aqm_mat o, struct aqm_mat lse)
+void aqm_cpu_attention_forward(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,
+                               struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse)
 {
 	forward(device, shape, 0, q, k, v, o, lse);
 }
 
-void aqm_cpu_attention_cached(aqm_device *device, struct aqm_attention shape, int64_t past, struct aqm_mat q, struct aqm_mat k,
-                              struct aqm_mat v, struct aqm_mat o)
+void aqm_cpu_attention_cached(aqm_device *device, struct aqm_attention shape, int64_t past, struct aqm_mat q,
+                              struct aqm_mat k, struct aqm_mat v, struct aqm_mat o)
 {
 	shape.causal = true;
 	forward(device, shape, past, q, k, v, o, aqm_mat_absent());
@@ -237,9 +275,10 @@ void aqm_cpu_attention_cached(aqm_device *device, struct aqm_attention shape, in
 
 /* ---- backward ---- */
 
-/* scores = P = exp(scores - lse), 0 where hidden; slopes = dS = scale P (slopes - along), `along` being rowsum(dO O). */
-AQM_CLONES static void score_slopes(int64_t rows, int64_t visible, int64_t step, int64_t columns, float scale, const float *lse,
-                                    const float *along, float *restrict scores, float *restrict slopes, int64_t ld)
+/* scores = P = exp(scores - lse), 0 where hidden; slopes = dS = scale P (slopes - along), along = rowsum(dO O). */
+AQM_CLONES static void score_slopes(int64_t rows, int64_t visible, int64_t step, int64_t columns, float scale,
+                                    const float *lse, const float *along, float *restrict scores,
+                                    float *restrict slopes, int64_t ld)
 {
 	for (int64_t r = 0; r < rows; r++) {
 		float *p = scores + r * ld, *d = slopes + r * ld;
@@ -254,7 +293,8 @@ AQM_CLONES static void score_slopes(int64_t rows, int64_t visible, int64_t step,
 	}
 }
 
-AQM_CLONES static void row_dots(int64_t rows, int64_t columns, const float *x, int64_t x_ld, const float *y, int64_t y_ld, float *out)
+AQM_CLONES static void row_dots(int64_t rows, int64_t columns, const float *x, int64_t x_ld, const float *y,
+                                int64_t y_ld, float *out)
 {
 	for (int64_t r = 0; r < rows; r++)
 		out[r] = aqm_dot(x + r * x_ld, y + r * y_ld, columns);
@@ -267,8 +307,8 @@ struct head_gradients {
 	bool add; /* to dk and dv: not the first head of its group */
 };
 
-/* Blocks go from the last to the first: the last sees all keys, so it is the one that writes dk and dv, and the rest add. room->k, room->v
- * hold K and V transposed. */
+/* Blocks go from the last to the first: the last sees all keys, so it is the one that writes dk and dv, and the rest
+ * add. room->k, room->v hold K and V transposed. */
 static void head_backward(const struct head *h, const struct head_gradients *g, const struct room *room)
 {
 	int64_t n = h->head_dim, ld = room->ld;
@@ -282,24 +322,26 @@ static void head_backward(const struct head *h, const struct head_gradients *g, 
 		row_products(rows, visible, n, h->scale, q, h->q_ld, room->k, room->scores, ld);
 		row_products(rows, visible, n, 1.0f, dout, g->dout_ld, room->v, room->slopes, ld);
 		row_dots(rows, n, dout, g->dout_ld, h->o + first * h->o_ld, h->o_ld, room->sums);
-		score_slopes(rows, visible_keys(h, first + 1), h->causal, visible, h->scale, h->lse + first, room->sums, room->scores, room->slopes, ld);
+		score_slopes(rows, visible_keys(h, first + 1), h->causal, visible, h->scale, h->lse + first, room->sums,
+		             room->scores, room->slopes, ld);
 		mix_back(rows, n, visible, room->scores, ld, dout, g->dout_ld, add, g->dv, g->dv_ld);
 		mix_back(rows, n, visible, room->slopes, ld, q, h->q_ld, add, g->dk, g->dk_ld);
 		mix(rows, n, visible, room->slopes, ld, h->k, h->k_ld, g->dq + first * g->dq_ld, g->dq_ld);
 	}
 }
 
-void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention s, struct aqm_mat q, struct aqm_mat k, struct aqm_mat v,
-                                struct aqm_mat o, struct aqm_mat lse, struct aqm_mat dout, struct aqm_mat dq, struct aqm_mat dk,
-                                struct aqm_mat dv)
+void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention s, struct aqm_mat q, struct aqm_mat k,
+                                struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse, struct aqm_mat dout,
+                                struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv)
 {
 	int64_t group = s.heads / s.kv_heads;
 	float *base;
 	int64_t stride;
 
-	if (s.tokens == 0 || !aqm_cpu_scratch(device, omp_get_max_threads(), room_floats(s.tokens, s.head_dim), &base, &stride))
+	if (s.tokens == 0 ||
+	    !aqm_cpu_scratch(device, omp_get_max_threads(), room_floats(s.tokens, s.head_dim), &base, &stride))
 		return;
-	/* The heads of one key head add to the same dk and dv: one thread takes them in order. */
+		/* The heads of one key head add to the same dk and dv: one thread takes them in order. */
 #pragma omp parallel for collapse(2) schedule(dynamic)
 	for (int64_t w = 0; w < s.windows; w++)
 		for (int64_t kv = 0; kv < s.kv_heads; kv++) {
@@ -312,16 +354,30 @@ void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention s, stru
 			for (int64_t i = kv * group; i < (kv + 1) * group; i++) {
 				int64_t row = w * s.tokens, column = i * s.head_dim, kv_column = kv * s.head_dim;
 				const struct head h = {
-					.q = aqm_row(q, row) + column, .k = aqm_row(k, row) + kv_column, .v = aqm_row(v, row) + kv_column,
-					.o = aqm_row(o, row) + column, .lse = aqm_row(lse, i) + row,
-					.q_ld = q.ld, .k_ld = k.ld, .v_ld = v.ld, .o_ld = o.ld,
-					.queries = s.tokens, .keys = s.tokens, .head_dim = s.head_dim,
-					.scale = s.scale, .causal = s.causal,
+					.q = aqm_row(q, row) + column,
+					.k = aqm_row(k, row) + kv_column,
+					.v = aqm_row(v, row) + kv_column,
+					.o = aqm_row(o, row) + column,
+					.lse = aqm_row(lse, i) + row,
+					.q_ld = q.ld,
+					.k_ld = k.ld,
+					.v_ld = v.ld,
+					.o_ld = o.ld,
+					.queries = s.tokens,
+					.keys = s.tokens,
+					.head_dim = s.head_dim,
+					.scale = s.scale,
+					.causal = s.causal,
 				};
 				const struct head_gradients g = {
-					.dout = aqm_row(dout, row) + column, .dq = aqm_row(dq, row) + column,
-					.dk = aqm_row(dk, row) + kv_column, .dv = aqm_row(dv, row) + kv_column,
-					.dout_ld = dout.ld, .dq_ld = dq.ld, .dk_ld = dk.ld, .dv_ld = dv.ld,
+					.dout = aqm_row(dout, row) + column,
+					.dq = aqm_row(dq, row) + column,
+					.dk = aqm_row(dk, row) + kv_column,
+					.dv = aqm_row(dv, row) + kv_column,
+					.dout_ld = dout.ld,
+					.dq_ld = dq.ld,
+					.dk_ld = dk.ld,
+					.dv_ld = dv.ld,
 					.add = i > kv * group,
 				};
 

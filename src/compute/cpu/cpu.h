@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Inside of the CPU device. Each op of the table is aqm_cpu_NAME, in the file of its theme. An op splits its rows among OpenMP
- * threads; what is done to one row (or one chunk) is a static function marked AQM_CLONES, which the compiler builds once
- * for each level of x86-64 and the loader picks. Every sum has an order that does not depend on the number of threads.
+ * Inside of the CPU device. Each op of the table is aqm_cpu_NAME, in the file of its theme. An op splits its rows among
+ * OpenMP threads; what is done to one row (or one chunk) is a static function marked AQM_CLONES, which the compiler
+ * builds once for each level of x86-64 and the loader picks. Every sum has an order that does not depend on the number
+ * of threads.
  */
 #ifndef AQM_COMPUTE_CPU_CPU_H
 #define AQM_COMPUTE_CPU_CPU_H
@@ -26,15 +27,15 @@ enum aqm_level aqm_cpu_level(void);
 void aqm_cpu_level_limit(enum aqm_level highest);
 
 struct aqm_cpu {
-	float *scratch;         /* working memory of all threads */
+	float *scratch; /* working memory of all threads */
 	size_t scratch_floats;
-	int failed;             /* code of the first failure since the last check */
+	int failed; /* code of the first failure since the last check */
 	char message[256];
 };
 
-/* The same working memory for each of `threads` threads: *base + i * *stride floats, 64-byte aligned, not cleared. What the device opened
- * with is enough for windows of 1024 tokens; beyond that it grows once. False: no memory, noted for aqm_device_check. Not from within a
- * parallel region. */
+/* The same working memory for each of `threads` threads: *base + i * *stride floats, 64-byte aligned, not cleared. What
+ * the device opened with is enough for windows of 1024 tokens; beyond that it grows once. False: no memory, noted for
+ * aqm_device_check. Not from within a parallel region. */
 bool aqm_cpu_scratch(aqm_device *device, int threads, int64_t floats, float **base, int64_t *stride);
 
 extern const struct aqm_ops aqm_cpu_ops;
@@ -42,8 +43,14 @@ int aqm_cpu_open(aqm_device *device);
 
 /* Fewer elements than this are done before other threads have woken up. */
 enum { AQM_CPU_SERIAL = 1 << 14 };
-static inline bool aqm_cpu_large(struct aqm_mat m) { return m.rows * m.cols > AQM_CPU_SERIAL; }
-static inline float *aqm_row(struct aqm_mat m, int64_t row) { return (float *)m.data + row * m.ld; }
+static inline bool aqm_cpu_large(struct aqm_mat m)
+{
+	return m.rows * m.cols > AQM_CPU_SERIAL;
+}
+static inline float *aqm_row(struct aqm_mat m, int64_t row)
+{
+	return (float *)m.data + row * m.ld;
+}
 
 /* memory.c */
 int aqm_cpu_allocate(aqm_device *device, size_t bytes, void **out);
@@ -58,8 +65,8 @@ void aqm_cpu_gather(aqm_device *device, struct aqm_mat table, const int32_t *ind
 void aqm_cpu_scatter_add(aqm_device *device, struct aqm_mat dy, const int32_t *index, struct aqm_mat dtable);
 
 /* gemm.c */
-void aqm_cpu_gemm(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b, bool transpose_b, float beta,
-                  struct aqm_mat c);
+void aqm_cpu_gemm(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
+                  bool transpose_b, float beta, struct aqm_mat c);
 void aqm_cpu_bias_forward(aqm_device *device, struct aqm_mat bias, struct aqm_mat y);
 void aqm_cpu_bias_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat dbias);
 
@@ -70,45 +77,51 @@ aqm_cpu_expander *aqm_cpu_expand_avx512(enum aqm_dtype dtype);
 void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
 
 /* norm.c */
-void aqm_cpu_rmsnorm_forward(aqm_device *device, struct aqm_mat x, struct aqm_mat residual, struct aqm_mat weight, float epsilon,
-                             struct aqm_mat y, struct aqm_mat rstd);
-void aqm_cpu_rmsnorm_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat weight, struct aqm_mat rstd,
-                              struct aqm_mat dx, struct aqm_mat dweight);
-void aqm_cpu_layernorm_forward(aqm_device *device, struct aqm_mat x, struct aqm_mat residual, struct aqm_mat weight, struct aqm_mat bias,
-                               float epsilon, struct aqm_mat y, struct aqm_mat mean, struct aqm_mat rstd);
-void aqm_cpu_layernorm_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat weight, struct aqm_mat mean,
-                                struct aqm_mat rstd, struct aqm_mat dx, struct aqm_mat dweight, struct aqm_mat dbias);
+void aqm_cpu_rmsnorm_forward(aqm_device *device, struct aqm_mat x, struct aqm_mat residual, struct aqm_mat weight,
+                             float epsilon, struct aqm_mat y, struct aqm_mat rstd);
+void aqm_cpu_rmsnorm_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat weight,
+                              struct aqm_mat rstd, struct aqm_mat dx, struct aqm_mat dweight);
+void aqm_cpu_layernorm_forward(aqm_device *device, struct aqm_mat x, struct aqm_mat residual, struct aqm_mat weight,
+                               struct aqm_mat bias, float epsilon, struct aqm_mat y, struct aqm_mat mean,
+                               struct aqm_mat rstd);
+void aqm_cpu_layernorm_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat weight,
+                                struct aqm_mat mean, struct aqm_mat rstd, struct aqm_mat dx, struct aqm_mat dweight,
+                                struct aqm_mat dbias);
 
 /* rope.c */
-void aqm_cpu_rope(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim, int64_t first, struct aqm_mat inverse_frequency,
-                  enum aqm_rope_pairs pairs, bool backward);
+void aqm_cpu_rope(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim, int64_t first,
+                  struct aqm_mat inverse_frequency, enum aqm_rope_pairs pairs, bool backward);
 
 /* attention.c */
-void aqm_cpu_attention_forward(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k, struct aqm_mat v,
-                               struct aqm_mat o, struct aqm_mat lse);
-void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k, struct aqm_mat v,
-                                struct aqm_mat o, struct aqm_mat lse, struct aqm_mat dout, struct aqm_mat dq, struct aqm_mat dk,
-                                struct aqm_mat dv);
-void aqm_cpu_attention_cached(aqm_device *device, struct aqm_attention shape, int64_t past, struct aqm_mat q, struct aqm_mat k,
-                              struct aqm_mat v, struct aqm_mat o);
+void aqm_cpu_attention_forward(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,
+                               struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse);
+void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,
+                                struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse, struct aqm_mat dout,
+                                struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv);
+void aqm_cpu_attention_cached(aqm_device *device, struct aqm_attention shape, int64_t past, struct aqm_mat q,
+                              struct aqm_mat k, struct aqm_mat v, struct aqm_mat o);
 
 /* activation.c */
 void aqm_cpu_swiglu_forward(aqm_device *device, struct aqm_mat gate, struct aqm_mat up, struct aqm_mat y);
-void aqm_cpu_swiglu_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat gate, struct aqm_mat up, struct aqm_mat dgate,
-                             struct aqm_mat dup);
-void aqm_cpu_activation_forward(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat x, struct aqm_mat y);
-void aqm_cpu_activation_backward(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat dy, struct aqm_mat x,
-                                 struct aqm_mat dx);
+void aqm_cpu_swiglu_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat gate, struct aqm_mat up,
+                             struct aqm_mat dgate, struct aqm_mat dup);
+void aqm_cpu_activation_forward(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat x,
+                                struct aqm_mat y);
+void aqm_cpu_activation_backward(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat dy,
+                                 struct aqm_mat x, struct aqm_mat dx);
 
 /* dropout.c */
-void aqm_cpu_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x, struct aqm_mat y);
+void aqm_cpu_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x,
+                     struct aqm_mat y);
 
 /* loss.c */
-double aqm_cpu_cross_entropy(aqm_device *device, struct aqm_mat logits, const int32_t *label, const float *weight, struct aqm_mat dlogits);
+double aqm_cpu_cross_entropy(aqm_device *device, struct aqm_mat logits, const int32_t *label, const float *weight,
+                             struct aqm_mat dlogits);
 
 /* optimizer.c */
 double aqm_cpu_sum_squares(aqm_device *device, const float *x, size_t n);
-void aqm_cpu_adamw(aqm_device *device, size_t n, float *x, const float *g, float *m, float *v, float gradient_scale, float lr, float beta1,
-                   float beta2, float epsilon, float weight_decay, float correction1, float correction2);
+void aqm_cpu_adamw(aqm_device *device, size_t n, float *x, const float *g, float *m, float *v, float gradient_scale,
+                   float lr, float beta1, float beta2, float epsilon, float weight_decay, float correction1,
+                   float correction2);
 
 #endif

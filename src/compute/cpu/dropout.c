@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Dropout. The mask is a pure function of its numbers, drawn 64 Philox blocks at a time in a form that compilers vectorise
- * (with fewer they unroll the inner loop first, and then do not).
+ * Dropout. The mask is a pure function of its numbers, drawn 64 Philox blocks at a time in a form that compilers
+ * vectorise (with fewer they unroll the inner loop first, and then do not).
  */
 #include "base/random.h"
 #include "compute/cpu/cpu.h"
@@ -9,8 +9,10 @@
 
 enum { BLOCKS = 64, WORDS = 4 * BLOCKS };
 
-/* Philox4x32-10 (Salmon et al., 2011) of blocks block .. block+63, as aqm_philox does one: word j of block b in out[4b + j]. */
-AQM_CLONES static void philox_words(uint64_t seed, uint32_t stream, uint32_t sub, uint64_t block, uint32_t *restrict out)
+/* Philox4x32-10 (Salmon et al., 2011) of blocks block .. block+63, as aqm_philox does one: word j of block b in out[4b
+ * + j]. */
+AQM_CLONES static void philox_words(uint64_t seed, uint32_t stream, uint32_t sub, uint64_t block,
+                                    uint32_t *restrict out)
 {
 	uint32_t c0[BLOCKS], c1[BLOCKS], c2[BLOCKS], c3[BLOCKS];
 	uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
@@ -38,7 +40,8 @@ AQM_CLONES static void philox_words(uint64_t seed, uint32_t stream, uint32_t sub
 	}
 }
 
-AQM_CLONES static void apply(int64_t n, uint32_t threshold, float scale, const uint32_t *words, const float *x, float *y)
+AQM_CLONES static void apply(int64_t n, uint32_t threshold, float scale, const uint32_t *words, const float *x,
+                             float *y)
 {
 	AQM_INDEPENDENT
 	for (int64_t i = 0; i < n; i++)
@@ -67,7 +70,8 @@ static void drop(const struct mask *mask, uint64_t word, int64_t n, const float 
 	}
 }
 
-void aqm_cpu_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x, struct aqm_mat y)
+void aqm_cpu_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x,
+                     struct aqm_mat y)
 {
 	const struct mask mask = {
 		.seed = seed,
@@ -83,7 +87,8 @@ void aqm_cpu_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, 
 
 #pragma omp parallel for schedule(static) if (aqm_cpu_large(y))
 		for (int64_t first = 0; first < n; first += piece)
-			drop(&mask, (uint64_t)first, n - first < piece ? n - first : piece, (const float *)x.data + first, (float *)y.data + first);
+			drop(&mask, (uint64_t)first, n - first < piece ? n - first : piece, (const float *)x.data + first,
+			     (float *)y.data + first);
 		return;
 	}
 #pragma omp parallel for schedule(static) if (aqm_cpu_large(y))

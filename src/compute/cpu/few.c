@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A linear layer for few rows, as decisions need it: the time should be that of reading the weights. A tile of some rows of W and a chunk of
- * columns is expanded (if it is not float32 already) into a small buffer in the first cache, and used for all rows of X there:
+ * A linear layer for few rows, as decisions need it: the time should be that of reading the weights. A tile of some
+ * rows of W and a chunk of columns is expanded (if it is not float32 already) into a small buffer in the first cache,
+ * and used for all rows of X there:
  *
  *                   chunk of columns
  *     W   ROWS   |################|----->            X  n rows   |################|----->
@@ -15,20 +16,20 @@
 #include "compute/cpu/vector.h"
 
 enum {
-	MOST_ROWS = 16, /* of X */
-	COUNT = 6,      /* rows of X taken together at most */
-	LONG = 1024,    /* columns taken together at most, so that they and those of X stay in the first cache; */
+	MOST_ROWS = 16,      /* of X */
+	COUNT = 6,           /* rows of X taken together at most */
+	LONG = 1024,         /* columns taken together at most, so that they and those of X stay in the first cache; */
 	LONG_EXPANDED = 640, /* fewer when a buffer lies there too */
-	BLOCK = 256,    /* the longest of all types */
-	MOST_TILE = 4,  /* rows of W taken together at most */
+	BLOCK = 256,         /* the longest of all types */
+	MOST_TILE = 4,       /* rows of W taken together at most */
 };
 
 struct few {
 	struct aqm_mat x, w, y;
 	float beta;
-	int64_t chunk; /* columns taken together */
+	int64_t chunk;                        /* columns taken together */
 	size_t row_bytes, block, block_bytes; /* of W */
-	aqm_cpu_expander *expand; /* NULL: W is float32 */
+	aqm_cpu_expander *expand;             /* NULL: W is float32 */
 };
 
 /* ---- what every level shares ---- */
@@ -47,7 +48,8 @@ AQM_INLINE void fetch(const uint8_t *data, size_t bytes)
 }
 
 /* Columns k .. k+n of `rows` rows of W as floats, *ld apart. */
-static const float *few_weights(const struct few *f, int64_t first, int64_t rows, int64_t k, int64_t n, float *expanded, int64_t *ld)
+static const float *few_weights(const struct few *f, int64_t first, int64_t rows, int64_t k, int64_t n, float *expanded,
+                                int64_t *ld)
 {
 	bool whole = first + rows <= f->w.rows;
 
@@ -78,8 +80,8 @@ AQM_INLINE aqm_v4 few_fold(const aqm_v4 *four)
 	return AQM_SHUFFLE(low, high, 0, 1, 4, 5) + AQM_SHUFFLE(low, high, 2, 3, 6, 7);
 }
 
-/* Add the columns from `first_column` on, which are too few for a register (types with blocks have none). totals: of each row of X, a
- * tile's rows of W. */
+/* Add the columns from `first_column` on, which are too few for a register (types with blocks have none). totals: of
+ * each row of X, a tile's rows of W. */
 static void few_rest(const struct few *f, int64_t first, int64_t rows, int64_t first_column, aqm_v4 *totals)
 {
 	for (int64_t k = first_column; k < f->w.cols; k++)
@@ -170,11 +172,17 @@ void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, 
 	const struct level level = best_level();
 	aqm_cpu_expander *fast = level.expander ? level.expander(w.dtype) : NULL;
 	const struct few f = {
-		.x = x, .w = w, .y = y, .beta = beta,
+		.x = x,
+		.w = w,
+		.y = y,
+		.beta = beta,
 		.chunk = chunk_of(w, traits->block),
 		.row_bytes = (size_t)w.cols / traits->block * traits->block_bytes,
-		.block = traits->block, .block_bytes = traits->block_bytes,
-		.expand = w.dtype == AQM_F32 ? NULL : fast ? fast : traits->expand,
+		.block = traits->block,
+		.block_bytes = traits->block_bytes,
+		.expand = w.dtype == AQM_F32 ? NULL
+	              : fast             ? fast
+	                                 : traits->expand,
 	};
 
 	(void)device;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Expanding the common weight types with AVX-512, for layers of few rows: there it takes a good part of the time, while before a large
- * product (aqm_cpu_expand) the expansion of gguf/ is as fast as memory.
+ * Expanding the common weight types with AVX-512, for layers of few rows: there it takes a good part of the time, while
+ * before a large product (aqm_cpu_expand) the expansion of gguf/ is as fast as memory.
  */
 #include "compute/cpu/cpu.h"
 
@@ -63,7 +63,8 @@ TARGET static void expand_q8_0(const void *blocks, float *out, size_t n)
 /* A block's sixteen values, looked up by 16 bytes of two nibbles each: first all the low ones, then the high ones. */
 TARGET static inline void look_up(__m512 values, const uint8_t *nibbles, float *out)
 {
-	__m512i low = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)nibbles)); /* the look-up itself ignores the higher bits */
+	__m512i low =
+		_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)nibbles)); /* the look-up itself ignores the higher bits */
 
 	_mm512_storeu_ps(out, _mm512_permutexvar_ps(low, values));
 	_mm512_storeu_ps(out + 16, _mm512_permutexvar_ps(_mm512_srli_epi32(low, 4), values));

@@ -8,10 +8,10 @@
  */
 typedef float TILE(vector) __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-/* sums[r][i] += w row r * x row i over n elements, n a multiple of LANES. Meanwhile asks for ROWS rows of n elements at `next`, w_ld apart:
- * the weights come from memory in pieces too short for the hardware to see where they lead. */
-TARGET AQM_INLINE void TILE(tile)(const int count, int64_t n, const float *w, int64_t w_ld, const float *x, int64_t x_ld,
-                                  TILE(vector) (*sums)[MOST_ROWS], const float *next)
+/* sums[r][i] += w row r * x row i over n elements, n a multiple of LANES. Meanwhile asks for ROWS rows of n elements at
+ * `next`, w_ld apart: the weights come from memory in pieces too short for the hardware to see where they lead. */
+TARGET AQM_INLINE void TILE(tile)(const int count, int64_t n, const float *w, int64_t w_ld, const float *x,
+                                  int64_t x_ld, TILE(vector) (*sums)[MOST_ROWS], const float *next)
 {
 	TILE(vector) total[ROWS][COUNT];
 
@@ -45,11 +45,11 @@ TARGET AQM_INLINE void TILE(tile)(const int count, int64_t n, const float *w, in
 }
 
 /* One function a count, so that the sums stay in registers. */
-#define AQM_TILE_OF(c)                                                                                                                \
-	TARGET static void TILE(tile##c)(int64_t n, const float *w, int64_t w_ld, const float *x, int64_t x_ld,                        \
-	                                 TILE(vector) (*sums)[MOST_ROWS], const float *next)                                          \
-	{                                                                                                                             \
-		TILE(tile)(c, n, w, w_ld, x, x_ld, sums, next);                                                                       \
+#define AQM_TILE_OF(c)                                                                                      \
+	TARGET static void TILE(tile##c)(int64_t n, const float *w, int64_t w_ld, const float *x, int64_t x_ld, \
+	                                 TILE(vector)(*sums)[MOST_ROWS], const float *next)                     \
+	{                                                                                                       \
+		TILE(tile)(c, n, w, w_ld, x, x_ld, sums, next);                                                     \
 	}
 AQM_TILE_OF(1)
 AQM_TILE_OF(2)
@@ -59,11 +59,12 @@ AQM_TILE_OF(5)
 AQM_TILE_OF(6)
 #undef AQM_TILE_OF
 
-/* Rows first .. first + ROWS of W (the last group may be short: then some are done twice, to the same result) times all of X. */
+/* Rows first .. first + ROWS of W (the last group may be short: then some are done twice, to the same result) times all
+ * of X. */
 TARGET static void TILE(group)(const struct few *f, int64_t first, float *expanded)
 {
-	static void (*const tiles[])(int64_t, const float *, int64_t, const float *, int64_t, TILE(vector) (*)[MOST_ROWS],
-	                              const float *) = {
+	static void (*const tiles[])(int64_t, const float *, int64_t, const float *, int64_t, TILE(vector)(*)[MOST_ROWS],
+	                             const float *) = {
 		TILE(tile1), TILE(tile2), TILE(tile3), TILE(tile4), TILE(tile5), TILE(tile6),
 	};
 	TILE(vector) sums[ROWS][MOST_ROWS];
@@ -83,7 +84,8 @@ TARGET static void TILE(group)(const struct few *f, int64_t first, float *expand
 		for (int64_t pass = 0; pass < passes; pass++) {
 			int64_t from = f->x.rows * pass / passes, to = f->x.rows * (pass + 1) / passes;
 
-			tiles[to - from - 1](n, w, ld, aqm_row(f->x, from) + k, f->x.ld, (TILE(vector) (*)[MOST_ROWS]) & sums[0][from], next);
+			tiles[to - from - 1](n, w, ld, aqm_row(f->x, from) + k, f->x.ld,
+			                     (TILE(vector)(*)[MOST_ROWS]) & sums[0][from], next);
 		}
 	}
 	for (int64_t i = 0; i < f->x.rows; i++) {

@@ -6,16 +6,17 @@
 
 #include "compute/cpu/cpu.h"
 
-void aqm_cpu_gemm(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b, bool transpose_b, float beta,
-                  struct aqm_mat c)
+void aqm_cpu_gemm(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
+                  bool transpose_b, float beta, struct aqm_mat c)
 {
 	int64_t inner = transpose_a ? a.rows : a.cols;
 
 	(void)device;
 	if (c.rows == 0 || c.cols == 0)
 		return;
-	cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, (int)c.rows, (int)c.cols,
-	            (int)inner, alpha, a.data, (int)a.ld, b.data, (int)b.ld, beta, c.data, (int)c.ld);
+	cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans,
+	            (int)c.rows, (int)c.cols, (int)inner, alpha, a.data, (int)a.ld, b.data, (int)b.ld, beta, c.data,
+	            (int)c.ld);
 }
 
 AQM_CLONES static void add_row(int64_t n, const float *restrict x, float *restrict y)
@@ -34,8 +35,10 @@ void aqm_cpu_bias_forward(aqm_device *device, struct aqm_mat bias, struct aqm_ma
 
 enum { COLUMNS = 128, GROUP = 64 };
 
-/* sums += column sums of `rows` rows, first summed among themselves: a long sum of floats stays exact enough in two levels. */
-AQM_CLONES static void add_columns(int64_t rows, int64_t columns, const float *restrict x, int64_t ld, float *restrict sums)
+/* sums += column sums of `rows` rows, first summed among themselves: a long sum of floats stays exact enough in two
+ * levels. */
+AQM_CLONES static void add_columns(int64_t rows, int64_t columns, const float *restrict x, int64_t ld,
+                                   float *restrict sums)
 {
 	for (int64_t first = 0; first < rows; first += GROUP) {
 		int64_t last = rows - first < GROUP ? rows : first + GROUP;

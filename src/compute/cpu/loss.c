@@ -19,7 +19,8 @@ static double log_sum_exp(const float *x, int64_t n)
 	return highest + log(sum);
 }
 
-double aqm_cpu_cross_entropy(aqm_device *device, struct aqm_mat logits, const int32_t *label, const float *weight, struct aqm_mat dlogits)
+double aqm_cpu_cross_entropy(aqm_device *device, struct aqm_mat logits, const int32_t *label, const float *weight,
+                             struct aqm_mat dlogits)
 {
 	double total = 0.0, loss = 0.0;
 

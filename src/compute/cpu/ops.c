@@ -25,7 +25,8 @@ enum aqm_level aqm_cpu_level(void)
 	if (highest_level >= AQM_LEVEL_V4 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
 	    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd"))
 		return AQM_LEVEL_V4;
-	if (highest_level >= AQM_LEVEL_V3 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+	if (highest_level >= AQM_LEVEL_V3 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+	    __builtin_cpu_supports("bmi2"))
 		return AQM_LEVEL_V3;
 #endif
 	return AQM_LEVEL_ANY;

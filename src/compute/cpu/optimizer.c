@@ -48,8 +48,8 @@ struct adamw {
 	float inverse_correction; /* 1 / sqrt(correction2) */
 };
 
-AQM_CLONES static void adamw_chunk(size_t n, const struct adamw *p, float *restrict x, const float *restrict g, float *restrict m,
-                                   float *restrict v)
+AQM_CLONES static void adamw_chunk(size_t n, const struct adamw *p, float *restrict x, const float *restrict g,
+                                   float *restrict m, float *restrict v)
 {
 	const struct adamw a = *p;
 
@@ -64,8 +64,9 @@ AQM_CLONES static void adamw_chunk(size_t n, const struct adamw *p, float *restr
 	}
 }
 
-void aqm_cpu_adamw(aqm_device *device, size_t n, float *x, const float *g, float *m, float *v, float gradient_scale, float lr, float beta1,
-                   float beta2, float epsilon, float weight_decay, float correction1, float correction2)
+void aqm_cpu_adamw(aqm_device *device, size_t n, float *x, const float *g, float *m, float *v, float gradient_scale,
+                   float lr, float beta1, float beta2, float epsilon, float weight_decay, float correction1,
+                   float correction2)
 {
 	enum { CHUNK = 1 << 14 };
 	const struct adamw parameters = {

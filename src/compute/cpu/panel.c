@@ -7,7 +7,6 @@
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/vector.h"
 
-
 enum { ROWS = 6 };
 
 /* Columns from `col` on, too few for a register. */

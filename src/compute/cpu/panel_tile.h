@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A small matrix product inside one thread, for operands that lie in the caches: no packing, no set-up. Included by panel.c once for each
- * level of x86-64 with
- *     PANEL(name)  the name for this level
- *     TARGET       function attribute that lets the compiler use it
- *     LANES        floats a register holds
- *     WIDTH        registers across: ROWS * WIDTH sums, WIDTH of B and one of A must fit into the registers
+ * A small matrix product inside one thread, for operands that lie in the caches: no packing, no set-up. Included by
+ * panel.c once for each level of x86-64 with PANEL(name)  the name for this level TARGET       function attribute that
+ * lets the compiler use it LANES        floats a register holds WIDTH        registers across: ROWS * WIDTH sums, WIDTH
+ * of B and one of A must fit into the registers
  *
  *               B  inner x (WIDTH * LANES)
  *     A  ROWS   C  ROWS x (WIDTH * LANES), held in registers while inner runs; elements of A are spread over a register
@@ -46,17 +44,18 @@ TARGET AQM_INLINE void PANEL(tile)(const int rows, const int width, const struct
 }
 
 /* One function a shape, so that the sums stay in registers. */
-#define AQM_PANEL_OF(rows, width)                                                                  \
+#define AQM_PANEL_OF(rows, width)                                                                        \
 	TARGET static void PANEL(tile_##rows##_##width)(const struct aqm_panel *p, int64_t row, int64_t col) \
-	{                                                                                          \
-		PANEL(tile)(rows, width, p, row, col);                                             \
+	{                                                                                                    \
+		PANEL(tile)(rows, width, p, row, col);                                                           \
 	}
 #define AQM_PANELS_OF(width) \
-	AQM_PANEL_OF(1, width) AQM_PANEL_OF(2, width) AQM_PANEL_OF(3, width) AQM_PANEL_OF(4, width) AQM_PANEL_OF(5, width) AQM_PANEL_OF(6, width)
-#define AQM_PANEL_ROW(width)                                                                                                \
-	{                                                                                                                   \
-		PANEL(tile_1_##width), PANEL(tile_2_##width), PANEL(tile_3_##width), PANEL(tile_4_##width), PANEL(tile_5_##width), \
-			PANEL(tile_6_##width),                                                                              \
+	AQM_PANEL_OF(1, width)   \
+	AQM_PANEL_OF(2, width) AQM_PANEL_OF(3, width) AQM_PANEL_OF(4, width) AQM_PANEL_OF(5, width) AQM_PANEL_OF(6, width)
+#define AQM_PANEL_ROW(width)                                                                        \
+	{                                                                                               \
+		PANEL(tile_1_##width), PANEL(tile_2_##width), PANEL(tile_3_##width), PANEL(tile_4_##width), \
+			PANEL(tile_5_##width), PANEL(tile_6_##width),                                           \
 	}
 AQM_PANELS_OF(1)
 AQM_PANELS_OF(2)

@@ -7,7 +7,8 @@
 #include "compute/cpu/cpu.h"
 
 /* Turn the pairs (2i, 2i+1) of one head. */
-AQM_CLONES static void turn_adjacent(int64_t pairs, const float *restrict cosine, const float *restrict sine, float *restrict x)
+AQM_CLONES static void turn_adjacent(int64_t pairs, const float *restrict cosine, const float *restrict sine,
+                                     float *restrict x)
 {
 	for (int64_t i = 0; i < pairs; i++) {
 		float a = x[2 * i], b = x[2 * i + 1];
@@ -18,8 +19,8 @@ AQM_CLONES static void turn_adjacent(int64_t pairs, const float *restrict cosine
 }
 
 /* Turn the pairs (i, i + pairs) of one head. */
-AQM_CLONES static void turn_halves(int64_t pairs, const float *restrict cosine, const float *restrict sine, float *restrict low,
-                                   float *restrict high)
+AQM_CLONES static void turn_halves(int64_t pairs, const float *restrict cosine, const float *restrict sine,
+                                   float *restrict low, float *restrict high)
 {
 	for (int64_t i = 0; i < pairs; i++) {
 		float a = low[i], b = high[i];
@@ -29,8 +30,8 @@ AQM_CLONES static void turn_halves(int64_t pairs, const float *restrict cosine, 
 	}
 }
 
-void aqm_cpu_rope(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim, int64_t first, struct aqm_mat inverse_frequency,
-                  enum aqm_rope_pairs pairs, bool backward)
+void aqm_cpu_rope(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim, int64_t first,
+                  struct aqm_mat inverse_frequency, enum aqm_rope_pairs pairs, bool backward)
 {
 	const float *frequency = inverse_frequency.data;
 	int64_t count = inverse_frequency.cols;

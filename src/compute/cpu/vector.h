@@ -34,15 +34,16 @@ AQM_INLINE uint32_t aqm_float_to_bits(float x)
 	return bits;
 }
 
-/* e^x within 2 units in the last place; 0 below -104, infinity above 88.73, NaN of NaN. x = n ln 2 + r with |r| <= ln 2 / 2;
- * e^r by a polynomial (Remez fit, relative error 3e-9). */
+/* e^x within 2 units in the last place; 0 below -104, infinity above 88.73, NaN of NaN. x = n ln 2 + r with |r| <= ln 2
+ * / 2; e^r by a polynomial (Remez fit, relative error 3e-9). */
 AQM_INLINE float aqm_exp(float x)
 {
 	const float round = 0x1.8p23f; /* adding it leaves the nearest integer in the low bits */
 	const float given = x;
 
-	/* Clamp to -104 .. 89 by the order of the bits: as an unsigned number the more negative is larger, as a signed one the more positive.
-	 * (With comparisons of floats gcc works out the two constant results on paths of their own, at the cost of every other.) */
+	/* Clamp to -104 .. 89 by the order of the bits: as an unsigned number the more negative is larger, as a signed one
+	 * the more positive. (With comparisons of floats gcc works out the two constant results on paths of their own, at
+	 * the cost of every other.) */
 	uint32_t low = aqm_float_to_bits(x);
 	low = low < 0xc2d00000u ? low : 0xc2d00000u;
 	int32_t high = (int32_t)low;
@@ -90,7 +91,10 @@ AQM_INLINE float aqm_fold(const float lanes[AQM_LANES])
 	return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
-AQM_INLINE float aqm_larger(float a, float b) { return a > b ? a : b; }
+AQM_INLINE float aqm_larger(float a, float b)
+{
+	return a > b ? a : b;
+}
 
 AQM_INLINE float aqm_fold_largest(float lanes[AQM_LANES])
 {
