@@ -29,7 +29,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	case 'o': arguments->output = argument; return 0;
 	case KEY_JSON: arguments->json = true; return 0;
 	case KEY_GAP: arguments->parse.gap_seconds = aqm_cli_double(state, "--gap", argument, 1e-6, 1e9); return 0;
-	case KEY_COMPRESSION: arguments->parse.compression = (int)aqm_cli_int(state, "--compression", argument, 0, 9); return 0;
+	case KEY_COMPRESSION:
+		arguments->parse.compression = (int)aqm_cli_int(state, "--compression", argument, 0, 9);
+		return 0;
 	case KEY_THREADS: arguments->parse.threads = (int)aqm_cli_int(state, "--threads", argument, 0, 1024); return 0;
 	case KEY_TRAIN: arguments->train = argument; return 0;
 	case KEY_EVAL: arguments->eval = argument; return 0;
@@ -72,8 +74,9 @@ static int run_parse(int argc, char **argv)
 		.options = options,
 		.parser = parse_option,
 		.args_doc = "LOG...",
-		.doc = "Read kernel logs into a pool. LOG is a file (plain, gzip or bzip2), a folder, or - for standard input. Rotated sets "
-		       "(messages, messages.0.gz, messages.1.bz2) are read from the oldest to the newest, in whatever order they are named.",
+		.doc = "Read kernel logs into a pool. LOG is a file (plain, gzip or bzip2), a folder, or - for standard "
+		       "input. Rotated sets (messages, messages.0.gz, messages.1.bz2) are read from the oldest to the "
+		       "newest, in whatever order they are named.",
 	};
 	struct pool_arguments arguments = {.least = 1, .most = SIZE_MAX, .what = "at least one log"};
 
@@ -83,7 +86,8 @@ static int run_parse(int argc, char **argv)
 	if (status)
 		return status;
 	aqm_interrupt_install();
-	return finish(aqm_pool_parse((const char *const *)arguments.inputs, arguments.count, arguments.output, &arguments.parse));
+	return finish(
+		aqm_pool_parse((const char *const *)arguments.inputs, arguments.count, arguments.output, &arguments.parse));
 }
 
 /* ---- import and export ---- */
@@ -95,8 +99,8 @@ static int run_import(int argc, char **argv)
 		.options = options,
 		.parser = parse_option,
 		.args_doc = "FILE.csv[.gz]",
-		.doc = "Read a CSV file into a pool. Its first line names the columns: fields of a log record, time, episode, action and "
-		       "action_logged (0 enqueue, 1 drop, 2 mark).",
+		.doc = "Read a CSV file into a pool. Its first line names the columns: fields of a log record, time, "
+		       "episode, action and action_logged (0 enqueue, 1 drop, 2 mark).",
 	};
 	struct pool_arguments arguments = {.least = 1, .most = 1, .what = "one CSV file"};
 
@@ -136,7 +140,8 @@ static int run_info(int argc, char **argv)
 		.options = options,
 		.parser = parse_option,
 		.args_doc = "POOL.h5",
-		.doc = "Print what is in a pool: rows, episodes, actions, the range of every field, where it comes from and what was skipped.",
+		.doc = "Print what is in a pool: rows, episodes, actions, the range of every field, where it comes from and "
+		       "what was skipped.",
 	};
 	struct pool_arguments arguments = {.least = 1, .most = 1, .what = "one pool"};
 	char *text = NULL;
@@ -164,8 +169,8 @@ static int run_split(int argc, char **argv)
 		.options = options,
 		.parser = parse_option,
 		.args_doc = "POOL.h5",
-		.doc = "Part a pool in two: the first rows train, the rest is held out. The cut is at the start of an episode where one lies within "
-		       "5 % of the rows, else inside an episode; rows are never shuffled.",
+		.doc = "Part a pool in two: the first rows train, the rest is held out. The cut is at the start of an "
+		       "episode where one lies within 5 % of the rows, else inside an episode; rows are never shuffled.",
 	};
 	struct pool_arguments arguments = {.least = 1, .most = 1, .what = "one pool", .fraction = 0.7};
 
@@ -180,14 +185,39 @@ static int run_split(int argc, char **argv)
 }
 
 static const struct aqm_command parse_command = {
-	"parse", "LOG... -o POOL.h5", "read kernel logs (plain, .gz, .bz2; rotated sets; folders; -) into a pool", run_parse, NULL};
-static const struct aqm_command import_command = {"import", "FILE.csv[.gz] -o POOL.h5", "read a CSV file into a pool", run_import, NULL};
-static const struct aqm_command info_command = {"info", "POOL.h5 [--json]", "print what is in a pool", run_info, NULL};
+	.name = "parse",
+	.usage = "LOG... -o POOL.h5",
+	.help = "read kernel logs (plain, .gz, .bz2; rotated sets; folders; -) into a pool",
+	.run = run_parse,
+};
+static const struct aqm_command import_command = {
+	.name = "import",
+	.usage = "FILE.csv[.gz] -o POOL.h5",
+	.help = "read a CSV file into a pool",
+	.run = run_import,
+};
+static const struct aqm_command info_command = {
+	.name = "info",
+	.usage = "POOL.h5 [--json]",
+	.help = "print what is in a pool",
+	.run = run_info,
+};
 static const struct aqm_command split_command = {
-	"split", "POOL.h5 --train A.h5 --eval B.h5 [--fraction 0.7]", "part a pool into training and held-out rows", run_split, NULL};
-static const struct aqm_command export_command = {"export", "POOL.h5 -o FILE.csv", "write a pool as CSV", run_export, NULL};
+	.name = "split",
+	.usage = "POOL.h5 --train A.h5 --eval B.h5 [--fraction 0.7]",
+	.help = "part a pool into training and held-out rows",
+	.run = run_split,
+};
+static const struct aqm_command export_command = {
+	.name = "export",
+	.usage = "POOL.h5 -o FILE.csv",
+	.help = "write a pool as CSV",
+	.run = run_export,
+};
 
-static const struct aqm_command *const subcommands[] = {&parse_command, &import_command, &info_command, &split_command, &export_command, NULL};
+static const struct aqm_command *const subcommands[] = {
+	&parse_command, &import_command, &info_command, &split_command, &export_command, NULL,
+};
 
 const struct aqm_command aqm_command_pool = {
 	.name = "pool",

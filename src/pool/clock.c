@@ -57,8 +57,8 @@ static bool take_time_of_day(struct text *t, double *seconds)
 {
 	int64_t hour, minute, second;
 
-	if (!take_number(t, 2, &hour) || !take(t, ':') || !take_number(t, 2, &minute) || !take(t, ':') || !take_number(t, 2, &second) ||
-	    hour > 23 || minute > 59 || second > 60)
+	if (!take_number(t, 2, &hour) || !take(t, ':') || !take_number(t, 2, &minute) || !take(t, ':') ||
+	    !take_number(t, 2, &second) || hour > 23 || minute > 59 || second > 60)
 		return false;
 	*seconds = (double)(hour * 3600 + minute * 60 + second) + take_fraction(t);
 	return true;
@@ -115,7 +115,7 @@ static bool take_syslog_stamp(struct aqm_clock *clock, struct text *t, double *t
 	return true;
 }
 
-/* Days from 1970-01-01 to a date of the Gregorian calendar, counting years from March so that the leap day comes last. */
+/* Days from 1970-01-01 to a date of the Gregorian calendar, the leap day coming last: years begin in March. */
 static int64_t days_since_1970(int64_t year, int64_t month, int64_t day)
 {
 	year -= month <= 2;
@@ -131,9 +131,9 @@ static bool take_iso_stamp(struct text *t, double *time)
 	int64_t year, month, day, hours = 0, minutes = 0;
 	double seconds;
 
-	if (!take_number(&rest, 4, &year) || rest.at - t->at != 4 || !take(&rest, '-') || !take_number(&rest, 2, &month) || !take(&rest, '-') ||
-	    !take_number(&rest, 2, &day) || !(take(&rest, 'T') || take(&rest, ' ')) || !take_time_of_day(&rest, &seconds) ||
-	    month < 1 || month > 12 || day < 1 || day > 31 || year < 1)
+	if (!take_number(&rest, 4, &year) || rest.at - t->at != 4 || !take(&rest, '-') || !take_number(&rest, 2, &month) ||
+	    !take(&rest, '-') || !take_number(&rest, 2, &day) || !(take(&rest, 'T') || take(&rest, ' ')) ||
+	    !take_time_of_day(&rest, &seconds) || month < 1 || month > 12 || day < 1 || day > 31 || year < 1)
 		return false;
 	if (!take(&rest, 'Z')) {
 		int64_t sign = take(&rest, '+') ? 1 : take(&rest, '-') ? -1 : 0;

@@ -2,9 +2,9 @@
  *
  * Clocks of log lines.
  *
- *   Aug 12 10:00:00 host kernel: ...             syslog (RFC 3164): no year, so counted from the start of the log's first year
- *   <6>1 2024-08-12T10:00:00.25+02:00 host ...   RFC 5424, or its time stamp alone: since 1970, UTC
- *   [12345.678] ...                              dmesg: since boot; wins where it follows one of the others, being finer
+ *   Aug 12 10:00:00 host kernel: ...            syslog (RFC 3164), no year: since the log's first year began
+ *   <6>1 2024-08-12T10:00:00.25+02:00 host ...  RFC 5424, or its stamp alone: since 1970, UTC
+ *   [12345.678] ...                             dmesg: since boot; wins where it follows another, being finer
  */
 #ifndef AQM_POOL_CLOCK_H
 #define AQM_POOL_CLOCK_H

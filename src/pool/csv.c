@@ -36,7 +36,8 @@ static int unknown_column(const struct aqm_csv *csv, const char *name)
 
 	for (size_t i = 0; i < AQM_POOL_COLUMNS && used < sizeof names; i++)
 		used += (size_t)snprintf(names + used, sizeof names - used, "%s, ", aqm_pool_column_types()[i].name);
-	return aqm_error_set(AQM_EDATA, "cannot read '%s': no column is called '%.60s'; known are %s%s", csv->name, name, names, episode_name);
+	return aqm_error_set(AQM_EDATA, "cannot read '%s': no column is called '%.60s'; known are %s%s", csv->name, name,
+	                     names, episode_name);
 }
 
 static int read_header(struct aqm_csv *csv, char *line)
@@ -55,7 +56,8 @@ static int read_header(struct aqm_csv *csv, char *line)
 		csv->columns[csv->count++] = index;
 	}
 	if (!csv->has[AQM_COLUMN_ACTION] && !csv->has[AQM_COLUMN_FIRST_FIELD + AQM_FIELD_ACTION_LOGGED])
-		return aqm_error_set(AQM_EDATA, "cannot read '%s': it has neither a column 'action' nor 'action_logged'", csv->name);
+		return aqm_error_set(AQM_EDATA, "cannot read '%s': it has neither a column 'action' nor 'action_logged'",
+		                     csv->name);
 	csv->has_header = true;
 	return AQM_OK;
 }
@@ -109,20 +111,21 @@ static int read_values(struct aqm_csv *csv, char *line, union aqm_csv_value *val
 		const char *cell = next_cell(&at);
 
 		if (place == csv->count)
-			return aqm_error_set(AQM_EDATA, "cannot read '%s': line %llu has more cells than the %zu of the header", csv->name,
-			                     (unsigned long long)csv->line, csv->count);
+			return aqm_error_set(AQM_EDATA, "cannot read '%s': line %llu has more cells than the %zu of the header",
+			                     csv->name, (unsigned long long)csv->line, csv->count);
 		size_t index = csv->columns[place];
 		uint64_t most = largest(index);
 
-		if (index == AQM_COLUMN_TIME ? !read_real(cell, &values[index].real) : !read_integer(cell, most, &values[index].integer))
-			return aqm_error_set(AQM_EDATA, "cannot read '%s': line %llu: %s is '%.40s', expected a %s%.0llu", csv->name,
-			                     (unsigned long long)csv->line, column_name(index), cell,
+		if (index == AQM_COLUMN_TIME ? !read_real(cell, &values[index].real)
+		                             : !read_integer(cell, most, &values[index].integer))
+			return aqm_error_set(AQM_EDATA, "cannot read '%s': line %llu: %s is '%.40s', expected a %s%.0llu",
+			                     csv->name, (unsigned long long)csv->line, column_name(index), cell,
 			                     index == AQM_COLUMN_TIME ? "number" : "whole number up to ",
 			                     (unsigned long long)(index == AQM_COLUMN_TIME ? 0 : most));
 	}
 	if (place < csv->count)
-		return aqm_error_set(AQM_EDATA, "cannot read '%s': line %llu has %zu cells, expected %zu", csv->name, (unsigned long long)csv->line, place,
-		                     csv->count);
+		return aqm_error_set(AQM_EDATA, "cannot read '%s': line %llu has %zu cells, expected %zu", csv->name,
+		                     (unsigned long long)csv->line, place, csv->count);
 	return AQM_OK;
 }
 
@@ -135,8 +138,8 @@ int aqm_csv_line(struct aqm_csv *csv, char *text, size_t bytes, union aqm_csv_va
 	if (bytes == 0)
 		return AQM_OK;
 	if (bytes > AQM_CSV_LINE_MAX || memchr(text, '\0', bytes))
-		return aqm_error_set(AQM_EDATA, "cannot read '%s': line %llu is no text of at most %d bytes", csv->name, (unsigned long long)csv->line,
-		                     AQM_CSV_LINE_MAX);
+		return aqm_error_set(AQM_EDATA, "cannot read '%s': line %llu is no text of at most %d bytes", csv->name,
+		                     (unsigned long long)csv->line, AQM_CSV_LINE_MAX);
 	text[bytes] = '\0';
 	if (!csv->has_header)
 		return read_header(csv, text);

@@ -28,7 +28,8 @@ union aqm_csv_value {
 	double real; /* of AQM_COLUMN_TIME */
 };
 
-/* Take a line without its newline: `text` has a byte of room behind it, and is written to. Sets *row when it held values. */
+/* Take a line without its newline: `text` has a byte of room behind it, and is written to. Sets *row when it held
+ * values. */
 int aqm_csv_line(struct aqm_csv *csv, char *text, size_t bytes, union aqm_csv_value values[AQM_CSV_COLUMNS], bool *row);
 /* Read a whole file in memory, for the fuzz target: *rows good rows before the end or the first fault. */
 int aqm_csv_buffer(const char *name, const char *text, size_t bytes, uint64_t *rows);

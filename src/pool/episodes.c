@@ -37,14 +37,16 @@ static bool counter_falls(struct aqm_episode_judge *judge, uint8_t queue, uint64
 
 	if (!judge->queues[queue].known || judge->queues[queue].shared)
 		return false;
-	if (before && count >= before && count - before <= NEXT_PACKETS * judge->unit && count > old && count - old > NEXT_PACKETS * judge->unit) {
+	if (before && count >= before && count - before <= NEXT_PACKETS * judge->unit && count > old &&
+	    count - old > NEXT_PACKETS * judge->unit) {
 		judge->queues[queue].shared = true;
 		return false;
 	}
 	return count < old && count < old / 2 && old - count > SLACK_PACKETS * judge->unit;
 }
 
-bool aqm_episode_starts(struct aqm_episode_judge *judge, enum aqm_clock_kind clock, double time, uint8_t queue, const uint64_t *count)
+bool aqm_episode_starts(struct aqm_episode_judge *judge, enum aqm_clock_kind clock, double time, uint8_t queue,
+                        const uint64_t *count)
 {
 	bool jumps = clock_jumps(judge, clock, time), falls = count && counter_falls(judge, queue, *count);
 	bool starts = judge->new_set || jumps || falls;

@@ -58,13 +58,18 @@ struct aqm_column_type {
 	const char *name, *unit, *description;
 	enum aqm_kind kind;
 };
-enum { AQM_COLUMN_TIME, AQM_COLUMN_FIRST_FIELD, AQM_COLUMN_ACTION = AQM_COLUMN_FIRST_FIELD + AQM_LOG_FIELDS, AQM_POOL_COLUMNS };
+enum {
+	AQM_COLUMN_TIME,
+	AQM_COLUMN_FIRST_FIELD,
+	AQM_COLUMN_ACTION = AQM_COLUMN_FIRST_FIELD + AQM_LOG_FIELDS,
+	AQM_POOL_COLUMNS
+};
 const struct aqm_column_type *aqm_pool_column_types(void); /* [AQM_POOL_COLUMNS] */
 /* Index into aqm_pool_column_types, or AQM_POOL_COLUMNS. */
 size_t aqm_pool_column_index(const char *name);
 
-/* What happened to the packet. The kernel logs DROP also while PIE is inactive or bursts are allowed, and then enqueues the
- * packet all the same: a phantom drop (facts: dn_sched_l4s.c). */
+/* What happened to the packet. The kernel logs DROP also while PIE is inactive or bursts are allowed, and then
+ * enqueues the packet all the same: a phantom drop (facts: dn_sched_l4s.c). */
 static inline uint8_t aqm_effective_action(uint8_t logged, uint64_t sflags, uint64_t burst_allowance)
 {
 	return logged == AQM_DROP && (!(sflags & 1) || burst_allowance != 0) ? AQM_ENQUEUE : logged;

@@ -22,6 +22,7 @@ struct candidate {
 	int64_t age;      /* larger is older; a date counts negative */
 	size_t order;     /* of mention */
 	size_t set_order; /* of the set's first mention */
+	uint64_t bytes;
 	dev_t device;
 	ino_t inode;
 	bool in_folder;
@@ -70,7 +71,8 @@ static void read_rotation(struct candidate *c)
 	c->base = before + end;
 	c->age = INT64_MIN; /* the bare name is the newest */
 	size_t n = digits_before(name, end, &number);
-	if (n == 6 && end > 16 && name[end - 7] == 'T' && digits_before(name, end - 7, &time) == 8 && name[end - 16] == '.') {
+	if (n == 6 && end > 16 && name[end - 7] == 'T' && digits_before(name, end - 7, &time) == 8 &&
+	    name[end - 16] == '.') {
 		c->base = before + end - 16;
 		c->age = -(time * 1000000 + number);
 	} else if (n == 8 && end > 9 && (name[end - 9] == '-' || name[end - 9] == '.')) {
@@ -93,8 +95,12 @@ static int add_file(struct candidates *list, const char *path, const struct stat
 	if (!grown)
 		return AQM_ERUN;
 	list->items = grown;
-	grown[list->count] = (struct candidate){
-		.path = aqm_strdup(path), .order = list->count, .device = status->st_dev, .inode = status->st_ino, .in_folder = in_folder};
+	grown[list->count] = (struct candidate){.path = aqm_strdup(path),
+	                                        .order = list->count,
+	                                        .bytes = (uint64_t)status->st_size,
+	                                        .device = status->st_dev,
+	                                        .inode = status->st_ino,
+	                                        .in_folder = in_folder};
 	if (!grown[list->count].path)
 		return AQM_ERUN;
 	read_rotation(&grown[list->count++]);
@@ -171,15 +177,16 @@ static int compare_places(const void *a, const void *b)
 	return x->order < y->order ? -1 : x->order > y->order;
 }
 
-/* Bring sets together, in the order of their first mention, each from its oldest file to its newest. A date is always older than
- * the bare name, and newer than no number: sets that mix both are not known. */
+/* Bring sets together, in the order of their first mention, each from its oldest file to its newest. A date is always
+ * older than the bare name, and newer than no number: sets that mix both are not known. */
 static void order_files(struct candidates *list)
 {
 	if (list->count == 0)
 		return;
 	qsort(list->items, list->count, sizeof *list->items, compare_names);
 	for (size_t i = 0; i < list->count; i++)
-		list->items[i].set_order = i && same_set(&list->items[i - 1], &list->items[i]) ? list->items[i - 1].set_order : list->items[i].order;
+		list->items[i].set_order =
+			i && same_set(&list->items[i - 1], &list->items[i]) ? list->items[i - 1].set_order : list->items[i].order;
 	qsort(list->items, list->count, sizeof *list->items, compare_places);
 }
 
@@ -203,8 +210,10 @@ int aqm_log_files_find(struct aqm_log_files *list, const char *const *paths, siz
 
 			set += i && c->set_order != found.items[i - 1].set_order;
 			if (i && c->set_order == found.items[i - 1].set_order && c->age == found.items[i - 1].age)
-				aqm_log_warning("'%s' and '%s' have the same place in their rotated set; both are read", found.items[i - 1].path, c->path);
-			list->files[i] = (struct aqm_log_file){.path = c->path, .set = set, .in_folder = c->in_folder};
+				aqm_log_warning("'%s' and '%s' have the same place in their rotated set; both are read",
+				                found.items[i - 1].path, c->path);
+			list->files[i] =
+				(struct aqm_log_file){.path = c->path, .set = set, .bytes = c->bytes, .in_folder = c->in_folder};
 		}
 		list->count = found.count;
 	}

@@ -33,11 +33,12 @@ struct importer {
 
 static bool can_tell_phantoms(const struct aqm_csv *csv)
 {
-	return csv->has[AQM_COLUMN_FIRST_FIELD + AQM_FIELD_SFLAGS] && csv->has[AQM_COLUMN_FIRST_FIELD + AQM_FIELD_BURST_ALLOWANCE];
+	return csv->has[AQM_COLUMN_FIRST_FIELD + AQM_FIELD_SFLAGS] &&
+	       csv->has[AQM_COLUMN_FIRST_FIELD + AQM_FIELD_BURST_ALLOWANCE];
 }
 
-/* A file with one kind of label gets the other: what happened follows from what was logged where the fields for it are there; else
- * both are taken to be the same. */
+/* A file with one kind of label gets the other: what happened follows from what was logged where the fields for it
+ * are there; else both are taken to be the same. */
 static void complete_labels(const struct aqm_csv *csv, union aqm_csv_value *v)
 {
 	if (!csv->has[LOGGED])
@@ -55,7 +56,9 @@ static void warn_of_labels(const struct aqm_csv *csv)
 	if (!csv->has[LOGGED])
 		aqm_log_warning("'%s' has no action_logged: taken to be the same as action", csv->name);
 	else if (!csv->has[AQM_COLUMN_ACTION] && !can_tell_phantoms(csv))
-		aqm_log_warning("'%s' has no action, nor sflags and burst_allowance to tell phantom drops: taken to be as logged", csv->name);
+		aqm_log_warning(
+			"'%s' has no action, nor sflags and burst_allowance to tell phantom drops: taken to be as logged",
+			csv->name);
 }
 
 /* ---- rows ---- */
@@ -149,7 +152,8 @@ static int read_lines(struct importer *importer, aqm_source *source, const char 
 			return aqm_error_set(AQM_EDATA, "cannot read '%s': line %llu is longer than %d bytes", importer->csv.name,
 			                     (unsigned long long)importer->csv.line + 1, AQM_CSV_LINE_MAX);
 		if (aqm_interrupted())
-			return aqm_error_set(AQM_EINTERRUPTED, "interrupted while reading '%s'; no pool is written", importer->csv.name);
+			return aqm_error_set(AQM_EINTERRUPTED, "interrupted while reading '%s'; no pool is written",
+			                     importer->csv.name);
 		code = aqm_source_read(source, importer->text + held, TEXT_BYTES - held, &bytes);
 		held += bytes;
 		while (code == AQM_OK && (newline = memchr(line, '\n', held))) {
@@ -180,7 +184,8 @@ int aqm_pool_import(const char *csv_path, const char *pool_path)
 		code = aqm_error_set(AQM_EDATA, "cannot read '%s': it has no rows", csv_path);
 	if (code == AQM_OK) {
 		aqm_source_digest(source, &bytes, sha256);
-		code = aqm_provenance_add_input(&importer->provenance, strcmp(csv_path, "-") == 0 ? "(standard input)" : csv_path, bytes, sha256);
+		code = aqm_provenance_add_input(&importer->provenance,
+		                                strcmp(csv_path, "-") == 0 ? "(standard input)" : csv_path, bytes, sha256);
 	}
 	if (code == AQM_OK)
 		code = aqm_pool_writer_commit(&importer->writer, &importer->provenance);

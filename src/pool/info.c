@@ -95,8 +95,14 @@ static int count_labels(const aqm_pool *pool, struct report *report, uint8_t *bl
 				continue;
 			code = aqm_pool_read(pool, columns[k], row, n, wide);
 			for (size_t i = 0; code == AQM_OK && i < n; i++) {
-				labels[k][i] = (uint8_t)aqm_kind_get(columns[k]->kind, wide, i);
-				report->counts[k][labels[k][i]]++;
+				double label = aqm_kind_get(columns[k]->kind, wide, i);
+
+				if (label == AQM_ENQUEUE || label == AQM_DROP || label == AQM_MARK) {
+					labels[k][i] = (uint8_t)label;
+					report->counts[k][labels[k][i]]++;
+				} else {
+					code = aqm_pool_wrong_label(pool, label_names[k], label, row + i);
+				}
 			}
 		}
 		for (size_t i = 0; code == AQM_OK && columns[0] && columns[1] && i < n; i++)
@@ -136,12 +142,17 @@ static const char *unit_of(const char *name)
 /* Bytes of a well-formed UTF-8 sequence at `s`; 0 when there is none. */
 static size_t utf8_bytes(const unsigned char *s)
 {
-	size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+	size_t n = s[0] < 0x80                   ? 1
+	           : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+	           : (s[0] & 0xf0) == 0xe0       ? 3
+	           : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
+	                                         : 0;
 
 	for (size_t i = 1; i < n; i++)
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+	    (s[0] == 0xf4 && s[1] > 0x8f))
 		return 0;
 	return n;
 }
@@ -204,8 +215,9 @@ static void print_json(FILE *out, const aqm_pool *pool, const struct report *rep
 		print_json_counts(out, "actions", report->counts[0]);
 	if (report->has[1])
 		print_json_counts(out, "actions_logged", report->counts[1]);
-	fprintf(out, ", \"phantom_drops\": %" PRIu64 ", \"repeats_expanded\": %" PRIu64 ", \"without_pkt_len\": %" PRIu64 ", \"ignored_files\": %" PRIu64
-	             ", \"skipped\": {",
+	fprintf(out,
+	        ", \"phantom_drops\": %" PRIu64 ", \"repeats_expanded\": %" PRIu64 ", \"without_pkt_len\": %" PRIu64
+	        ", \"ignored_files\": %" PRIu64 ", \"skipped\": {",
 	        report->phantom_drops, p->repeats_expanded, p->without_pkt_len, p->ignored_files);
 	for (int i = 0; i < AQM_SKIP_REASONS; i++)
 		fprintf(out, "%s\"%s\": %" PRIu64, i ? ", " : "", aqm_skip_names[i], p->skipped[i]);
@@ -239,7 +251,8 @@ static void print_text(FILE *out, const aqm_pool *pool, const struct report *rep
 {
 	const struct aqm_provenance *p = &pool->provenance;
 
-	fprintf(out, "%s\n%-17s%" PRIu64 "\n%-17s%zu\n", pool->path, "records", pool->rows, "episodes", pool->episode_count);
+	fprintf(out, "%s\n%-17s%" PRIu64 "\n%-17s%zu\n", pool->path, "records", pool->rows, "episodes",
+	        pool->episode_count);
 	if (report->has[0])
 		print_text_counts(out, "actions", report->counts[0], pool->rows);
 	if (report->has[1])
@@ -247,7 +260,8 @@ static void print_text(FILE *out, const aqm_pool *pool, const struct report *rep
 	fprintf(out, "%-17s%" PRIu64 " (logged as drops, enqueued in fact)\n", "phantom drops", report->phantom_drops);
 	fprintf(out, "%-17s%" PRIu64 " records, from notes of repeats\n", "expanded", p->repeats_expanded);
 	if (p->without_pkt_len)
-		fprintf(out, "%-17s%" PRIu64 " records hold 0 for a pkt_len that their line did not tell\n", "without pkt_len", p->without_pkt_len);
+		fprintf(out, "%-17s%" PRIu64 " records hold 0 for a pkt_len that their line did not tell\n", "without pkt_len",
+		        p->without_pkt_len);
 	for (int i = 0; i < AQM_SKIP_REASONS; i++)
 		if (p->skipped[i])
 			fprintf(out, "%-17s%" PRIu64 " %s (%s)\n", "skipped", p->skipped[i], aqm_skip_names[i], aqm_skip_texts[i]);
@@ -256,14 +270,15 @@ static void print_text(FILE *out, const aqm_pool *pool, const struct report *rep
 	if (*p->part)
 		fprintf(out, "%-17s%s\n", "part", p->part);
 	for (size_t i = 0; i < p->input_count; i++)
-		fprintf(out, "%-17s%s, %" PRIu64 " bytes, sha256 %.16s...\n", i ? "" : "inputs", p->inputs[i].path, p->inputs[i].bytes, p->inputs[i].sha256);
+		fprintf(out, "%-17s%s, %" PRIu64 " bytes, sha256 %.16s...\n", i ? "" : "inputs", p->inputs[i].path,
+		        p->inputs[i].bytes, p->inputs[i].sha256);
 	fprintf(out, "\n%-18s %20s %20s %14s  unit\n", "field", "min", "max", "mean");
 	for (size_t c = 0; c < pool->column_count; c++) {
 		const struct range *range = &report->ranges[c];
 
 		if (!is_label(pool->columns[c].name))
-			fprintf(out, "%-18s %20s %20s %14.6g  %s\n", pool->columns[c].name, range->any ? range->low : "-", range->any ? range->high : "-",
-			        range->mean, unit_of(pool->columns[c].name));
+			fprintf(out, "%-18s %20s %20s %14.6g  %s\n", pool->columns[c].name, range->any ? range->low : "-",
+			        range->any ? range->high : "-", range->mean, unit_of(pool->columns[c].name));
 	}
 }
 
@@ -273,7 +288,7 @@ int aqm_pool_info(const char *pool_path, bool json, char **text)
 	aqm_pool *pool = NULL;
 	FILE *out = NULL;
 	size_t bytes;
-	int code = report ? aqm_pool_open(&pool, pool_path) : AQM_ERUN;
+	int code = report ? aqm_pool_open_file(&pool, pool_path, false) : AQM_ERUN;
 
 	*text = NULL;
 	if (code == AQM_OK)

@@ -11,13 +11,14 @@
 
 /* ---- which files ----
  *
- * A rotated set is a folder's files of one base name: messages, messages.0, messages.1.gz, messages.2.bz2, messages-20240812 and
- * messages.20240812T000000.bz2 are one set. In it the oldest comes first: high numbers before low ones, early dates before late
- * ones, the bare name last. */
+ * A rotated set is a folder's files of one base name: messages, messages.0, messages.1.gz, messages.2.bz2,
+ * messages-20240812 and messages.20240812T000000.bz2 are one set. In it the oldest comes first: high numbers before
+ * low ones, early dates before late ones, the bare name last. */
 
 struct aqm_log_file {
 	char *path;     /* owned; "-" is standard input */
 	uint32_t set;   /* files of one set share it; sets are in the order of their first mention */
+	uint64_t bytes; /* 0 where unknown */
 	bool in_folder; /* found in a folder, not named by the user: it may be no log at all */
 };
 

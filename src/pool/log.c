@@ -61,8 +61,9 @@ static int write_records(struct importer *importer, const struct aqm_record *rec
 	for (size_t field = 0; field < AQM_LOG_FIELDS; field++)
 		spread_field(table, field, records, count, filled);
 	column = AQM_COLUMN_ACTION;
-	SPREAD(uint8_t, aqm_effective_action((uint8_t)records[i].values[AQM_FIELD_ACTION_LOGGED], records[i].values[AQM_FIELD_SFLAGS],
-	                                     records[i].values[AQM_FIELD_BURST_ALLOWANCE]));
+	SPREAD(uint8_t,
+	       aqm_effective_action((uint8_t)records[i].values[AQM_FIELD_ACTION_LOGGED],
+	                            records[i].values[AQM_FIELD_SFLAGS], records[i].values[AQM_FIELD_BURST_ALLOWANCE]));
 	for (size_t i = 0; i < count; i++) {
 		any_time |= !isnan(records[i].time);
 		importer->with_pkt_len += records[i].has_pkt_len;
@@ -85,7 +86,8 @@ static int take_records(void *context, const struct aqm_record *records, size_t 
 	for (size_t i = 0; code == AQM_OK && i < count; i++) {
 		const struct aqm_record *r = &records[i];
 
-		if (aqm_episode_starts(&importer->judge, r->clock, r->time, (uint8_t)r->values[AQM_FIELD_QUEUE_TYPE], &r->values[AQM_FIELD_TOT_PKTS]))
+		if (aqm_episode_starts(&importer->judge, r->clock, r->time, (uint8_t)r->values[AQM_FIELD_QUEUE_TYPE],
+		                       &r->values[AQM_FIELD_TOT_PKTS]))
 			code = aqm_pool_writer_episode(&importer->writer, row + i, (uint32_t)importer->provenance.input_count);
 	}
 	while (code == AQM_OK && count) {
@@ -134,7 +136,8 @@ static int read_log(struct importer *importer, const char *path, struct aqm_prog
 		code = scan_source(importer, source, path, progress);
 	if (code == AQM_OK) {
 		aqm_source_digest(source, &bytes, sha256);
-		code = aqm_provenance_add_input(&importer->provenance, strcmp(path, "-") == 0 ? "(standard input)" : path, bytes, sha256);
+		code = aqm_provenance_add_input(&importer->provenance, strcmp(path, "-") == 0 ? "(standard input)" : path,
+		                                bytes, sha256);
 	}
 	aqm_source_close(source);
 	return code;
@@ -163,9 +166,12 @@ static bool set_is_log(const struct aqm_parse_counts *before, const struct aqm_p
 static int read_logs(struct importer *importer, const struct aqm_log_files *list)
 {
 	struct aqm_progress progress;
+	uint64_t bytes = 0;
 	int code = AQM_OK;
 
-	aqm_progress_start(&progress, "parsing", 0, 0);
+	for (size_t i = 0; i < list->count; i++)
+		bytes += list->files[i].bytes;
+	aqm_progress_start(&progress, "parsing", bytes, 0);
 	for (size_t i = 0, end; code == AQM_OK && i < list->count; i = end) {
 		struct aqm_parse_counts before = importer->parser.counts;
 		size_t inputs = importer->provenance.input_count;
@@ -191,12 +197,13 @@ static void fill_provenance(struct importer *importer)
 	if (importer->with_pkt_len) {
 		provenance->without_pkt_len = counts->records - importer->with_pkt_len;
 		if (provenance->without_pkt_len)
-			aqm_log_warning("%llu of %llu records do not tell pkt_len and hold 0 there", (unsigned long long)provenance->without_pkt_len,
-			                (unsigned long long)counts->records);
+			aqm_log_warning("%llu of %llu records do not tell pkt_len and hold 0 there",
+			                (unsigned long long)provenance->without_pkt_len, (unsigned long long)counts->records);
 	}
 }
 
-int aqm_pool_parse(const char *const *paths, size_t count, const char *pool_path, const struct aqm_parse_options *options)
+int aqm_pool_parse(const char *const *paths, size_t count, const char *pool_path,
+                   const struct aqm_parse_options *options)
 {
 	struct aqm_table_column columns[AQM_POOL_COLUMNS] = {0};
 	struct importer *importer = aqm_calloc_array(1, sizeof *importer);
@@ -216,12 +223,14 @@ int aqm_pool_parse(const char *const *paths, size_t count, const char *pool_path
 	}
 	aqm_parser_init(&importer->parser, take_records, importer);
 	aqm_episode_judge_init(&importer->judge, options->gap_seconds, 1);
-	code = aqm_pool_writer_open(&importer->writer, pool_path, columns, AQM_POOL_COLUMNS, options->compression, options->threads);
+	code = aqm_pool_writer_open(&importer->writer, pool_path, columns, AQM_POOL_COLUMNS, options->compression,
+	                            options->threads);
 	if (code == AQM_OK)
 		code = read_logs(importer, &list);
 	if (code == AQM_OK && importer->parser.counts.records == 0)
-		code = aqm_error_set(AQM_EDATA, "no record in %s%s%s: expected lines with '<aqm>_ecn_marking-start,<24 or 23 numbers>,end'",
-		                     count == 1 ? "'" : "", count == 1 ? paths[0] : "any of the files", count == 1 ? "'" : "");
+		code = aqm_error_set(
+			AQM_EDATA, "no record in %s%s%s: expected lines with '<aqm>_ecn_marking-start,<24 or 23 numbers>,end'",
+			count == 1 ? "'" : "", count == 1 ? paths[0] : "any of the files", count == 1 ? "'" : "");
 	if (code == AQM_OK) {
 		fill_provenance(importer);
 		code = aqm_pool_writer_commit(&importer->writer, &importer->provenance);

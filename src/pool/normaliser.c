@@ -34,7 +34,8 @@ static void fit_value(struct aqm_normaliser *n, size_t v, size_t place, size_t r
 		n->scale[place] = deviation;
 }
 
-void aqm_normaliser_fit(struct aqm_normaliser *n, enum aqm_normaliser_kind kind, size_t features, size_t rows, const double *const *columns)
+void aqm_normaliser_fit(struct aqm_normaliser *n, enum aqm_normaliser_kind kind, size_t features, size_t rows,
+                        const double *const *columns)
 {
 	size_t values = aqm_normaliser_values(kind);
 

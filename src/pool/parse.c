@@ -55,9 +55,9 @@ static int next_record(struct aqm_parser *parser, struct aqm_record **record)
 
 /* ---- numbers ---- */
 
-/* Read decimal digits at `p`, of which 8 bytes at least are readable, eight at a time: the first byte that is no digit gives
- * their number, a shift brings them to the end of the word behind zeros, and three multiplications add up pairs, fours and
- * eights. Returns the byte after the digits; NULL for no digits or a number over 64 bits. */
+/* Read decimal digits at `p`, of which 8 bytes at least are readable, eight at a time: the first byte that is no
+ * digit gives their number, a shift brings them to the end of the word behind zeros, and three multiplications add up
+ * pairs, fours and eights. Returns the byte after the digits; NULL for no digits or a number over 64 bits. */
 static inline const char *read_number(const char *p, uint64_t *value)
 {
 	uint64_t total = 0;
@@ -80,7 +80,8 @@ static inline const char *read_number(const char *p, uint64_t *value)
 			word = (word * 10 + (word >> 8)) & 0x00ff00ff00ff00ff;
 			word = (word * 100 + (word >> 16)) & 0x0000ffff0000ffff;
 			word = (word * 10000 + (word >> 32)) & 0xffffffff;
-			if (digits && (__builtin_mul_overflow(total, powers[n], &total) || __builtin_add_overflow(total, word, &total)))
+			if (digits &&
+			    (__builtin_mul_overflow(total, powers[n], &total) || __builtin_add_overflow(total, word, &total)))
 				return NULL;
 			if (!digits)
 				total = word;
@@ -93,8 +94,8 @@ static inline const char *read_number(const char *p, uint64_t *value)
 	return NULL;
 }
 
-/* Read the numbers after "-start,": true when there are 24 or 23 of them, in range, and then "end". *after: where reading
- * stopped. */
+/* Read the numbers after "-start,": true when there are 24 or 23 of them, in range, and then "end". *after: where
+ * reading stopped. */
 static bool read_record(const char *p, struct aqm_record *record, const char **after)
 {
 	uint64_t *values = record->values, last;
@@ -153,14 +154,16 @@ static const char *find_mark(const char *p, const char *end, bool *cut)
 }
 
 /* A record is whole up to `end` only; the padding behind the text is readable, but not part of it. */
-static int take_record(struct aqm_parser *parser, const char *line, const char *found, const char *end, const char **after, bool *whole)
+static int take_record(struct aqm_parser *parser, const char *line, const char *found, const char *end,
+                       const char **after, bool *whole)
 {
 	struct aqm_record *record;
 	int code = next_record(parser, &record);
 
 	*whole = false;
 	*after = end;
-	if (code != AQM_OK || end - found < START_BYTES || memcmp(found + MARK_BYTES, rest_of_mark, sizeof rest_of_mark - 1) != 0)
+	if (code != AQM_OK || end - found < START_BYTES ||
+	    memcmp(found + MARK_BYTES, rest_of_mark, sizeof rest_of_mark - 1) != 0)
 		return code;
 	*whole = read_record(found + START_BYTES, record, after) && *after <= end;
 	if (!*whole)

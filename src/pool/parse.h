@@ -5,9 +5,9 @@
  *   Aug 12 10:00:00 host kernel: l4s_ecn_marking-start,0,15000,...,1500,1,end
  *   `------- head: clock ------' `name`              `--- 24 or 23 numbers --'
  *
- * Kernel printf goes out in pieces, so text of another processor may land inside a line. A record counts only when it is
- * unbroken from its name to ",end"; after a broken one on the same line, what follows may be the middle of one record and
- * the tail of another, so that line is damaged as a whole.
+ * Kernel printf goes out in pieces, so text of another processor may land inside a line. A record counts only when it
+ * is unbroken from its name to ",end"; after a broken one on the same line, what follows may be the middle of one
+ * record and the tail of another, so that line is damaged as a whole.
  */
 #ifndef AQM_POOL_PARSE_H
 #define AQM_POOL_PARSE_H
@@ -37,7 +37,7 @@ enum aqm_skip {
 extern const char *const aqm_skip_names[AQM_SKIP_REASONS], *const aqm_skip_texts[AQM_SKIP_REASONS];
 
 enum {
-	AQM_PARSE_PADDING = 32,       /* readable bytes that must follow the text given to the scanner, zeros where it ends */
+	AQM_PARSE_PADDING = 32, /* readable bytes that must follow the text given to the scanner, zeros where it ends */
 	AQM_PARSE_LINE_MAX = 1 << 16,
 	AQM_PARSE_REPEATS_MAX = 10000, /* a note of more repeats is not believed: syslogd writes one within minutes */
 };
@@ -68,15 +68,17 @@ struct aqm_parser {
 	enum { AQM_LAST_OTHER, AQM_LAST_RECORD } last_line;
 	bool in_long_line;    /* dropping text until the next newline */
 	size_t batched;
-	struct aqm_record batch[1 + AQM_PARSE_BATCH]; /* [0]: the last record of the batch before, which a repeat may need */
+	/* [0]: the last record of the batch before, which a repeat may need */
+	struct aqm_record batch[1 + AQM_PARSE_BATCH];
 };
 
 /* The parser is large: keep it off the stack of threads. */
 void aqm_parser_init(struct aqm_parser *parser, aqm_record_sink sink, void *context);
 /* A new set of files: clock and repeats start afresh. Counts go on. */
 void aqm_parser_start_set(struct aqm_parser *parser);
-/* Scan the whole lines of `text`, which AQM_PARSE_PADDING readable bytes must follow; with `last`, where those must be zeros,
- * also a line that no newline ends. *used: how many bytes are done with; the caller presents the rest again, with more behind it. */
+/* Scan the whole lines of `text`, which AQM_PARSE_PADDING readable bytes must follow; with `last`, where those must
+ * be zeros, also a line that no newline ends. *used: how many bytes are done with; the caller presents the rest
+ * again, with more behind it. */
 int aqm_parser_scan(struct aqm_parser *parser, const char *text, size_t bytes, bool last, size_t *used);
 /* Hand what is batched to the sink. */
 int aqm_parser_flush(struct aqm_parser *parser);

@@ -104,14 +104,20 @@ int aqm_pool_actions(const aqm_pool *pool, enum aqm_labels labels, uint8_t *out)
 
 /* ---- examination ---- */
 
-static int check_labels(const aqm_pool *pool, const struct aqm_column *column, const void *block, uint64_t row, size_t n)
+int aqm_pool_wrong_label(const aqm_pool *pool, const char *column, double value, uint64_t row)
+{
+	return aqm_error_set(AQM_EDATA, "cannot read '%s': '%s' is %g in row %llu, expected 0, 1 or 2", pool->path, column,
+	                     value, (unsigned long long)row);
+}
+
+static int check_labels(const aqm_pool *pool, const struct aqm_column *column, const void *block, uint64_t row,
+                        size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		double value = aqm_kind_get(column->kind, block, i);
 
-		if (!(value == 0 || value == 1 || value == 2))
-			return aqm_error_set(AQM_EDATA, "cannot read '%s': '%s' is %g in row %llu, expected 0, 1 or 2", pool->path, column->name, value,
-			                     (unsigned long long)(row + i));
+		if (!(value == AQM_ENQUEUE || value == AQM_DROP || value == AQM_MARK))
+			return aqm_pool_wrong_label(pool, column->name, value, row + i);
 	}
 	return AQM_OK;
 }
@@ -172,7 +178,8 @@ static enum aqm_kind kind_for(const char *name, const double *values, size_t row
 static int copy_column(aqm_pool *pool, const char *name, const double *values, const uint8_t *labels)
 {
 	if (pool->column_count == AQM_COLUMNS_MAX || strlen(name) >= AQM_NAME_MAX || aqm_pool_has(pool, name))
-		return aqm_error_set(AQM_EUSAGE, "a pool takes %d different columns with names under %d bytes, not '%s'", AQM_COLUMNS_MAX, AQM_NAME_MAX, name);
+		return aqm_error_set(AQM_EUSAGE, "a pool takes %d different columns with names under %d bytes, not '%s'",
+		                     AQM_COLUMNS_MAX, AQM_NAME_MAX, name);
 	struct aqm_column *column = &pool->columns[pool->column_count++];
 	*column = (struct aqm_column){.dataset = -1, .kind = labels ? AQM_U8 : kind_for(name, values, (size_t)pool->rows)};
 	strcpy(column->name, name);
@@ -196,15 +203,16 @@ static int copy_episodes(aqm_pool *pool, size_t episodes, const size_t *starts)
 		uint64_t start = episodes ? starts[e] : 0, end = e + 1 < count ? starts[e + 1] : pool->rows;
 
 		if ((e == 0 && start != 0) || end <= start || end > pool->rows)
-			return aqm_error_set(AQM_EUSAGE, "episode %zu starts at row %llu of %llu and ends at %llu", e, (unsigned long long)start,
-			                     (unsigned long long)pool->rows, (unsigned long long)end);
+			return aqm_error_set(AQM_EUSAGE, "episode %zu starts at row %llu of %llu and ends at %llu", e,
+			                     (unsigned long long)start, (unsigned long long)pool->rows, (unsigned long long)end);
 		pool->episodes[e] = (struct aqm_episode){start, end - start, UINT32_MAX};
 	}
 	return AQM_OK;
 }
 
-int aqm_pool_from_columns(aqm_pool **out, size_t rows, size_t fields, const char *const *names, const double *const *columns,
-                          const uint8_t *actions, const uint8_t *actions_logged, size_t episodes, const size_t *episode_starts)
+int aqm_pool_from_columns(aqm_pool **out, size_t rows, size_t fields, const char *const *names,
+                          const double *const *columns, const uint8_t *actions, const uint8_t *actions_logged,
+                          size_t episodes, const size_t *episode_starts)
 {
 	aqm_pool *pool = aqm_calloc_array(1, sizeof *pool);
 	int code = AQM_OK;

@@ -59,8 +59,8 @@ static int compute_rewards(const aqm_pool *pool, const struct aqm_config *config
 	for (uint64_t i = 0; code == AQM_OK && i < pool->rows; i++) {
 		rewards[i] = reward(config, rewards[i], delays[i] / unit);
 		if (!isfinite(rewards[i]))
-			code = aqm_error_set(AQM_EDATA, "the %s reward of row %llu of '%s' is not finite", rewards_table[config->reward.kind].name,
-			                     (unsigned long long)i, pool->path);
+			code = aqm_error_set(AQM_EDATA, "the %s reward of row %llu of '%s' is not finite",
+			                     rewards_table[config->reward.kind].name, (unsigned long long)i, pool->path);
 	}
 	free(delays);
 	return code;
@@ -102,7 +102,8 @@ static bool in_whole_seconds(const double *seconds, uint64_t rows)
 	return true;
 }
 
-/* Milliseconds of every row, which never fall inside an episode: by measurement_start where it runs, else by the log's clock. */
+/* Milliseconds of every row, which never fall inside an episode: by measurement_start where it runs, else by the
+ * log's clock. */
 static int read_clock(const aqm_pool *pool, int64_t horizon, double *clock)
 {
 	int code = AQM_OK;
@@ -117,10 +118,12 @@ static int read_clock(const aqm_pool *pool, int64_t horizon, double *clock)
 		}
 	}
 	if (!aqm_pool_has(pool, "time"))
-		return aqm_error_set(AQM_EDATA, "'%s' has no clock (measurement_start or time), which a horizon in ms needs", pool->path);
+		return aqm_error_set(AQM_EDATA, "'%s' has no clock (measurement_start or time), which a horizon in ms needs",
+		                     pool->path);
 	code = aqm_pool_column(pool, "time", clock);
 	if (code == AQM_OK && horizon < 2000 && in_whole_seconds(clock, pool->rows))
-		code = aqm_error_set(AQM_EDATA, "the clock of '%s' has whole seconds only, too coarse for a horizon of %lld ms", pool->path, (long long)horizon);
+		code = aqm_error_set(AQM_EDATA, "the clock of '%s' has whole seconds only, too coarse for a horizon of %lld ms",
+		                     pool->path, (long long)horizon);
 	for (uint64_t i = 0; code == AQM_OK && i < pool->rows; i++) {
 		clock[i] *= 1e3;
 		if (isnan(clock[i]))
@@ -152,13 +155,14 @@ static size_t horizon_end(const struct aqm_config *config, const double *clock, 
 	return end;
 }
 
-/* R_t = sum of gamma^k r_{t+k} over t + k < end_t, for one episode, in O(n) and without differences of large sums: rows are cut at
- * a pivot m. Left of it suffix[t] holds the discounted sum over t .. m - 1; right of it `head` grows over m .. end_t - 1. When t
- * reaches the pivot, the next one is where the horizon then ends.
+/* R_t = sum of gamma^k r_{t+k} over t + k < end_t, for one episode, in O(n) and without differences of large sums:
+ * rows are cut at a pivot m. Left of it suffix[t] holds the discounted sum over t .. m - 1; right of it `head` grows
+ * over m .. end_t - 1. When t reaches the pivot, the next one is where the horizon then ends.
  *
  *        t ...... m - 1 | m ...... end_t - 1
- *         suffix[t]     + gamma^(m-t) head              */
-static void discount(const struct aqm_config *config, const double *rewards, const double *clock, size_t n, double *suffix, float *returns)
+ *         suffix[t]     + gamma^(m-t) head */
+static void discount(const struct aqm_config *config, const double *rewards, const double *clock, size_t n,
+                     double *suffix, float *returns)
 {
 	double gamma = config->reward.gamma, head = 0, weight = 1;
 	size_t m = 0, end = 0, in_head = 0;
@@ -185,7 +189,8 @@ static void discount(const struct aqm_config *config, const double *rewards, con
 int aqm_pool_returns(const aqm_pool *pool, const struct aqm_config *config, float *rewards, float *returns)
 {
 	size_t rows = (size_t)pool->rows;
-	double *exact = aqm_malloc_array(rows, sizeof *exact), *suffix = aqm_malloc_array(rows, sizeof *suffix), *clock = NULL;
+	double *exact = aqm_malloc_array(rows, sizeof *exact), *suffix = aqm_malloc_array(rows, sizeof *suffix),
+		   *clock = NULL;
 	bool by_clock = config->reward.horizon_unit == AQM_HORIZON_MS && config->reward.horizon > 0;
 	int code = exact && suffix ? compute_rewards(pool, config, exact) : AQM_ERUN;
 

@@ -85,11 +85,12 @@ static int make_room(aqm_sampler *sampler)
 	sampler->windows = aqm_calloc_array(sampler->count, sizeof *sampler->windows);
 	if (sampler->kind == AQM_SAMPLER_UNIFORM)
 		sampler->tiles = aqm_malloc_array(tiles, sizeof *sampler->tiles);
-	return sampler->order && sampler->windows && (sampler->tiles || sampler->kind != AQM_SAMPLER_UNIFORM) ? AQM_OK : AQM_ERUN;
+	return sampler->order && sampler->windows && (sampler->tiles || sampler->kind != AQM_SAMPLER_UNIFORM) ? AQM_OK
+	                                                                                                      : AQM_ERUN;
 }
 
-int aqm_sampler_new(aqm_sampler **out, enum aqm_sampler_kind kind, const aqm_pool *pool, const uint8_t *actions, size_t window,
-                    size_t windows_per_epoch, uint64_t seed)
+int aqm_sampler_new(aqm_sampler **out, enum aqm_sampler_kind kind, const aqm_pool *pool, const uint8_t *actions,
+                    size_t window, size_t windows_per_epoch, uint64_t seed)
 {
 	*out = NULL;
 	if (window == 0)
@@ -105,7 +106,8 @@ int aqm_sampler_new(aqm_sampler **out, enum aqm_sampler_kind kind, const aqm_poo
 	sampler->window = window;
 	sampler->count = windows_per_epoch ? windows_per_epoch : sampler->rows / window + (sampler->rows % window != 0);
 	int code = copy_spans(sampler, pool);
-	if (code == AQM_OK && kind != AQM_SAMPLER_UNIFORM && !(sampler->picks = aqm_malloc_array(sampler->rows, sizeof *sampler->picks)))
+	if (code == AQM_OK && kind != AQM_SAMPLER_UNIFORM &&
+	    !(sampler->picks = aqm_malloc_array(sampler->rows, sizeof *sampler->picks)))
 		code = AQM_ERUN;
 	if (code == AQM_OK && kind == AQM_SAMPLER_TRANSITIONS)
 		code = pick_transitions(sampler, actions);
@@ -154,8 +156,8 @@ static struct aqm_window window_at(const struct span *episode, size_t offset, si
 	return (struct aqm_window){episode->start + offset, left < window ? left : window, offset};
 }
 
-/* One tiling of all episodes, each from an offset of its own. Windows at both ends of an episode are moved inside, where they
- * overlap their neighbours, so that all are whole. */
+/* One tiling of all episodes, each from an offset of its own. Windows at both ends of an episode are moved inside,
+ * where they overlap their neighbours, so that all are whole. */
 static size_t tile(aqm_sampler *sampler, struct aqm_rng *rng)
 {
 	size_t w = sampler->window, n = 0;
@@ -274,7 +276,8 @@ int aqm_sampler_start_epoch(aqm_sampler *sampler, uint32_t epoch)
 
 /* ---- evaluation ---- */
 
-size_t aqm_eval_windows(const aqm_pool *pool, size_t window, size_t capacity, struct aqm_window *windows, size_t *score_from)
+size_t aqm_eval_windows(const aqm_pool *pool, size_t window, size_t capacity, struct aqm_window *windows,
+                        size_t *score_from)
 {
 	size_t step = window > 1 ? window / 2 : 1, n = 0;
 

@@ -223,13 +223,19 @@ static int detect_packing(aqm_source *source)
 		const char *magic;
 		size_t bytes;
 		const char *name;
-	} unsupported[] = {{"\xfd" "7zXZ", 5, "xz"}, {"\x28\xb5\x2f\xfd", 4, "zstd"}, {"\x1f\x9d", 2, "compress"}, {"PK\x03\x04", 4, "zip"}};
+	} unsupported[] = {{"\xfd"
+	                    "7zXZ",
+	                    5, "xz"},
+	                   {"\x28\xb5\x2f\xfd", 4, "zstd"},
+	                   {"\x1f\x9d", 2, "compress"},
+	                   {"PK\x03\x04", 4, "zip"}};
 	const uint8_t *head = source->next;
 
 	for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
 		if (source->left >= unsupported[i].bytes && memcmp(head, unsupported[i].magic, unsupported[i].bytes) == 0)
-			return aqm_error_set(AQM_EDATA, "cannot read '%s': it is compressed with %s; decompress it, or pipe it in ('-')", source->path,
-			                     unsupported[i].name);
+			return aqm_error_set(AQM_EDATA,
+			                     "cannot read '%s': it is compressed with %s; decompress it, or pipe it in ('-')",
+			                     source->path, unsupported[i].name);
 	if (source->left >= 3 && memcmp(head, "\x1f\x8b\x08", 3) == 0) {
 		source->packing = GZIP;
 		source->unpacker_open = inflateInit2(&source->gzip, 15 + 16) == Z_OK;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Training rows and held-out rows. The past trains, the future is held out: the first rows go to one pool, the rest to the
- * other. The cut is moved to the nearest start of an episode where there is one near enough; else it parts one episode in time.
+ * Training rows and held-out rows. The past trains, the future is held out: the first rows go to one pool, the rest
+ * to the other. The cut is moved to the nearest start of an episode where there is one near enough; else it parts one
+ * episode in time.
  */
 #include <math.h>
 #include <stdio.h>
@@ -45,7 +46,8 @@ int aqm_pool_split(const char *pool_path, const char *train_path, const char *ev
 	char part[160];
 
 	if (!(fraction > 0 && fraction < 1))
-		return aqm_error_set(AQM_EUSAGE, "the fraction that trains is %g, expected more than 0 and less than 1", fraction);
+		return aqm_error_set(AQM_EUSAGE, "the fraction that trains is %g, expected more than 0 and less than 1",
+		                     fraction);
 	if (same_file(train_path, eval_path))
 		return aqm_error_set(AQM_EUSAGE, "'%s' cannot be both the training and the held-out pool", train_path);
 	int code = aqm_pool_open(&pool, pool_path);
@@ -58,7 +60,8 @@ int aqm_pool_split(const char *pool_path, const char *train_path, const char *ev
 
 		snprintf(part, sizeof part, "rows 0 to %llu of %s", (unsigned long long)cut - 1, pool->digest);
 		code = aqm_pool_write_rows(pool, train_path, 0, cut, part);
-		snprintf(part, sizeof part, "rows %llu to %llu of %s", (unsigned long long)cut, (unsigned long long)pool->rows - 1, pool->digest);
+		snprintf(part, sizeof part, "rows %llu to %llu of %s", (unsigned long long)cut,
+		         (unsigned long long)pool->rows - 1, pool->digest);
 		if (code == AQM_OK)
 			code = aqm_pool_write_rows(pool, eval_path, cut, pool->rows - cut, part);
 	}

@@ -42,7 +42,8 @@ static int open_column(const aqm_pool *pool, hid_t group, const char *name, stru
 
 	*column = (struct aqm_column){.dataset = -1};
 	if (strlen(name) >= sizeof column->name)
-		return aqm_error_set(AQM_EDATA, "cannot read '%s': a column's name is longer than %zu bytes", pool->path, sizeof column->name - 1);
+		return aqm_error_set(AQM_EDATA, "cannot read '%s': a column's name is longer than %zu bytes", pool->path,
+		                     sizeof column->name - 1);
 	strcpy(column->name, name);
 	column->dataset = H5Dopen2(group, name, H5P_DEFAULT);
 	if (column->dataset >= 0) {
@@ -54,7 +55,8 @@ static int open_column(const aqm_pool *pool, hid_t group, const char *name, stru
 	else if (H5Sget_simple_extent_ndims(space) != 1 || H5Sget_simple_extent_dims(space, &size, NULL) < 0)
 		code = aqm_error_set(AQM_EDATA, "cannot read '%s': column '%s' is not one-dimensional", pool->path, name);
 	else if ((column->kind = kind_of(type)) == AQM_KINDS)
-		code = aqm_error_set(AQM_EDATA, "cannot read '%s': column '%s' holds no numbers of 1 to 8 bytes", pool->path, name);
+		code = aqm_error_set(AQM_EDATA, "cannot read '%s': column '%s' holds no numbers of 1 to 8 bytes", pool->path,
+		                     name);
 	*rows = size;
 	if (type >= 0)
 		H5Tclose(type);
@@ -68,7 +70,8 @@ static int add_column(aqm_pool *pool, hid_t group, const char *name)
 	uint64_t rows = 0;
 	H5L_info_t info;
 
-	if (H5Lget_info(group, name, &info, H5P_DEFAULT) < 0 || info.type != H5L_TYPE_HARD) /* a link leads into any file of this machine */
+	if (H5Lget_info(group, name, &info, H5P_DEFAULT) < 0 ||
+	    info.type != H5L_TYPE_HARD) /* a link leads into any file of this machine */
 		return aqm_error_set(AQM_EDATA, "cannot read '%s': '/records/%s' is a link", pool->path, name);
 	if (pool->column_count == AQM_COLUMNS_MAX)
 		return aqm_error_set(AQM_EDATA, "cannot read '%s': more than %d columns", pool->path, AQM_COLUMNS_MAX);
@@ -79,8 +82,8 @@ static int add_column(aqm_pool *pool, hid_t group, const char *name)
 	if (pool->column_count == 1)
 		pool->rows = rows;
 	if (rows != pool->rows)
-		return aqm_error_set(AQM_EDATA, "cannot read '%s': column '%s' has %llu rows, '%s' has %llu", pool->path, name, (unsigned long long)rows,
-		                     pool->columns[0].name, (unsigned long long)pool->rows);
+		return aqm_error_set(AQM_EDATA, "cannot read '%s': column '%s' has %llu rows, '%s' has %llu", pool->path, name,
+		                     (unsigned long long)rows, pool->columns[0].name, (unsigned long long)pool->rows);
 	return AQM_OK;
 }
 
@@ -91,8 +94,8 @@ static int check_size(const aqm_pool *pool)
 	hsize_t bytes = 0;
 
 	if (H5Fget_filesize(pool->file, &bytes) < 0 || pool->rows / DEFLATE_MOST > bytes)
-		return aqm_error_set(AQM_EDATA, "cannot read '%s': %llu rows do not fit a file of %llu bytes", pool->path, (unsigned long long)pool->rows,
-		                     (unsigned long long)bytes);
+		return aqm_error_set(AQM_EDATA, "cannot read '%s': %llu rows do not fit a file of %llu bytes", pool->path,
+		                     (unsigned long long)pool->rows, (unsigned long long)bytes);
 	return AQM_OK;
 }
 
@@ -135,7 +138,8 @@ static int open_columns(aqm_pool *pool)
 /* ---- episodes ---- */
 
 /* A column of /episodes as doubles would lose nothing below 2^53 rows, which no file has. */
-static int read_episode_column(aqm_pool *pool, hid_t group, const char *name, bool optional, uint64_t *count, uint64_t **out)
+static int read_episode_column(aqm_pool *pool, hid_t group, const char *name, bool optional, uint64_t *count,
+                               uint64_t **out)
 {
 	struct aqm_column column;
 	uint64_t rows = 0;
@@ -143,7 +147,8 @@ static int read_episode_column(aqm_pool *pool, hid_t group, const char *name, bo
 
 	*out = NULL;
 	if (H5Lexists(group, name, H5P_DEFAULT) <= 0)
-		return optional ? AQM_OK : aqm_error_set(AQM_EDATA, "cannot read '%s': '/episodes/%s' is missing", pool->path, name);
+		return optional ? AQM_OK
+		                : aqm_error_set(AQM_EDATA, "cannot read '%s': '/episodes/%s' is missing", pool->path, name);
 	code = open_column(pool, group, name, &column, &rows);
 	if (code == AQM_OK && *count != UINT64_MAX && rows != *count)
 		code = wrong(pool, "the columns of '/episodes' differ in length");
@@ -173,9 +178,11 @@ static int check_episodes(const aqm_pool *pool)
 		const struct aqm_episode *e = &pool->episodes[i];
 
 		if (e->start != next || e->length == 0 || e->length > pool->rows - next)
-			return aqm_error_set(AQM_EDATA, "cannot read '%s': episode %zu has rows %llu + %llu, expected a start of %llu within %llu rows", pool->path,
-			                     i, (unsigned long long)e->start, (unsigned long long)e->length, (unsigned long long)next,
-			                     (unsigned long long)pool->rows);
+			return aqm_error_set(
+				AQM_EDATA,
+				"cannot read '%s': episode %zu has rows %llu + %llu, expected a start of %llu within %llu rows",
+				pool->path, i, (unsigned long long)e->start, (unsigned long long)e->length, (unsigned long long)next,
+				(unsigned long long)pool->rows);
 		next += e->length;
 	}
 	return next == pool->rows ? AQM_OK : wrong(pool, "its episodes end before its records do");
@@ -277,7 +284,8 @@ static void read_numbers(hid_t file, const char *name, size_t count, uint64_t *v
 static int read_inputs(hid_t file, struct aqm_provenance *provenance)
 {
 	size_t paths_count, hashes_count;
-	char **paths = read_strings(file, "inputs", 4096, &paths_count), **hashes = read_strings(file, "inputs_sha256", 64, &hashes_count);
+	char **paths = read_strings(file, "inputs", 4096, &paths_count),
+		 **hashes = read_strings(file, "inputs_sha256", 64, &hashes_count);
 	uint64_t *bytes = aqm_malloc_array(paths_count, sizeof *bytes);
 	int code = bytes ? AQM_OK : AQM_ERUN;
 
@@ -375,16 +383,19 @@ int aqm_pool_read(const aqm_pool *pool, const struct aqm_column *column, uint64_
 	hsize_t offset = start, size = count;
 
 	if (column->data) {
-		memcpy(out, (const uint8_t *)column->data + start * aqm_kind_size(column->kind), count * aqm_kind_size(column->kind));
+		memcpy(out, (const uint8_t *)column->data + start * aqm_kind_size(column->kind),
+		       count * aqm_kind_size(column->kind));
 		return AQM_OK;
 	}
 	hid_t memory = H5Screate_simple(1, &size, NULL), file = H5Dget_space(column->dataset);
-	bool good = memory >= 0 && file >= 0 && H5Sselect_hyperslab(file, H5S_SELECT_SET, &offset, NULL, &size, NULL) >= 0 &&
+	bool good = memory >= 0 && file >= 0 &&
+	            H5Sselect_hyperslab(file, H5S_SELECT_SET, &offset, NULL, &size, NULL) >= 0 &&
 	            H5Dread(column->dataset, aqm_hdf5_type(column->kind), memory, file, H5P_DEFAULT, out) >= 0;
 	if (memory >= 0)
 		H5Sclose(memory);
 	if (file >= 0)
 		H5Sclose(file);
 	return good ? AQM_OK
-	            : aqm_error_set(AQM_EDATA, "cannot read '%s': column '%s' is damaged near row %llu", pool->path, column->name, (unsigned long long)start);
+	            : aqm_error_set(AQM_EDATA, "cannot read '%s': column '%s' is damaged near row %llu", pool->path,
+	                            column->name, (unsigned long long)start);
 }

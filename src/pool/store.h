@@ -39,6 +39,8 @@ int aqm_pool_open_file(aqm_pool **out, const char *path, bool digest);
 const struct aqm_column *aqm_pool_find(const aqm_pool *pool, const char *name);
 /* Rows start .. start + count - 1, in the column's own kind. */
 int aqm_pool_read(const aqm_pool *pool, const struct aqm_column *column, uint64_t start, size_t count, void *out);
+/* The error for a label that is none: AQM_EDATA. */
+int aqm_pool_wrong_label(const aqm_pool *pool, const char *column, double value, uint64_t row);
 /* SHA-256 over columns and episodes, and whether labels are labels. */
 int aqm_pool_examine(aqm_pool *pool);
 /* Write rows start .. start + count - 1 as a pool of their own, episodes cut to them. `part` may be NULL. */

@@ -61,7 +61,8 @@ static int failed(const aqm_table *table, size_t column)
 static int write_text_attribute(hid_t object, const char *name, const char *text)
 {
 	hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR), attribute = -1;
-	bool good = type >= 0 && space >= 0 && H5Tset_size(type, H5T_VARIABLE) >= 0 && H5Tset_cset(type, H5T_CSET_UTF8) >= 0;
+	bool good =
+		type >= 0 && space >= 0 && H5Tset_size(type, H5T_VARIABLE) >= 0 && H5Tset_cset(type, H5T_CSET_UTF8) >= 0;
 
 	if (good)
 		attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
@@ -77,7 +78,8 @@ static int create_dataset(aqm_table *table, size_t c)
 {
 	const struct aqm_table_column *column = &table->columns[c];
 	hsize_t none = 0, unlimited = H5S_UNLIMITED, chunk = table->chunk_rows;
-	hid_t type = aqm_hdf5_type(column->kind), space = H5Screate_simple(1, &none, &unlimited), plan = H5Pcreate(H5P_DATASET_CREATE);
+	hid_t type = aqm_hdf5_type(column->kind), space = H5Screate_simple(1, &none, &unlimited),
+		  plan = H5Pcreate(H5P_DATASET_CREATE);
 	const double nan = NAN;
 	bool good = H5Pset_chunk(plan, 1, &chunk) >= 0 && (aqm_kind_size(column->kind) == 1 || H5Pset_shuffle(plan) >= 0) &&
 	            H5Pset_deflate(plan, (unsigned)table->compression) >= 0 && H5Pset_obj_track_times(plan, false) >= 0 &&
@@ -138,7 +140,8 @@ static int collect(aqm_table *table, struct set *set)
 	return code;
 }
 
-/* Hand the rows that are filled to the crew, and take the next set. HDF5 wants whole chunks: behind the rows there are zeros. */
+/* Hand the rows that are filled to the crew, and take the next set. HDF5 wants whole chunks: behind the rows there
+ * are zeros. */
 static int hand_over(aqm_table *table)
 {
 	struct set *set = &table->sets[table->current];
@@ -175,8 +178,8 @@ static int hand_over(aqm_table *table)
 
 /* ---- tables ---- */
 
-int aqm_table_new(aqm_table **out, hid_t file, const char *name, aqm_crew *crew, int compression, const struct aqm_table_column *columns,
-                  size_t count)
+int aqm_table_new(aqm_table **out, hid_t file, const char *name, aqm_crew *crew, int compression,
+                  const struct aqm_table_column *columns, size_t count)
 {
 	aqm_table *table = aqm_calloc_array(1, sizeof *table);
 	int code = AQM_OK;
@@ -192,7 +195,8 @@ int aqm_table_new(aqm_table **out, hid_t file, const char *name, aqm_crew *crew,
 	for (size_t c = 0; c < AQM_COLUMNS_MAX; c++)
 		table->datasets[c] = -1;
 	hid_t plan = H5Pcreate(H5P_GROUP_CREATE);
-	table->group = H5Pset_obj_track_times(plan, false) >= 0 ? H5Gcreate2(file, name, H5P_DEFAULT, plan, H5P_DEFAULT) : -1;
+	table->group =
+		H5Pset_obj_track_times(plan, false) >= 0 ? H5Gcreate2(file, name, H5P_DEFAULT, plan, H5P_DEFAULT) : -1;
 	H5Pclose(plan);
 	if (table->group < 0)
 		code = aqm_error_set(AQM_ERUN, "cannot create the group '%s'", name);

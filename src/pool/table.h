@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Writing pools: tables of columns in HDF5, streamed. Rows are gathered a chunk at a time; the columns of a full chunk are
- * shuffled and deflated by worker threads, and written as they are (H5Dwrite_chunk) in the order they were filled.
+ * Writing pools: tables of columns in HDF5, streamed. Rows are gathered a chunk at a time; the columns of a full
+ * chunk are shuffled and deflated by worker threads, and written as they are (H5Dwrite_chunk) in the order they were
+ * filled.
  *
  *   rows -> set of column buffers -> jobs -> workers: shuffle + deflate -> H5Dwrite_chunk
  *           `-- SETS of them, so that filling, deflating and writing overlap --'
@@ -49,10 +50,10 @@ struct aqm_table_column {
 
 typedef struct aqm_table aqm_table;
 /* A group `name` of `file` with these columns. */
-int aqm_table_new(aqm_table **out, hid_t file, const char *name, aqm_crew *crew, int compression, const struct aqm_table_column *columns,
-                  size_t count);
+int aqm_table_new(aqm_table **out, hid_t file, const char *name, aqm_crew *crew, int compression,
+                  const struct aqm_table_column *columns, size_t count);
 void aqm_table_free(aqm_table *table);
-/* Where row aqm_table_room... of a column goes: the buffer of the chunk being filled. Changes with every aqm_table_advance. */
+/* The chunk of a column that is being filled: the next row goes to aqm_table_filled(). Another one after an advance. */
 void *aqm_table_buffer(const aqm_table *table, size_t column);
 size_t aqm_table_filled(const aqm_table *table); /* rows in that chunk */
 size_t aqm_table_room(const aqm_table *table);   /* rows that still fit, at least 1 */
@@ -81,7 +82,8 @@ struct aqm_provenance {
 	char part[160];           /* "" or which rows of which pool this is */
 };
 void aqm_provenance_release(struct aqm_provenance *provenance);
-int aqm_provenance_add_input(struct aqm_provenance *provenance, const char *path, uint64_t bytes, const char sha256[65]);
+int aqm_provenance_add_input(struct aqm_provenance *provenance, const char *path, uint64_t bytes,
+                             const char sha256[65]);
 
 struct aqm_pool_writer {
 	struct aqm_atomic_file atomic;
@@ -94,8 +96,8 @@ struct aqm_pool_writer {
 };
 
 /* compression -1 and threads 0 = defaults. */
-int aqm_pool_writer_open(struct aqm_pool_writer *writer, const char *path, const struct aqm_table_column *columns, size_t count, int compression,
-                         int threads);
+int aqm_pool_writer_open(struct aqm_pool_writer *writer, const char *path, const struct aqm_table_column *columns,
+                         size_t count, int compression, int threads);
 /* An episode starts at record `row`, which comes from input `source`. */
 int aqm_pool_writer_episode(struct aqm_pool_writer *writer, uint64_t row, uint32_t source);
 /* Close the last episode, write everything and the provenance, and put the file in its place. */

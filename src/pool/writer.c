@@ -63,7 +63,8 @@ static int write_number(hid_t file, const char *name, uint64_t value)
 static int write_array(hid_t file, const char *name, hid_t type, size_t count, const void *values)
 {
 	hsize_t size = count;
-	hid_t space = H5Screate_simple(1, &size, NULL), attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+	hid_t space = H5Screate_simple(1, &size, NULL),
+		  attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
 	bool good = attribute >= 0 && (count == 0 || H5Awrite(attribute, type, values) >= 0);
 
 	if (attribute >= 0)
@@ -127,8 +128,8 @@ static int write_provenance(hid_t file, const struct aqm_provenance *provenance)
 
 /* ---- the file ---- */
 
-/* Attributes over 64 KiB (thousands of inputs) need the format of HDF5 1.8, unlimited chunked columns are quickest in that of 1.10.
- * No times are kept, so that the same rows give the same bytes. */
+/* Attributes over 64 KiB (thousands of inputs) need the format of HDF5 1.8, unlimited chunked columns are quickest in
+ * that of 1.10. No times are kept, so that the same rows give the same bytes. */
 static hid_t create_file(const char *path)
 {
 	hid_t access = H5Pcreate(H5P_FILE_ACCESS), plan = H5Pcreate(H5P_FILE_CREATE), file = -1;
@@ -140,8 +141,8 @@ static hid_t create_file(const char *path)
 	return file;
 }
 
-int aqm_pool_writer_open(struct aqm_pool_writer *writer, const char *path, const struct aqm_table_column *columns, size_t count, int compression,
-                         int threads)
+int aqm_pool_writer_open(struct aqm_pool_writer *writer, const char *path, const struct aqm_table_column *columns,
+                         size_t count, int compression, int threads)
 {
 	*writer = (struct aqm_pool_writer){.file = -1};
 	aqm_hdf5_quiet();
@@ -158,7 +159,8 @@ int aqm_pool_writer_open(struct aqm_pool_writer *writer, const char *path, const
 	if (code == AQM_OK)
 		code = aqm_table_new(&writer->records, writer->file, "records", writer->crew, compression, columns, count);
 	if (code == AQM_OK)
-		code = aqm_table_new(&writer->episodes, writer->file, "episodes", writer->crew, compression, episode_columns, EPISODE_COLUMNS);
+		code = aqm_table_new(&writer->episodes, writer->file, "episodes", writer->crew, compression, episode_columns,
+		                     EPISODE_COLUMNS);
 	if (code != AQM_OK)
 		aqm_pool_writer_abort(writer);
 	return code;

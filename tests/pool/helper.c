@@ -80,10 +80,11 @@ void helper_line(char *text, size_t size, const struct helper_line *l)
 	if (l->fields != 23)
 		snprintf(pkt_len, sizeof pkt_len, "%u,", l->pkt_len);
 	snprintf(text + used, size - used,
-	         "%s%s_ecn_marking-start,%u,15000,15000,150000,819,1024,10240,19,%u,213519568,280000,270000,17295083520,2108833000,0,0,%u,%lu,%lu,"
+	         "%s%s_ecn_marking-start,%u,15000,15000,150000,819,1024,10240,19,%u,213519568,280000,270000,17295083520,"
+	         "2108833000,0,0,%u,%lu,%lu,"
 	         "111,167352,125,%s%u,end ",
-	         l->head ? l->head : "Aug 12 10:00:00 aqm-router-1 kernel: ", l->aqm ? l->aqm : "l4s", l->queue, l->burst, l->sflags, l->tot_pkts,
-	         l->tot_pkts * 1000, pkt_len, l->action);
+	         l->head ? l->head : "Aug 12 10:00:00 aqm-router-1 kernel: ", l->aqm ? l->aqm : "l4s", l->queue, l->burst,
+	         l->sflags, l->tot_pkts, l->tot_pkts * 1000, pkt_len, l->action);
 }
 
 struct keeper {

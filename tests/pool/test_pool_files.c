@@ -31,7 +31,9 @@ static char *write_lines(char *to, unsigned first, unsigned n, unsigned minute)
 	*to = '\0';
 	for (unsigned i = 0; i < n; i++) {
 		snprintf(head, sizeof head, "Aug 12 10:%02u:%02u aqm-router-1 kernel: ", minute, i % 60);
-		helper_line(to, sizeof text, &(struct helper_line){.head = head, .tot_pkts = first + i, .action = 1, .sflags = 1, .pkt_len = 1500});
+		helper_line(
+			to, sizeof text,
+			&(struct helper_line){.head = head, .tot_pkts = first + i, .action = 1, .sflags = 1, .pkt_len = 1500});
 		strcat(to, "\n");
 	}
 	return to;
@@ -107,8 +109,8 @@ static void test_rotated_sets_are_read_in_time_order(void **state)
 	expect_info(pool, "\"ignored_files\": 1,");
 	expect_info(pool, "\"damaged\": 0,");
 	/* Named in any order, the set is the same. */
-	const char *files[] = {helper_path("var/messages.0.gz"), helper_path("var/messages"), helper_path("var/messages.1.bz2"),
-	                       helper_path("var/messages.2")};
+	const char *files[] = {helper_path("var/messages.0.gz"), helper_path("var/messages"),
+	                       helper_path("var/messages.1.bz2"), helper_path("var/messages.2")};
 	char copies[4][512];
 	for (int i = 0; i < 4; i++) {
 		strcpy(copies[i], files[i]);
@@ -194,7 +196,11 @@ static void test_phantom_drops_are_relabelled(void **state)
 	text[0] = '\0';
 	for (unsigned i = 0; i < N; i++) {
 		helper_line(text, sizeof text,
-		            &(struct helper_line){.burst = cases[i].burst, .sflags = cases[i].sflags, .action = cases[i].action, .tot_pkts = i, .pkt_len = 60});
+		            &(struct helper_line){.burst = cases[i].burst,
+		                                  .sflags = cases[i].sflags,
+		                                  .action = cases[i].action,
+		                                  .tot_pkts = i,
+		                                  .pkt_len = 60});
 		strcat(text, "\n");
 	}
 	assert_int_equal(parse(helper_text_file("phantom.log", text), pool), AQM_OK);
@@ -211,7 +217,8 @@ static void test_phantom_drops_are_relabelled(void **state)
 	expect_info(pool, "\"actions\": {\"enqueue\": 4, \"drop\": 2, \"mark\": 1}");
 }
 
-/* A log of the short form has no pkt_len; a mixed one has, and says how many do not tell. Without a clock there is no time. */
+/* A log of the short form has no pkt_len; a mixed one has, and says how many do not tell. Without a clock there is no
+ * time. */
 static void test_columns_follow_what_the_log_tells(void **state)
 {
 	const char *pool = helper_path("short.h5");
@@ -219,7 +226,8 @@ static void test_columns_follow_what_the_log_tells(void **state)
 	(void)state;
 	text[0] = '\0';
 	for (unsigned i = 0; i < 5; i++) {
-		helper_line(text, sizeof text, &(struct helper_line){.head = "", .aqm = "dualpi2", .tot_pkts = i, .action = 1, .fields = 23});
+		helper_line(text, sizeof text,
+		            &(struct helper_line){.head = "", .aqm = "dualpi2", .tot_pkts = i, .action = 1, .fields = 23});
 		strcat(text, "\n");
 	}
 	assert_int_equal(parse(helper_text_file("short.log", text), pool), AQM_OK);
@@ -251,8 +259,13 @@ static void test_many_chunks(void **state)
 	(void)state;
 	for (unsigned i = 0; i < N; i++) {
 		line[0] = '\0';
-		helper_line(line, sizeof line, &(struct helper_line){.head = i < N - 2 ? "" : NULL, .tot_pkts = i, .action = 1 + i % 3, .sflags = 1, .pkt_len = i % 1500,
-		                                                     .fields = i < N - 3 ? 23 : 24});
+		helper_line(line, sizeof line,
+		            &(struct helper_line){.head = i < N - 2 ? "" : NULL,
+		                                  .tot_pkts = i,
+		                                  .action = 1 + i % 3,
+		                                  .sflags = 1,
+		                                  .pkt_len = i % 1500,
+		                                  .fields = i < N - 3 ? 23 : 24});
 		at += sprintf(at, "%s\n", line);
 	}
 	const char *log = helper_file("big.log", big, (size_t)(at - big));
@@ -401,8 +414,13 @@ static void test_csv_labels(void **state)
 	uint8_t actions[3];
 
 	(void)state;
-	assert_int_equal(aqm_pool_import(helper_gzip_file("a.csv.gz", "\xef\xbb\xbf" "burst_allowance,\"sflags\" ,action_logged\r\n0,1,1\r\n\r\n5,1,1\r\n0,1,2.0\r\n"), pool),
-	                 AQM_OK);
+	assert_int_equal(
+		aqm_pool_import(
+			helper_gzip_file("a.csv.gz",
+	                         "\xef\xbb\xbf"
+	                         "burst_allowance,\"sflags\" ,action_logged\r\n0,1,1\r\n\r\n5,1,1\r\n0,1,2.0\r\n"),
+			pool),
+		AQM_OK);
 	aqm_pool *opened = open_pool(pool);
 	assert_int_equal(aqm_pool_rows(opened), 3);
 	assert_int_equal(aqm_pool_actions(opened, AQM_LABELS_EFFECTIVE, actions), AQM_OK);
@@ -424,11 +442,16 @@ static void test_csv_episodes(void **state)
 	const char *pool = helper_path("episodes.h5");
 
 	(void)state;
-	assert_int_equal(aqm_pool_import(helper_text_file("e.csv", "episode,action\n0,1\n0,0\n7,0\n7,0\n0,0\n"), pool), AQM_OK);
+	assert_int_equal(aqm_pool_import(helper_text_file("e.csv", "episode,action\n0,1\n0,0\n7,0\n7,0\n0,0\n"), pool),
+	                 AQM_OK);
 	expect_info(pool, "\"episodes\": 3,");
-	assert_int_equal(aqm_pool_import(helper_text_file("e.csv", "time,action\n0.5,1\n1,0\n100,0\n101,0\n"), pool), AQM_OK);
+	assert_int_equal(aqm_pool_import(helper_text_file("e.csv", "time,action\n0.5,1\n1,0\n100,0\n101,0\n"), pool),
+	                 AQM_OK);
 	expect_info(pool, "\"episodes\": 2,");
-	assert_int_equal(aqm_pool_import(helper_text_file("e.csv", "tot_bytes,action\n9000000,1\n9001500,0\n9000000,0\n15000,0\n"), pool), AQM_OK);
+	assert_int_equal(
+		aqm_pool_import(helper_text_file("e.csv", "tot_bytes,action\n9000000,1\n9001500,0\n9000000,0\n15000,0\n"),
+	                    pool),
+		AQM_OK);
 	expect_info(pool, "\"episodes\": 2,");
 }
 
@@ -459,7 +482,8 @@ static void test_csv_faults(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
 		expect_refused(aqm_pool_import(helper_text_file("fault.csv", cases[i].csv), pool), cases[i].words, pool);
-	expect_refused(aqm_pool_import(helper_file("zero.csv", "drops,action\n1\0,0\n", 18), pool), "line 2 is no text", pool);
+	expect_refused(aqm_pool_import(helper_file("zero.csv", "drops,action\n1\0,0\n", 18), pool), "line 2 is no text",
+	               pool);
 	memset(other, '1', sizeof other - 1);
 	other[sizeof other - 1] = '\0';
 	char *huge = malloc(3 << 20);
@@ -470,7 +494,8 @@ static void test_csv_faults(void **state)
 
 /* ---- splits ---- */
 
-static void split_at(const char *pool, double fraction, size_t rows, size_t expected_cut, size_t train_episodes, size_t eval_episodes)
+static void split_at(const char *pool, double fraction, size_t rows, size_t expected_cut, size_t train_episodes,
+                     size_t eval_episodes)
 {
 	char train[512], eval[512];
 

@@ -10,17 +10,22 @@
 #include "helper.h"
 
 #define HEAD "Aug 12 10:00:00 aqm-router-1 kernel: "
-#define FIELDS "0,15000,15000,150000,819,1024,10240,19,0,213519568,280000,270000,17295083520,2108833000,0,0,1,1375,1124452,111,167352,125,1500,1"
+#define FIELDS                                                                                                        \
+	"0,15000,15000,150000,819,1024,10240,19,0,213519568,280000,270000,17295083520,2108833000,0,0,1,1375,1124452,111," \
+	"167352,125,1500,1"
 #define RECORD "l4s_ecn_marking-start," FIELDS ",end "
 /* The same without pkt_len */
-#define FIELDS_23 "1,15000,15000,150000,819,1024,10240,19,0,213519568,280000,270000,17295083520,2108833000,0,0,1,1375,1124452,111,167352,125,3"
+#define FIELDS_23                                                                                                     \
+	"1,15000,15000,150000,819,1024,10240,19,0,213519568,280000,270000,17295083520,2108833000,0,0,1,1375,1124452,111," \
+	"167352,125,3"
 
 static struct aqm_record records[64];
 
 static void test_fields_land_in_their_places(void **state)
 {
-	static const uint64_t expected[AQM_LOG_FIELDS] = {0, 15000, 15000, 150000, 819, 1024, 10240, 19, 0, 213519568, 280000, 270000, 17295083520,
-	                                                  2108833000, 0, 0, 1, 1375, 1124452, 111, 167352, 125, 1500, AQM_ENQUEUE};
+	static const uint64_t expected[AQM_LOG_FIELDS] = {
+		0,           15000,      15000, 150000, 819, 1024, 10240,   19,  0,      213519568, 280000, 270000,
+		17295083520, 2108833000, 0,     0,      1,   1375, 1124452, 111, 167352, 125,       1500,   AQM_ENQUEUE};
 	struct aqm_parse_counts c = helper_scan(HEAD RECORD "\n", records, 64);
 
 	(void)state;
@@ -140,9 +145,10 @@ static void test_reasons(void **state)
 
 static void test_largest_numbers(void **state)
 {
-	struct aqm_parse_counts c = helper_scan("x_ecn_marking-start,255,4294967295,4294967295,0,0,0,0,0,0,0,0,0,18446744073709551615,0,0,0,"
-	                                        "4294967295,18446744073709551615,9999999999999999,12345678,123456789,0,18446744073709551615,2,end",
-	                                        records, 64);
+	struct aqm_parse_counts c =
+		helper_scan("x_ecn_marking-start,255,4294967295,4294967295,0,0,0,0,0,0,0,0,0,18446744073709551615,0,0,0,"
+	                "4294967295,18446744073709551615,9999999999999999,12345678,123456789,0,18446744073709551615,2,end",
+	                records, 64);
 
 	(void)state;
 	assert_int_equal(c.records, 1);
@@ -189,7 +195,8 @@ static void test_two_records_on_a_line(void **state)
 
 static void test_repeats(void **state)
 {
-	struct aqm_parse_counts c = helper_scan(HEAD RECORD "\nAug 12 10:00:02 h last message repeated 3 times\n", records, 64);
+	struct aqm_parse_counts c =
+		helper_scan(HEAD RECORD "\nAug 12 10:00:02 h last message repeated 3 times\n", records, 64);
 
 	(void)state;
 	assert_int_equal(c.records, 4);
@@ -238,8 +245,9 @@ static void test_repeats_across_batches(void **state)
 /* However the text arrives, the counts are the same. */
 static void test_pieces(void **state)
 {
-	static const char text[] = HEAD "idx queue Type: 1 \n" HEAD RECORD "\n" HEAD "last message repeated 2 times\n1500,end \n\n" HEAD
-		"l4s_ecn_marking-start,0,15000idx queue Type: 1 \n" HEAD RECORD "\n" HEAD RECORD;
+	static const char text[] =
+		HEAD "idx queue Type: 1 \n" HEAD RECORD "\n" HEAD "last message repeated 2 times\n1500,end \n\n" HEAD
+			 "l4s_ecn_marking-start,0,15000idx queue Type: 1 \n" HEAD RECORD "\n" HEAD RECORD;
 	struct aqm_parse_counts whole = helper_scan(text, records, 64);
 
 	(void)state;
@@ -277,7 +285,9 @@ static void test_long_lines(void **state)
 /* A stamp that is read from the stamp before must be the one that is there. */
 static void test_clock_runs(void **state)
 {
-	helper_scan("Dec 31 23:59:59 h kernel: " RECORD "\nDec 31 23:59:59 h kernel: " RECORD "\nJan  1 00:00:01 h kernel: " RECORD "\n", records, 64);
+	helper_scan("Dec 31 23:59:59 h kernel: " RECORD "\nDec 31 23:59:59 h kernel: " RECORD
+	            "\nJan  1 00:00:01 h kernel: " RECORD "\n",
+	            records, 64);
 
 	(void)state;
 	assert_true(records[0].time == records[1].time);

@@ -38,12 +38,14 @@ static aqm_pool *make_pool(const char *clock_name, const double *clock_values)
 	const double *columns[] = {delay, length, clock_values};
 	aqm_pool *pool = NULL;
 
-	assert_int_equal(aqm_pool_from_columns(&pool, ROWS, clock_name ? 3 : 2, names, columns, NULL, NULL, 4, starts), AQM_OK);
+	assert_int_equal(aqm_pool_from_columns(&pool, ROWS, clock_name ? 3 : 2, names, columns, NULL, NULL, 4, starts),
+	                 AQM_OK);
 	return pool;
 }
 
 /* R_t by its definition. now_ms NULL: horizon in rows. */
-static double by_definition(const double *rewards, const double *now_ms, size_t t, size_t end, double gamma, double horizon)
+static double by_definition(const double *rewards, const double *now_ms, size_t t, size_t end, double gamma,
+                            double horizon)
 {
 	double sum = 0;
 
@@ -70,11 +72,13 @@ static void check(const aqm_pool *pool, struct aqm_config *config, const double 
 	}
 	for (size_t e = 0; e < 4; e++)
 		for (size_t t = starts[e]; t < ends[e]; t++) {
-			double expected = by_definition(exact, now_ms, t, ends[e], config->reward.gamma, (double)config->reward.horizon);
+			double expected =
+				by_definition(exact, now_ms, t, ends[e], config->reward.gamma, (double)config->reward.horizon);
 
-			if (fabs((double)returns[t] - expected) > 2e-6 * (fabs(expected) + (config->reward.kind == AQM_REWARD_TRADEOFF)))
-				fail_msg("row %zu: %.9g, expected %.9g (gamma %g, horizon %d)", t, (double)returns[t], expected, config->reward.gamma,
-				         (int)config->reward.horizon);
+			if (fabs((double)returns[t] - expected) >
+			    2e-6 * (fabs(expected) + (config->reward.kind == AQM_REWARD_TRADEOFF)))
+				fail_msg("row %zu: %.9g, expected %.9g (gamma %g, horizon %d)", t, (double)returns[t], expected,
+				         config->reward.gamma, (int)config->reward.horizon);
 		}
 }
 
@@ -110,7 +114,9 @@ static void test_horizons_in_milliseconds(void **state)
 	for (size_t i = 0; i < ROWS; i++)
 		now[i] = seconds[i] * 1e3;
 	for (size_t h = 0; h < 6; h++) {
-		struct aqm_config config = {.reward = {.c = 1, .unit = AQM_UNIT_MS, .gamma = 0.97, .horizon = horizons[h], .horizon_unit = AQM_HORIZON_MS}};
+		struct aqm_config config = {
+			.reward = {
+				.c = 1, .unit = AQM_UNIT_MS, .gamma = 0.97, .horizon = horizons[h], .horizon_unit = AQM_HORIZON_MS}};
 		check(by_log, &config, now);
 		double unwrapped[ROWS], last = clock_us[0], sum = 0;
 		for (size_t i = 0; i < ROWS; i++) {
@@ -210,7 +216,8 @@ static void test_no_delay_no_reward(void **state)
 
 static void test_normalised_columns_have_mean_0_and_deviation_1(void **state)
 {
-	static const enum aqm_normaliser_kind kinds[] = {AQM_NORMALISER_NONE, AQM_NORMALISER_STANDARD, AQM_NORMALISER_LOG_STANDARD, AQM_NORMALISER_BOTH};
+	static const enum aqm_normaliser_kind kinds[] = {AQM_NORMALISER_NONE, AQM_NORMALISER_STANDARD,
+	                                                 AQM_NORMALISER_LOG_STANDARD, AQM_NORMALISER_BOTH};
 	double constant[ROWS];
 	const double *columns[] = {delay, length, constant, clock_us};
 	struct aqm_normaliser n;

@@ -66,7 +66,8 @@ static void test_windows_stay_in_their_episodes(void **state)
 	for (int kind = 0; kind < 3; kind++)
 		for (size_t s = 0; s < 6; s++) {
 			aqm_sampler *sampler;
-			assert_int_equal(aqm_sampler_new(&sampler, (enum aqm_sampler_kind)kind, pool, actions, sizes[s], 0, 1), AQM_OK);
+			assert_int_equal(aqm_sampler_new(&sampler, (enum aqm_sampler_kind)kind, pool, actions, sizes[s], 0, 1),
+			                 AQM_OK);
 			assert_int_equal(aqm_sampler_windows(sampler), (ROWS + sizes[s] - 1) / sizes[s]);
 			for (uint32_t epoch = 0; epoch < 5; epoch++) {
 				assert_int_equal(aqm_sampler_start_epoch(sampler, epoch), AQM_OK);

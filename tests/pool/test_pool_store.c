@@ -80,7 +80,9 @@ static void test_digests(void **state)
 	(void)state;
 	for (int i = 0; i < 5; i++) {
 		values[500] = i == 2;
-		assert_int_equal(aqm_pool_from_columns(&pool, ROWS, 1, i == 3 ? other_names : names, columns, NULL, NULL, 2, i == 4 ? other_starts : starts), AQM_OK);
+		assert_int_equal(aqm_pool_from_columns(&pool, ROWS, 1, i == 3 ? other_names : names, columns, NULL, NULL, 2,
+		                                       i == 4 ? other_starts : starts),
+		                 AQM_OK);
 		if (i == 0)
 			strcpy(first, aqm_pool_digest(pool));
 		else if (i == 1)
@@ -121,11 +123,15 @@ static void test_types_on_disk(void **state)
 		const char *name;
 		H5T_class_t class;
 		size_t bytes;
-	} expected[] = {{"records/current_qdelay", H5T_INTEGER, 4}, {"records/drop_prob", H5T_FLOAT, 8}, {"records/my_own", H5T_FLOAT, 8},
-	                {"records/action", H5T_INTEGER, 1}, {"episodes/start", H5T_INTEGER, 8}};
+	} expected[] = {{"records/current_qdelay", H5T_INTEGER, 4},
+	                {"records/drop_prob", H5T_FLOAT, 8},
+	                {"records/my_own", H5T_FLOAT, 8},
+	                {"records/action", H5T_INTEGER, 1},
+	                {"episodes/start", H5T_INTEGER, 8}};
 	hid_t file = H5Fopen(helper_path("types.h5"), H5F_ACC_RDONLY, H5P_DEFAULT);
 	for (size_t i = 0; i < 5; i++) {
-		hid_t dataset = H5Dopen2(file, expected[i].name, H5P_DEFAULT), type = H5Dget_type(dataset), plan = H5Dget_create_plist(dataset);
+		hid_t dataset = H5Dopen2(file, expected[i].name, H5P_DEFAULT), type = H5Dget_type(dataset),
+			  plan = H5Dget_create_plist(dataset);
 		hsize_t chunk;
 
 		assert_int_equal(H5Tget_class(type), expected[i].class);
@@ -147,7 +153,8 @@ static void test_types_on_disk(void **state)
 
 static void put(hid_t group, const char *name, hid_t type, hsize_t rows, const void *values)
 {
-	hid_t space = H5Screate_simple(1, &rows, NULL), dataset = H5Dcreate2(group, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+	hid_t space = H5Screate_simple(1, &rows, NULL),
+		  dataset = H5Dcreate2(group, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
 
 	assert_true(dataset >= 0);
 	if (values)
@@ -231,7 +238,8 @@ static void write_records(hid_t file, enum lie lie)
 	if (lie == GROUP_AS_COLUMN)
 		H5Gclose(H5Gcreate2(group, "other", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
 	if (lie == LINKED_COLUMN || lie == LINKED_FIELD)
-		H5Lcreate_external("/etc/hostname", "/x", group, lie == LINKED_FIELD ? "length" : "other", H5P_DEFAULT, H5P_DEFAULT);
+		H5Lcreate_external("/etc/hostname", "/x", group, lie == LINKED_FIELD ? "length" : "other", H5P_DEFAULT,
+		                   H5P_DEFAULT);
 	H5Gclose(group);
 }
 
@@ -289,6 +297,8 @@ static void test_files_that_lie(void **state)
 		}
 		assert_int_equal(code, AQM_EDATA);
 		assert_null(pool);
+		assert_int_equal(aqm_pool_info(path, true, &report), AQM_EDATA);
+		assert_null(report);
 		if (!strstr(aqm_error_message(), complaints[lie]) || !strstr(aqm_error_message(), path))
 			fail_msg("'%s' does not say '%s'", aqm_error_message(), complaints[lie]);
 	}
