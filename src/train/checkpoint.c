@@ -386,7 +386,7 @@ static int check_state(const struct aqm_train_state *state, const struct aqm_par
 	if (memcmp(layout, state->layout, sizeof layout) != 0)
 		return damaged(name, "its parameters are other ones than this policy has");
 	if (!isfinite(state->elapsed) || !isfinite(state->epoch_loss) || isnan(state->best_score) ||
-	    state->epochs_closed > state->step || state->best_step > state->step)
+	    isnan(state->best_loss) || state->epochs_closed > state->step || state->best_step > state->step)
 		return damaged(name, "its state makes no sense");
 	return AQM_OK;
 }

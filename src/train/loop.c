@@ -159,11 +159,17 @@ static double score_of(const struct aqm_trainer *t, const struct aqm_metrics *me
 	return metrics->macro_f1;
 }
 
-static int save_best(struct aqm_trainer *t, const struct aqm_metrics *metrics)
+static bool is_best(const struct aqm_trainer *t, const struct aqm_metrics *metrics)
 {
 	double score = score_of(t, metrics);
 
-	if (t->state.best_step && !(score > t->state.best_score))
+	return !t->state.best_step || score > t->state.best_score ||
+	       (score == t->state.best_score && metrics->loss < t->state.best_loss);
+}
+
+static int save_best(struct aqm_trainer *t, const struct aqm_metrics *metrics)
+{
+	if (!is_best(t, metrics))
 		return AQM_OK;
 	char *folder = aqm_path_join(t->run.path, "best"), *path = folder ? aqm_path_join(folder, "policy.h5") : NULL;
 	int code = path ? aqm_make_folders(folder) : AQM_ERUN;
@@ -171,7 +177,8 @@ static int save_best(struct aqm_trainer *t, const struct aqm_metrics *metrics)
 	if (code == AQM_OK)
 		code = aqm_policy_save(t->policy, path);
 	if (code == AQM_OK) {
-		t->state.best_score = score;
+		t->state.best_score = score_of(t, metrics);
+		t->state.best_loss = metrics->loss;
 		t->state.best_step = t->state.step;
 		t->state.best_epoch = epoch_of(t) + 1;
 	}

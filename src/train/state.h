@@ -22,7 +22,8 @@
 #define AQM_TRAIN_STATE_DOUBLES(XX)                      \
 	XX(elapsed)    /* seconds of training so far */      \
 	XX(epoch_loss) /* sum over the open epoch's steps */ \
-	XX(best_score) /* larger is better */
+	XX(best_score) /* larger is better */                \
+	XX(best_loss)  /* held out, of best/: decides between equal scores */
 #define AQM_TRAIN_STATE_DIGESTS(XX)                         \
 	XX(config) /* of the options that decide the outcome */ \
 	XX(base)                                                \
