@@ -32,9 +32,12 @@ struct aqm_bench {
 int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const char *unit, double limit,
                   const char *limit_is);
 
-/* The limits of this process, measured on first use: floating-point operations a second of the best of a few 2048^3
- * products, and bytes a second of all threads reading memory. 0 or AQM_ERUN. */
+/* The limits of this process. Floating-point operations a second of 2048^3 products: the best one (measured on first
+ * use), and the best second of one product after another, for comparison with what takes seconds itself (measured anew:
+ * what else runs on the machine changes). Bytes a second of all threads reading memory (measured on first use). 0 or
+ * AQM_ERUN. */
 int aqm_bench_peak_gemm(struct aqm_bench *bench, struct aqm_device *device, double *flops);
+int aqm_bench_sustained_gemm(struct aqm_bench *bench, struct aqm_device *device, double *flops);
 int aqm_bench_peak_read(struct aqm_bench *bench, double *bytes);
 
 /* The shortest of several runs of work(context), in seconds: others on the machine only ever make a run longer. At

@@ -15,13 +15,14 @@ struct decision {
 	aqm_model *model;
 	aqm_cache *cache;
 	struct aqm_mat embeddings, x;
-	int code;
+	int code, runs;
 };
 
 static void decide(void *context)
 {
 	struct decision *d = context;
 
+	d->runs++;
 	aqm_cache_truncate(d->cache, PAST_TOKENS);
 	d->device->ops->copy(d->device, d->embeddings, d->x);
 	if (d->code == AQM_OK)
@@ -42,24 +43,34 @@ static int fill_cache(struct decision *d, float *host, int64_t width)
 	return d->code;
 }
 
+/* The time against reading the weights; and the rate of the arithmetic, which for ten tokens is the nearer limit where
+ * weights are small. */
 static int time_decisions(struct aqm_bench *bench, struct decision *d, const char *name)
 {
-	const int runs = bench->quick ? 1 : 20;
-	size_t bytes = aqm_model_weight_bytes(d->model);
-	double read;
+	const double flops = aqm_model_flops(d->model, 1, NEW_TOKENS, false);
+	char rate_name[64];
+	double read, peak;
 	int code = aqm_bench_peak_read(bench, &read);
 
+	if (code == AQM_OK)
+		code = aqm_bench_peak_gemm(bench, d->device, &peak);
 	if (code != AQM_OK)
 		return code;
 	if (bench->profile)
 		aqm_bench_profile_start(d->device);
-	double start = aqm_clock_seconds(), shortest = aqm_bench_shortest(bench, runs, decide, d);
+	d->runs = 0;
+	double start = aqm_clock_seconds(), shortest = aqm_bench_shortest(bench, bench->quick ? 1 : 20, decide, d);
 
 	if (bench->profile)
-		aqm_bench_profile_end(d->device, aqm_clock_seconds() - start, 1);
-	return d->code != AQM_OK ? d->code
-	                         : aqm_bench_add(bench, name, shortest * 1e3, "ms", (double)bytes / read * 1e3,
-	                                         "reading the weights once");
+		aqm_bench_profile_end(d->device, aqm_clock_seconds() - start, d->runs);
+	if (d->code != AQM_OK)
+		return d->code;
+	code = aqm_bench_add(bench, name, shortest * 1e3, "ms", (double)aqm_model_weight_bytes(d->model) / read * 1e3,
+	                     "reading the weights once");
+	snprintf(rate_name, sizeof rate_name, "%.56s/rate", name);
+	return code == AQM_OK
+	           ? aqm_bench_add(bench, rate_name, flops / shortest / 1e9, "GFLOP/s", peak / 1e9, "sgemm in this process")
+	           : code;
 }
 
 static int measure_base(struct aqm_bench *bench, const char *path, const char *name)

@@ -56,29 +56,64 @@ static int new_matrix(aqm_device *device, int64_t rows, int64_t cols, struct aqm
 	return code;
 }
 
-/* Flops a second of C (m, n) = op(A) op(B), inner length k; 0 when there is no memory. */
+static int new_product(struct product *p, aqm_device *device, int64_t m, int64_t n, int64_t k, bool ta, bool tb)
+{
+	*p = (struct product){.device = device, .transpose_a = ta, .transpose_b = tb};
+	int code = new_matrix(device, ta ? k : m, ta ? m : k, &p->a);
+
+	if (code == AQM_OK)
+		code = new_matrix(device, tb ? n : k, tb ? k : n, &p->b);
+	return code == AQM_OK ? new_matrix(device, m, n, &p->c) : code;
+}
+
+static void release_product(struct product *p)
+{
+	p->device->ops->release(p->device, p->a.data);
+	p->device->ops->release(p->device, p->b.data);
+	p->device->ops->release(p->device, p->c.data);
+}
+
+/* Flops a second of C (m, n) = op(A) op(B), inner length k. */
 static int product_rate(const struct aqm_bench *bench, aqm_device *device, int64_t m, int64_t n, int64_t k, bool ta,
                         bool tb, double *rate)
 {
-	struct product p = {.device = device, .transpose_a = ta, .transpose_b = tb};
-	int code = new_matrix(device, ta ? k : m, ta ? m : k, &p.a);
+	struct product p;
+	int code = new_product(&p, device, m, n, k, ta, tb);
 
 	if (code == AQM_OK)
-		code = new_matrix(device, tb ? n : k, tb ? k : n, &p.b);
-	if (code == AQM_OK)
-		code = new_matrix(device, m, n, &p.c);
-	if (code == AQM_OK)
 		*rate = 2.0 * (double)m * (double)n * (double)k / aqm_bench_shortest(bench, 5, multiply, &p);
-	device->ops->release(device, p.a.data);
-	device->ops->release(device, p.b.data);
-	device->ops->release(device, p.c.data);
+	release_product(&p);
+	return code;
+}
+
+enum { PEAK_SIZE = 2048, QUICK_SIZE = 256 };
+
+int aqm_bench_sustained_gemm(struct aqm_bench *bench, aqm_device *device, double *flops)
+{
+	int64_t size = bench->quick ? QUICK_SIZE : PEAK_SIZE;
+	struct product p;
+	int code = new_product(&p, device, size, size, size, false, true);
+
+	*flops = 0.0;
+	for (int window = 0; code == AQM_OK && window < 3; window++) {
+		double start = aqm_clock_seconds(), seconds = 0, done = 0;
+
+		while (seconds < (bench->quick ? 0.01 : 1.0)) {
+			multiply(&p);
+			done += 2.0 * (double)size * (double)size * (double)size;
+			seconds = aqm_clock_seconds() - start;
+		}
+		if (done / seconds > *flops)
+			*flops = done / seconds;
+	}
+	release_product(&p);
 	return code;
 }
 
 int aqm_bench_peak_gemm(struct aqm_bench *bench, aqm_device *device, double *flops)
 {
 	static double peak;
-	int64_t size = bench->quick ? 256 : 2048;
+	int64_t size = bench->quick ? QUICK_SIZE : PEAK_SIZE;
 	int code = AQM_OK;
 
 	if (peak == 0.0)

@@ -150,7 +150,7 @@ static int measure(struct aqm_bench *bench, const char *preset)
 		return code;
 	code = open_step(&s, bench, base.path, windows);
 	if (code == AQM_OK)
-		code = aqm_bench_peak_gemm(bench, s.device, &peak);
+		code = aqm_bench_sustained_gemm(bench, s.device, &peak);
 	if (code == AQM_OK)
 		code = time_steps(&s, bench, bench->quick ? 1 : 4, &shortest);
 	if (code == AQM_OK) {
