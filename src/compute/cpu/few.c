@@ -192,7 +192,8 @@ void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, 
 	{
 		float expanded[MOST_TILE * LONG] __attribute__((aligned(64)));
 
-#pragma omp for schedule(static)
+		/* Guided: a thread that has lost its core for a while holds up the others less. */
+#pragma omp for schedule(guided, 8)
 		for (int64_t first = 0; first < w.rows; first += level.rows)
 			level.group(&f, first, expanded);
 	}
