@@ -8,7 +8,7 @@
 #include "policy/policy.h"
 
 /* JSON, owned by the caller:
- *   {"format": 1, "program": "aqmtrain ...", "base": {"path", "architecture", "sha256"},
+ *   {"format": 1, "program": "aqmtrain ...", "base": {"path", "architecture", "sha256", "layers", "used_layers"},
  *    "actions": ["enqueue", "drop", "mark"],
  *    "features": [{"name", "unit", "description", "sequence", "mean", "scale"}, ...], "normaliser": "log-standard",
  *    "returns": {"mean", "scale", "target"}, "config": "<YAML>"}

@@ -19,6 +19,8 @@
 #include "export/manifest.h"
 #include "export/safetensors.h"
 
+enum { DIGITS = 15 };
+
 /* How transformers names an architecture's modules. */
 struct peft_names {
 	const char *architecture;
@@ -164,7 +166,8 @@ static json_t *config_json(const struct peft_export *e)
 static int write_config(const struct peft_export *e)
 {
 	json_t *config = config_json(e);
-	char *path = aqm_path_join(e->folder, config_file), *text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
+	char *path = aqm_path_join(e->folder, config_file);
+	char *text = config ? json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS)) : NULL;
 	int code = AQM_ERUN;
 
 	if (path && text)
@@ -301,7 +304,8 @@ static const char readme_format[] =
 	"  features with units and normalisation, returns, actions, configuration.\n"
 	"\n"
 	"The policy reads embeddings, not text: w steps of (return-to-go, features, action) tokens go in as\n"
-	"`inputs_embeds`, and the action head reads the hidden state at the token of each step's last feature.\n";
+	"`inputs_embeds`, and the action head reads the hidden state at the token of each step's last feature, behind %lld of\n"
+	"the base's %lld layers and its final norm.\n";
 /* clang-format on */
 
 static int write_readme(const struct peft_export *e)
@@ -312,7 +316,9 @@ static int write_readme(const struct peft_export *e)
 	if (code != AQM_OK)
 		return code;
 	char *path = aqm_path_join(e->folder, readme_file);
-	char *text = aqm_strprintf(readme_format, AQM_VERSION, architecture(e->policy), digest);
+	const struct aqm_model_shape *shape = aqm_model_shape(aqm_policy_model(e->policy));
+	char *text = aqm_strprintf(readme_format, AQM_VERSION, shape->architecture, digest, (long long)shape->used_layers,
+	                           (long long)shape->layers);
 	code = path && text ? aqm_file_write(path, text, strlen(text)) : AQM_ERUN;
 	free(text);
 	free(path);
