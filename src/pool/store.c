@@ -114,6 +114,11 @@ static herr_t visit_other_column(hid_t group, const char *name, const H5L_info_t
 	return listing->code == AQM_OK ? 0 : -1;
 }
 
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(((const struct aqm_column *)a)->name, ((const struct aqm_column *)b)->name);
+}
+
 /* Known columns in our order, then the others by name. */
 static int open_columns(aqm_pool *pool)
 {
@@ -126,9 +131,12 @@ static int open_columns(aqm_pool *pool)
 	for (size_t i = 0; code == AQM_OK && i < AQM_POOL_COLUMNS; i++)
 		if (H5Lexists(group, types[i].name, H5P_DEFAULT) > 0)
 			code = add_column(pool, group, types[i].name);
+	/* In no order, and sorted here: to sort a damaged group, HDF5 1.10 builds a table of links that it then cannot free. */
+	size_t known = pool->column_count;
 	struct listing listing = {.pool = pool, .code = AQM_OK};
-	if (code == AQM_OK && H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, NULL, visit_other_column, &listing) < 0)
+	if (code == AQM_OK && H5Literate(group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, visit_other_column, &listing) < 0)
 		code = listing.code != AQM_OK ? listing.code : wrong(pool, "the group '/records' cannot be listed");
+	qsort(pool->columns + known, pool->column_count - known, sizeof *pool->columns, compare_names);
 	H5Gclose(group);
 	if (code == AQM_OK && pool->column_count == 0)
 		code = wrong(pool, "'/records' is empty");

@@ -191,12 +191,14 @@ int aqm_table_new(aqm_table **out, hid_t file, const char *name, aqm_crew *crew,
 	table->compression = compression;
 	table->count = count;
 	table->chunk_rows = AQM_CHUNK_ROWS;
+	table->group = -1;
 	memcpy(table->columns, columns, count * sizeof *columns);
 	for (size_t c = 0; c < AQM_COLUMNS_MAX; c++)
 		table->datasets[c] = -1;
+	/* Links in the group's header, which has a checksum, and not in a heap, which has none. */
 	hid_t plan = H5Pcreate(H5P_GROUP_CREATE);
-	table->group =
-		H5Pset_obj_track_times(plan, false) >= 0 ? H5Gcreate2(file, name, H5P_DEFAULT, plan, H5P_DEFAULT) : -1;
+	if (H5Pset_obj_track_times(plan, false) >= 0 && H5Pset_link_phase_change(plan, AQM_COLUMNS_MAX, 0) >= 0)
+		table->group = H5Gcreate2(file, name, H5P_DEFAULT, plan, H5P_DEFAULT);
 	H5Pclose(plan);
 	if (table->group < 0)
 		code = aqm_error_set(AQM_ERUN, "cannot create the group '%s'", name);
