@@ -19,8 +19,9 @@ for key in rows loss accuracy macro_f1 balanced_accuracy per_class confusion bas
 done
 says out '"returns": "logged"'
 cp out first.json
+expect 0 "$program" eval -r run --pool eval.h5 --json
+cmp out first.json || die "the same evaluation twice gives two results"
 expect 0 "$program" eval -r run --pool eval.h5 --json --threads 1
-cmp out first.json || die "another number of threads, another evaluation"
 
 # Every row is scored, and the held-out figures are those that training wrote of its best epoch.
 rows=$("$program" pool info eval.h5 --json | sed -n 's/.*"records": *\([0-9]*\).*/\1/p')
