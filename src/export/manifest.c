@@ -63,8 +63,9 @@ static json_t *base_json(aqm_policy *policy)
 	if (aqm_gguf_digest(aqm_policy_gguf(policy), digest) != AQM_OK)
 		return NULL;
 	const struct aqm_model_shape *shape = aqm_model_shape(aqm_policy_model(policy));
-	return json_pack("{s:s, s:s, s:s, s:I, s:I}", "path", aqm_policy_base_path(policy), "architecture", shape->architecture,
-	                 "sha256", digest, "layers", (json_int_t)shape->layers, "used_layers", (json_int_t)shape->used_layers);
+	return json_pack("{s:s, s:s, s:s, s:I, s:I}", "path", aqm_policy_base_path(policy), "architecture",
+	                 shape->architecture, "sha256", digest, "layers", (json_int_t)shape->layers, "used_layers",
+	                 (json_int_t)shape->used_layers);
 }
 
 static json_t *actions_json(void)
