@@ -304,8 +304,8 @@ static const char readme_format[] =
 	"  features with units and normalisation, returns, actions, configuration.\n"
 	"\n"
 	"The policy reads embeddings, not text: w steps of (return-to-go, features, action) tokens go in as\n"
-	"`inputs_embeds`, and the action head reads the hidden state at the token of each step's last feature, behind %lld\n"
-	"of the base's %lld layers and its final norm.\n";
+	"`inputs_embeds`, and the action head reads the hidden state at the token of each step's last feature,\n"
+	"behind %lld of the base's %lld layers and its final norm.\n";
 /* clang-format on */
 
 static int write_readme(const struct peft_export *e)
