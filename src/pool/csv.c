@@ -74,7 +74,7 @@ static uint64_t largest(size_t index)
 	if (index == AQM_CSV_EPISODE)
 		return UINT64_MAX;
 	enum aqm_kind kind = aqm_pool_column_types()[index].kind;
-	return kind == AQM_U8 ? UINT8_MAX : kind == AQM_U32 ? UINT32_MAX : UINT64_MAX;
+	return kind == AQM_KIND_U8 ? UINT8_MAX : kind == AQM_KIND_U32 ? UINT32_MAX : UINT64_MAX;
 }
 
 /* Digits, and perhaps ".000" as other programs write whole numbers. */

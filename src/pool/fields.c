@@ -63,13 +63,13 @@ static pthread_once_t column_types_made = PTHREAD_ONCE_INIT;
 static void make_column_types(void)
 {
 	column_types[AQM_COLUMN_TIME] = (struct aqm_column_type){
-		"time", "s", "clock of the log: since the start of its first year, or of 1970, or since boot", AQM_F64};
+		"time", "s", "clock of the log: since the start of its first year, or of 1970, or since boot", AQM_KIND_F64};
 	for (size_t i = 0; i < AQM_LOG_FIELDS; i++)
 		column_types[AQM_COLUMN_FIRST_FIELD + i] = (struct aqm_column_type){
 			fields[i].name, fields[i].unit, fields[i].description,
-			fields[i].bits == 8 ? AQM_U8 : fields[i].bits == 32 ? AQM_U32 : AQM_U64};
+			fields[i].bits == 8 ? AQM_KIND_U8 : fields[i].bits == 32 ? AQM_KIND_U32 : AQM_KIND_U64};
 	column_types[AQM_COLUMN_ACTION] = (struct aqm_column_type){
-		"action", "", "what happened to the packet: 0 enqueue, 1 drop, 2 mark", AQM_U8};
+		"action", "", "what happened to the packet: 0 enqueue, 1 drop, 2 mark", AQM_KIND_U8};
 }
 
 const struct aqm_column_type *aqm_pool_column_types(void)
@@ -110,17 +110,17 @@ size_t aqm_kind_size(enum aqm_kind kind)
 
 bool aqm_kind_is_float(enum aqm_kind kind)
 {
-	return kind == AQM_F32 || kind == AQM_F64;
+	return kind == AQM_KIND_F32 || kind == AQM_KIND_F64;
 }
 
 double aqm_kind_get(enum aqm_kind kind, const void *array, size_t index)
 {
 	switch (kind) {
 #define XX(name, type, low, high, format, wide) \
-	case AQM_##name: return (double)((const type *)array)[index];
+	case AQM_KIND_##name: return (double)((const type *)array)[index];
 	KIND_MAP(XX)
 #undef XX
-	case AQM_F32: return (double)((const float *)array)[index];
+	case AQM_KIND_F32: return (double)((const float *)array)[index];
 	default: return ((const double *)array)[index];
 	}
 }
@@ -129,10 +129,10 @@ void aqm_kind_set(enum aqm_kind kind, void *array, size_t index, double value)
 {
 	switch (kind) {
 #define XX(name, type, low, high, format, wide) \
-	case AQM_##name: ((type *)array)[index] = (type)value; break;
+	case AQM_KIND_##name: ((type *)array)[index] = (type)value; break;
 	KIND_MAP(XX)
 #undef XX
-	case AQM_F32: ((float *)array)[index] = (float)value; break;
+	case AQM_KIND_F32: ((float *)array)[index] = (float)value; break;
 	default: ((double *)array)[index] = value; break;
 	}
 }
@@ -141,10 +141,10 @@ bool aqm_kind_holds(enum aqm_kind kind, double value)
 {
 	switch (kind) {
 #define XX(name, type, low, high, format, wide) \
-	case AQM_##name: return value >= low && value < high && value == trunc(value);
+	case AQM_KIND_##name: return value >= low && value < high && value == trunc(value);
 	KIND_MAP(XX)
 #undef XX
-	case AQM_F32: return (double)(float)value == value || isnan(value);
+	case AQM_KIND_F32: return (double)(float)value == value || isnan(value);
 	default: return true;
 	}
 }
@@ -153,10 +153,10 @@ int aqm_kind_print(enum aqm_kind kind, const void *array, size_t index, char *te
 {
 	switch (kind) {
 #define XX(name, type, low, high, format, wide) \
-	case AQM_##name: return snprintf(text, size, "%" format, (wide)((const type *)array)[index]);
+	case AQM_KIND_##name: return snprintf(text, size, "%" format, (wide)((const type *)array)[index]);
 	KIND_MAP(XX)
 #undef XX
-	case AQM_F32: return snprintf(text, size, "%.9g", (double)((const float *)array)[index]);
+	case AQM_KIND_F32: return snprintf(text, size, "%.9g", (double)((const float *)array)[index]);
 	default: return snprintf(text, size, "%.17g", ((const double *)array)[index]);
 	}
 }

@@ -40,7 +40,19 @@ enum aqm_log_field {
 	AQM_LOG_FIELDS
 };
 
-enum aqm_kind { AQM_U8, AQM_I8, AQM_U16, AQM_I16, AQM_U32, AQM_I32, AQM_U64, AQM_I64, AQM_F32, AQM_F64, AQM_KINDS };
+enum aqm_kind {
+	AQM_KIND_U8,
+	AQM_KIND_I8,
+	AQM_KIND_U16,
+	AQM_KIND_I16,
+	AQM_KIND_U32,
+	AQM_KIND_I32,
+	AQM_KIND_U64,
+	AQM_KIND_I64,
+	AQM_KIND_F32,
+	AQM_KIND_F64,
+	AQM_KINDS
+};
 
 size_t aqm_kind_size(enum aqm_kind kind);
 bool aqm_kind_is_float(enum aqm_kind kind);

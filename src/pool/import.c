@@ -119,9 +119,9 @@ static int add_row(struct importer *importer, union aqm_csv_value *v)
 		void *to = aqm_table_buffer(table, c);
 
 		switch (types[index].kind) {
-		case AQM_U8: ((uint8_t *)to)[row] = (uint8_t)v[index].integer; break;
-		case AQM_U32: ((uint32_t *)to)[row] = (uint32_t)v[index].integer; break;
-		case AQM_U64: ((uint64_t *)to)[row] = v[index].integer; break;
+		case AQM_KIND_U8: ((uint8_t *)to)[row] = (uint8_t)v[index].integer; break;
+		case AQM_KIND_U32: ((uint32_t *)to)[row] = (uint32_t)v[index].integer; break;
+		case AQM_KIND_U64: ((uint64_t *)to)[row] = v[index].integer; break;
 		default: ((double *)to)[row] = v[index].real; break;
 		}
 	}

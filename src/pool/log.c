@@ -45,8 +45,8 @@ static void spread_field(aqm_table *table, size_t field, const struct aqm_record
 	size_t column = AQM_COLUMN_FIRST_FIELD + field;
 
 	switch (aqm_pool_column_types()[column].kind) {
-	case AQM_U8: SPREAD(uint8_t, records[i].values[field]); break;
-	case AQM_U32: SPREAD(uint32_t, records[i].values[field]); break;
+	case AQM_KIND_U8: SPREAD(uint8_t, records[i].values[field]); break;
+	case AQM_KIND_U32: SPREAD(uint32_t, records[i].values[field]); break;
 	default: SPREAD(uint64_t, records[i].values[field]); break;
 	}
 }

@@ -72,7 +72,7 @@ int aqm_pool_column(const aqm_pool *pool, const char *field, double *out)
 
 	if (!column)
 		return no_such_column(pool, field);
-	if (column->kind == AQM_F64)
+	if (column->kind == AQM_KIND_F64)
 		return aqm_pool_read(pool, column, 0, (size_t)pool->rows, out);
 	void *block = aqm_malloc_array(AQM_CHUNK_ROWS, aqm_kind_size(column->kind));
 	int code = block ? AQM_OK : AQM_ERUN;
@@ -167,11 +167,11 @@ static enum aqm_kind kind_for(const char *name, const double *values, size_t row
 	size_t index = aqm_pool_column_index(name);
 
 	if (index == AQM_POOL_COLUMNS)
-		return AQM_F64;
+		return AQM_KIND_F64;
 	enum aqm_kind kind = aqm_pool_column_types()[index].kind;
 	for (size_t i = 0; i < rows; i++)
 		if (!aqm_kind_holds(kind, values[i]))
-			return AQM_F64;
+			return AQM_KIND_F64;
 	return kind;
 }
 
@@ -181,7 +181,7 @@ static int copy_column(aqm_pool *pool, const char *name, const double *values, c
 		return aqm_error_set(AQM_EUSAGE, "a pool takes %d different columns with names under %d bytes, not '%s'",
 		                     AQM_COLUMNS_MAX, AQM_NAME_MAX, name);
 	struct aqm_column *column = &pool->columns[pool->column_count++];
-	*column = (struct aqm_column){.dataset = -1, .kind = labels ? AQM_U8 : kind_for(name, values, (size_t)pool->rows)};
+	*column = (struct aqm_column){.dataset = -1, .kind = labels ? AQM_KIND_U8 : kind_for(name, values, (size_t)pool->rows)};
 	strcpy(column->name, name);
 	column->data = aqm_malloc_array((size_t)pool->rows, aqm_kind_size(column->kind));
 	if (!column->data)

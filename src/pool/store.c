@@ -20,7 +20,7 @@ static int wrong(const aqm_pool *pool, const char *what)
 /* Our kind for a numeric HDF5 type; AQM_KINDS when there is none. */
 static enum aqm_kind kind_of(hid_t type)
 {
-	static const enum aqm_kind kinds[2][4] = {{AQM_U8, AQM_U16, AQM_U32, AQM_U64}, {AQM_I8, AQM_I16, AQM_I32, AQM_I64}};
+	static const enum aqm_kind kinds[2][4] = {{AQM_KIND_U8, AQM_KIND_U16, AQM_KIND_U32, AQM_KIND_U64}, {AQM_KIND_I8, AQM_KIND_I16, AQM_KIND_I32, AQM_KIND_I64}};
 	size_t bytes = H5Tget_size(type);
 	int log2 = bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : bytes == 8 ? 3 : -1;
 
@@ -29,7 +29,7 @@ static enum aqm_kind kind_of(hid_t type)
 	if (H5Tget_class(type) == H5T_INTEGER)
 		return kinds[H5Tget_sign(type) != H5T_SGN_NONE][log2];
 	if (H5Tget_class(type) == H5T_FLOAT && log2 >= 2)
-		return log2 == 2 ? AQM_F32 : AQM_F64;
+		return log2 == 2 ? AQM_KIND_F32 : AQM_KIND_F64;
 	return AQM_KINDS;
 }
 

@@ -38,15 +38,15 @@ void aqm_hdf5_quiet(void)
 hid_t aqm_hdf5_type(enum aqm_kind kind)
 {
 	switch (kind) {
-	case AQM_U8: return H5T_NATIVE_UINT8;
-	case AQM_I8: return H5T_NATIVE_INT8;
-	case AQM_U16: return H5T_NATIVE_UINT16;
-	case AQM_I16: return H5T_NATIVE_INT16;
-	case AQM_U32: return H5T_NATIVE_UINT32;
-	case AQM_I32: return H5T_NATIVE_INT32;
-	case AQM_U64: return H5T_NATIVE_UINT64;
-	case AQM_I64: return H5T_NATIVE_INT64;
-	case AQM_F32: return H5T_NATIVE_FLOAT;
+	case AQM_KIND_U8: return H5T_NATIVE_UINT8;
+	case AQM_KIND_I8: return H5T_NATIVE_INT8;
+	case AQM_KIND_U16: return H5T_NATIVE_UINT16;
+	case AQM_KIND_I16: return H5T_NATIVE_INT16;
+	case AQM_KIND_U32: return H5T_NATIVE_UINT32;
+	case AQM_KIND_I32: return H5T_NATIVE_INT32;
+	case AQM_KIND_U64: return H5T_NATIVE_UINT64;
+	case AQM_KIND_I64: return H5T_NATIVE_INT64;
+	case AQM_KIND_F32: return H5T_NATIVE_FLOAT;
 	default: return H5T_NATIVE_DOUBLE;
 	}
 }
@@ -83,7 +83,7 @@ static int create_dataset(aqm_table *table, size_t c)
 	const double nan = NAN;
 	bool good = H5Pset_chunk(plan, 1, &chunk) >= 0 && (aqm_kind_size(column->kind) == 1 || H5Pset_shuffle(plan) >= 0) &&
 	            H5Pset_deflate(plan, (unsigned)table->compression) >= 0 && H5Pset_obj_track_times(plan, false) >= 0 &&
-	            (column->kind != AQM_F64 || H5Pset_fill_value(plan, H5T_NATIVE_DOUBLE, &nan) >= 0);
+	            (column->kind != AQM_KIND_F64 || H5Pset_fill_value(plan, H5T_NATIVE_DOUBLE, &nan) >= 0);
 
 	if (good)
 		table->datasets[c] = H5Dcreate2(table->group, column->name, type, space, H5P_DEFAULT, plan, H5P_DEFAULT);

@@ -10,9 +10,9 @@
 #include "pool/table.h"
 
 static const struct aqm_table_column episode_columns[] = {
-	{"start", "rows", "first record of the episode", AQM_U64, true},
-	{"length", "rows", "records in the episode", AQM_U64, true},
-	{"source", "", "file of its first record, an index into the attribute inputs", AQM_U32, true},
+	{"start", "rows", "first record of the episode", AQM_KIND_U64, true},
+	{"length", "rows", "records in the episode", AQM_KIND_U64, true},
+	{"source", "", "file of its first record, an index into the attribute inputs", AQM_KIND_U32, true},
 };
 enum { EPISODE_COLUMNS = sizeof episode_columns / sizeof *episode_columns };
 
