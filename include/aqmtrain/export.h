@@ -17,7 +17,7 @@ int aqm_export_peft(aqm_policy *policy, const char *folder);
 /* A LoRA adapter in GGUF that llama.cpp loads beside the same base. Not after full fine-tuning. */
 int aqm_export_gguf_lora(aqm_policy *policy, const char *path);
 /* The base with what was trained merged in, as GGUF; matrices keep their type (quantised anew) unless `dtype` (may be
- * NULL) names another. All else is copied byte for byte. */
+ * NULL) names another. Layers behind model.stop_layer are left out; all else is copied byte for byte. */
 int aqm_export_merged(aqm_policy *policy, const char *path, const char *dtype);
 /* Everything a decision needs but the base weights, in one file that aqm_policy_load reads: policy.h5's contents,
  * with a manifest. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The base model with what was trained put into its weights: W + scale B A for every adapted matrix, or the trained
- * weights themselves after full fine-tuning. All else is copied byte for byte. One tensor at a time, so memory does
- * not grow with the model.
+ * weights themselves after full fine-tuning. All else is copied byte for byte, but for layers behind model.stop_layer,
+ * which are left out. One tensor at a time, so memory does not grow with the model.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -46,6 +47,26 @@ static int64_t find_trained(const struct merge *m, const char *tensor)
 static bool is_changed(const struct merge *m, const struct aqm_gguf_tensor *t)
 {
 	return find_factors(m, t->name) || find_trained(m, t->name) >= 0;
+}
+
+/* Layers behind model.stop_layer were never run: the merged model ends where the policy left. */
+static bool is_left_out(const struct merge *m, const struct aqm_gguf_tensor *t)
+{
+	const struct aqm_model_shape *shape = aqm_model_shape(aqm_policy_model(m->policy));
+	long long layer;
+
+	return sscanf(t->name, "blk.%lld.", &layer) == 1 && layer >= shape->used_layers;
+}
+
+static int set_layer_count(struct merge *m)
+{
+	const struct aqm_model_shape *shape = aqm_model_shape(aqm_policy_model(m->policy));
+	char key[96];
+
+	if (shape->used_layers == shape->layers)
+		return AQM_OK;
+	snprintf(key, sizeof key, "%s.block_count", shape->architecture);
+	return aqm_gguf_writer_set_u32(m->writer, key, (uint32_t)shape->used_layers);
 }
 
 /* ---- types ---- */
@@ -182,16 +203,21 @@ static int write_all(struct merge *m)
 	    aqm_gguf_get_int(m->base, "general.quantization_version", &version) == AQM_ENOTFOUND)
 		code = aqm_gguf_writer_set_u32(m->writer, "general.quantization_version", QUANTIZATION_VERSION);
 	if (code == AQM_OK)
+		code = set_layer_count(m);
+	if (code == AQM_OK)
 		code = aqm_gguf_writer_copy_metadata(m->writer, m->base);
 	for (size_t i = 0; code == AQM_OK && i < tensors; i++) {
 		const struct aqm_gguf_tensor *t = aqm_gguf_tensor(m->base, i);
 
+		if (is_left_out(m, t))
+			continue;
 		code = aqm_gguf_writer_add_tensor(m->writer, t->name, output_type(m, t), t->dimensions, t->ne);
 		total += t->bytes;
 	}
 	aqm_progress_start(&m->progress, "merging", total, 0);
 	for (size_t i = 0; code == AQM_OK && i < tensors; i++)
-		code = write_tensor(m, aqm_gguf_tensor(m->base, i));
+		if (!is_left_out(m, aqm_gguf_tensor(m->base, i)))
+			code = write_tensor(m, aqm_gguf_tensor(m->base, i));
 	aqm_progress_end(&m->progress);
 	if (code == AQM_OK)
 		code = aqm_gguf_writer_finish(m->writer);

@@ -175,6 +175,23 @@ static void test_merged_computes_the_same(void **state)
 	check_merged("llama.gguf", q_and_v, false, "f16", 0.05f);
 }
 
+/* A policy that leaves the transformer early is merged into a model that ends there. */
+static void test_merged_stops_where_the_policy_does(void **state)
+{
+	(void)state;
+	static const char *const settings[] = {"lora.targets=[q, v]", "model.stop_layer=1", NULL};
+	aqm_gguf *merged;
+	int64_t layers;
+
+	check_merged("llama.gguf", settings, false, NULL, 1e-4f);
+	CHECK_OK(aqm_gguf_open(&merged, "./merged.gguf"));
+	CHECK_OK(aqm_gguf_get_int(merged, "llama.block_count", &layers));
+	assert_int_equal(layers, 1);
+	assert_non_null(aqm_gguf_find(merged, "blk.0.ffn_down.weight"));
+	assert_null(aqm_gguf_find(merged, "blk.1.ffn_down.weight"));
+	aqm_gguf_free(merged);
+}
+
 static void test_merged_after_full_fine_tuning(void **state)
 {
 	(void)state;
@@ -296,6 +313,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_gguf_adapter, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_gguf_adapter_needs_a_scale, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_merged_computes_the_same, scratch_enter, scratch_leave),
+		cmocka_unit_test_setup_teardown(test_merged_stops_where_the_policy_does, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_merged_after_full_fine_tuning, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_merged_copies_the_rest, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_merged_keeps_the_type, scratch_enter, scratch_leave),
