@@ -13,7 +13,8 @@
 
 static const char *const target_words[AQM_TARGETS] = {"q", "k", "v", "o", "gate", "up", "down"};
 /* Adapters are named by what they adapt, also where the file has q, k and v in one matrix. */
-static const char *const target_names[AQM_TARGETS] = {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"};
+static const char *const target_names[AQM_TARGETS] = {"attn_q",   "attn_k", "attn_v",  "attn_output",
+                                                      "ffn_gate", "ffn_up", "ffn_down"};
 
 int aqm_model_options_from(struct aqm_model_options *options, const struct aqm_config *config)
 {
@@ -57,10 +58,11 @@ int aqm_model_read_int(aqm_model *model, const char *key, int64_t low, int64_t h
 		return AQM_OK;
 	}
 	if (code != AQM_OK)
-		return code == AQM_ENOTFOUND ? aqm_error_set(AQM_EDATA, "'%s' has no '%s'", aqm_gguf_path(model->gguf), full) : code;
+		return code == AQM_ENOTFOUND ? aqm_error_set(AQM_EDATA, "'%s' has no '%s'", aqm_gguf_path(model->gguf), full)
+		                             : code;
 	if (*out < low || *out > high)
-		return aqm_error_set(AQM_EDATA, "'%s': '%s' is %lld; expected %lld to %lld", aqm_gguf_path(model->gguf), full, (long long)*out,
-		                     (long long)low, (long long)high);
+		return aqm_error_set(AQM_EDATA, "'%s': '%s' is %lld; expected %lld to %lld", aqm_gguf_path(model->gguf), full,
+		                     (long long)*out, (long long)low, (long long)high);
 	return AQM_OK;
 }
 
@@ -75,9 +77,11 @@ int aqm_model_read_float(aqm_model *model, const char *key, double low, double h
 		return AQM_OK;
 	}
 	if (code != AQM_OK)
-		return code == AQM_ENOTFOUND ? aqm_error_set(AQM_EDATA, "'%s' has no '%s'", aqm_gguf_path(model->gguf), full) : code;
+		return code == AQM_ENOTFOUND ? aqm_error_set(AQM_EDATA, "'%s' has no '%s'", aqm_gguf_path(model->gguf), full)
+		                             : code;
 	if (!(*out >= low && *out <= high))
-		return aqm_error_set(AQM_EDATA, "'%s': '%s' is %g; expected %g to %g", aqm_gguf_path(model->gguf), full, *out, low, high);
+		return aqm_error_set(AQM_EDATA, "'%s': '%s' is %g; expected %g to %g", aqm_gguf_path(model->gguf), full, *out,
+		                     low, high);
 	return AQM_OK;
 }
 
@@ -88,7 +92,8 @@ static bool trains_base(const aqm_model *model)
 	return model->options.rank == 0 && !model->options.frozen;
 }
 
-int aqm_model_bind_weight(aqm_model *model, struct aqm_weight *weight, const char *name, int64_t rows, int64_t cols, bool required)
+int aqm_model_bind_weight(aqm_model *model, struct aqm_weight *weight, const char *name, int64_t rows, int64_t cols,
+                          bool required)
 {
 	const struct aqm_gguf_tensor *tensor = aqm_gguf_find(model->gguf, name);
 	const char *path = aqm_gguf_path(model->gguf);
@@ -97,12 +102,14 @@ int aqm_model_bind_weight(aqm_model *model, struct aqm_weight *weight, const cha
 	if (!tensor)
 		return required ? aqm_error_set(AQM_EDATA, "'%s' has no tensor '%s'", path, name) : AQM_OK;
 	if (tensor->ne[0] != cols || tensor->ne[1] != rows || tensor->ne[2] != 1 || tensor->ne[3] != 1)
-		return aqm_error_set(AQM_EDATA, "'%s': tensor '%s' is %lld x %lld; expected %lld x %lld", path, name, (long long)tensor->ne[1],
-		                     (long long)tensor->ne[0], (long long)rows, (long long)cols);
+		return aqm_error_set(AQM_EDATA, "'%s': tensor '%s' is %lld x %lld; expected %lld x %lld", path, name,
+		                     (long long)tensor->ne[1], (long long)tensor->ne[0], (long long)rows, (long long)cols);
 	if (!aqm_dtype_traits(tensor->dtype))
-		return aqm_error_set(AQM_EDATA, "'%s': tensor '%s' has type %d, which this program cannot read", path, name, (int)tensor->dtype);
+		return aqm_error_set(AQM_EDATA, "'%s': tensor '%s' has type %d, which this program cannot read", path, name,
+		                     (int)tensor->dtype);
 	weight->tensor = tensor;
-	weight->frozen = (struct aqm_mat){.data = (void *)(uintptr_t)tensor->data, .dtype = tensor->dtype, .rows = rows, .cols = cols, .ld = cols};
+	weight->frozen = (struct aqm_mat){
+		.data = (void *)(uintptr_t)tensor->data, .dtype = tensor->dtype, .rows = rows, .cols = cols, .ld = cols};
 	model->weight_bytes += tensor->bytes;
 	size_t floats = (size_t)rows * (size_t)cols;
 	if ((tensor->dtype != AQM_F32 || trains_base(model)) && floats > model->expanded_floats)
@@ -130,8 +137,8 @@ int aqm_model_bind_norm(aqm_model *model, struct aqm_norm *norm, int64_t layer, 
 	return aqm_model_bind_weight(model, &norm->bias, full, 1, model->shape.width, true);
 }
 
-int aqm_model_bind_linear(aqm_model *model, struct aqm_base_linear *linear, int64_t layer, const char *name, int64_t in, int64_t out,
-                          bool bias_required)
+int aqm_model_bind_linear(aqm_model *model, struct aqm_base_linear *linear, int64_t layer, const char *name, int64_t in,
+                          int64_t out, bool bias_required)
 {
 	char full[96];
 
@@ -163,8 +170,8 @@ static int add_adapter(aqm_model *model, const struct aqm_adapter *adapter)
 	return AQM_OK;
 }
 
-int aqm_model_attach(aqm_model *model, struct aqm_base_linear *linear, int64_t layer, const char *name, enum aqm_target target, int64_t first,
-                     int64_t count)
+int aqm_model_attach(aqm_model *model, struct aqm_base_linear *linear, int64_t layer, const char *name,
+                     enum aqm_target target, int64_t first, int64_t count)
 {
 	const struct aqm_model_options *options = &model->options;
 	int64_t r = options->rank;
@@ -172,7 +179,12 @@ int aqm_model_attach(aqm_model *model, struct aqm_base_linear *linear, int64_t l
 
 	if (options->frozen || r == 0 || !(options->targets & 1u << target))
 		return AQM_OK;
-	struct aqm_adapter adapter = {.layer = layer, .target = target, .in = linear->in, .out = count, .row_offset = first, .rank = r,
+	struct aqm_adapter adapter = {.layer = layer,
+	                              .target = target,
+	                              .in = linear->in,
+	                              .out = count,
+	                              .row_offset = first,
+	                              .rank = r,
 	                              .scale = options->alpha / (options->rslora ? sqrt((double)r) : (double)r)};
 	snprintf(adapter.gguf_name, sizeof adapter.gguf_name, "blk.%lld.%s.weight", (long long)layer, name);
 	snprintf(full, sizeof full, "blk.%lld.%s.lora_a", (long long)layer, target_names[target]);
@@ -181,8 +193,12 @@ int aqm_model_attach(aqm_model *model, struct aqm_base_linear *linear, int64_t l
 	adapter.b = aqm_params_add(model->params, full, count, r, AQM_INIT_ZERO, 0, true);
 	if (adapter.a < 0 || adapter.b < 0)
 		return AQM_ERUN;
-	linear->part[linear->parts++] = (struct aqm_lora_part){
-		.adapter = (int64_t)model->adapter_count, .first = first, .count = count, .a = adapter.a, .b = adapter.b,
-		.scale = (float)adapter.scale, .ordinal = model->dropout_ordinals++};
+	linear->part[linear->parts++] = (struct aqm_lora_part){.adapter = (int64_t)model->adapter_count,
+	                                                       .first = first,
+	                                                       .count = count,
+	                                                       .a = adapter.a,
+	                                                       .b = adapter.b,
+	                                                       .scale = (float)adapter.scale,
+	                                                       .ordinal = model->dropout_ordinals++};
 	return add_adapter(model, &adapter);
 }

@@ -10,7 +10,7 @@
 struct aqm_cache {
 	aqm_model *model;
 	int64_t capacity, length;
-	float *memory;  /* per layer: keys (capacity, kv), values (capacity, kv) */
+	float *memory; /* per layer: keys (capacity, kv), values (capacity, kv) */
 };
 
 int aqm_cache_new(aqm_cache **out, aqm_model *model, int64_t tokens)
@@ -22,7 +22,8 @@ int aqm_cache_new(aqm_cache **out, aqm_model *model, int64_t tokens)
 	if (tokens <= 0 || tokens > shape->context)
 		return aqm_error_set(AQM_EUSAGE, "a cache of %lld tokens; '%s' can take up to %lld", (long long)tokens,
 		                     aqm_gguf_path(model->gguf), (long long)shape->context);
-	if (aqm_size_mul_overflows((size_t)(2 * shape->used_layers * shape->kv_heads * shape->head_dim), (size_t)tokens, &floats) ||
+	if (aqm_size_mul_overflows((size_t)(2 * shape->used_layers * shape->kv_heads * shape->head_dim), (size_t)tokens,
+	                           &floats) ||
 	    aqm_size_mul_overflows(floats, sizeof(float), &bytes))
 		return aqm_error_set(AQM_ERUN, "a cache of %lld tokens does not fit into the address space", (long long)tokens);
 	aqm_cache *cache = aqm_calloc_array(1, sizeof *cache);
@@ -63,13 +64,14 @@ int aqm_model_extend(aqm_model *model, aqm_cache *cache, struct aqm_mat x)
 	int64_t kv = model->shape.kv_heads * model->shape.head_dim, past = cache->length;
 
 	if (x.rows > cache->capacity - past)
-		return aqm_error_set(AQM_EUSAGE, "%lld tokens more do not fit into a cache of %lld that holds %lld", (long long)x.rows,
-		                     (long long)cache->capacity, (long long)past);
+		return aqm_error_set(AQM_EUSAGE, "%lld tokens more do not fit into a cache of %lld that holds %lld",
+		                     (long long)x.rows, (long long)cache->capacity, (long long)past);
 	model->linears.training = false;
 	if (model->positions.tensor) {
 		for (int64_t i = 0; i < x.rows; i++)
 			model->position_index[i] = (int32_t)(past + i);
-		model->device->ops->gather(model->device, aqm_weight_f32(&model->linears, &model->positions), model->position_index, true, x);
+		model->device->ops->gather(model->device, aqm_weight_f32(&model->linears, &model->positions),
+		                           model->position_index, true, x);
 	}
 	for (int64_t i = 0; i < model->shape.used_layers; i++) {
 		float *keys = cache->memory + 2 * i * cache->capacity * kv;

@@ -25,8 +25,8 @@ static int read_shape(aqm_model *model)
 	if (code != AQM_OK)
 		return code;
 	if (shape->width % shape->heads != 0)
-		return aqm_error_set(AQM_EDATA, "'%s': an embedding length of %lld cannot be divided among %lld heads", aqm_gguf_path(model->gguf),
-		                     (long long)shape->width, (long long)shape->heads);
+		return aqm_error_set(AQM_EDATA, "'%s': an embedding length of %lld cannot be divided among %lld heads",
+		                     aqm_gguf_path(model->gguf), (long long)shape->width, (long long)shape->heads);
 	const struct aqm_gguf_tensor *positions = aqm_gguf_find(model->gguf, "position_embd.weight");
 	if (!positions)
 		return aqm_error_set(AQM_EDATA, "'%s' has no tensor 'position_embd.weight'", aqm_gguf_path(model->gguf));
@@ -64,7 +64,8 @@ static int bind_layer(aqm_model *model, int64_t i)
 
 static int bind_outer(aqm_model *model)
 {
-	int code = aqm_model_bind_weight(model, &model->positions, "position_embd.weight", model->shape.context, model->shape.width, true);
+	int code = aqm_model_bind_weight(model, &model->positions, "position_embd.weight", model->shape.context,
+	                                 model->shape.width, true);
 
 	return code == AQM_OK ? aqm_model_bind_norm(model, &model->output_norm, -1, "output_norm") : code;
 }

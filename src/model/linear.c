@@ -13,7 +13,8 @@ struct aqm_mat aqm_weight_f32(const struct aqm_linear_context *context, const st
 }
 
 /* drop(x): x itself unless dropout is on. */
-static struct aqm_mat dropped(const struct aqm_linear_context *context, const struct aqm_lora_part *part, struct aqm_mat x)
+static struct aqm_mat dropped(const struct aqm_linear_context *context, const struct aqm_lora_part *part,
+                              struct aqm_mat x)
 {
 	if (!context->training || context->dropout <= 0)
 		return x;
@@ -22,7 +23,8 @@ static struct aqm_mat dropped(const struct aqm_linear_context *context, const st
 	return y;
 }
 
-static void lora_forward(const struct aqm_linear_context *context, struct aqm_lora_part *part, struct aqm_mat x, struct aqm_mat y)
+static void lora_forward(const struct aqm_linear_context *context, struct aqm_lora_part *part, struct aqm_mat x,
+                         struct aqm_mat y)
 {
 	const struct aqm_ops *ops = context->device->ops;
 	struct aqm_mat u = part->u;
@@ -31,13 +33,14 @@ static void lora_forward(const struct aqm_linear_context *context, struct aqm_lo
 	if (x.rows <= AQM_FEW_ROWS)
 		ops->linear_few(context->device, x, aqm_params_value(context->params, part->a), 0.0f, u);
 	else
-		ops->gemm(context->device, 1.0f, dropped(context, part, x), false, aqm_params_value(context->params, part->a), true, 0.0f, u);
+		ops->gemm(context->device, 1.0f, dropped(context, part, x), false, aqm_params_value(context->params, part->a),
+		          true, 0.0f, u);
 	ops->gemm(context->device, part->scale, u, false, aqm_params_value(context->params, part->b), true, 1.0f,
 	          aqm_mat_cols(y, part->first, part->count));
 }
 
-void aqm_base_linear_forward(const struct aqm_linear_context *context, struct aqm_base_linear *linear, struct aqm_mat x, bool add,
-                             struct aqm_mat y)
+void aqm_base_linear_forward(const struct aqm_linear_context *context, struct aqm_base_linear *linear, struct aqm_mat x,
+                             bool add, struct aqm_mat y)
 {
 	const struct aqm_ops *ops = context->device->ops;
 	float beta = add ? 1.0f : 0.0f;
@@ -52,18 +55,21 @@ void aqm_base_linear_forward(const struct aqm_linear_context *context, struct aq
 		lora_forward(context, &linear->part[i], x, y);
 }
 
-static void lora_backward(const struct aqm_linear_context *context, struct aqm_lora_part *part, struct aqm_mat dy, struct aqm_mat x,
-                          struct aqm_mat dx)
+static void lora_backward(const struct aqm_linear_context *context, struct aqm_lora_part *part, struct aqm_mat dy,
+                          struct aqm_mat x, struct aqm_mat dx)
 {
 	const struct aqm_ops *ops = context->device->ops;
 	aqm_device *device = context->device;
-	struct aqm_mat a = aqm_params_value(context->params, part->a), b = aqm_params_value(context->params, part->b), u = part->u;
-	struct aqm_mat dy_part = aqm_mat_cols(dy, part->first, part->count), t = aqm_mat_f32(context->small, dy.rows, a.rows);
+	struct aqm_mat a = aqm_params_value(context->params, part->a), b = aqm_params_value(context->params, part->b),
+				   u = part->u;
+	struct aqm_mat dy_part = aqm_mat_cols(dy, part->first, part->count),
+				   t = aqm_mat_f32(context->small, dy.rows, a.rows);
 
 	u.rows = dy.rows;
 	ops->gemm(device, part->scale, dy_part, true, u, false, 1.0f, aqm_params_gradient(context->params, part->b));
 	ops->gemm(device, part->scale, dy_part, false, b, false, 0.0f, t);
-	ops->gemm(device, 1.0f, t, true, dropped(context, part, x), false, 1.0f, aqm_params_gradient(context->params, part->a));
+	ops->gemm(device, 1.0f, t, true, dropped(context, part, x), false, 1.0f,
+	          aqm_params_gradient(context->params, part->a));
 	if (context->dropout <= 0) {
 		ops->gemm(device, 1.0f, t, false, a, false, 1.0f, dx);
 		return;
@@ -74,8 +80,8 @@ static void lora_backward(const struct aqm_linear_context *context, struct aqm_l
 	ops->axpy(device, 1.0f, dropped_dx, dx);
 }
 
-void aqm_base_linear_backward(const struct aqm_linear_context *context, struct aqm_base_linear *linear, struct aqm_mat dy, struct aqm_mat x,
-                              bool add, struct aqm_mat dx)
+void aqm_base_linear_backward(const struct aqm_linear_context *context, struct aqm_base_linear *linear,
+                              struct aqm_mat dy, struct aqm_mat x, bool add, struct aqm_mat dx)
 {
 	const struct aqm_ops *ops = context->device->ops;
 	aqm_device *device = context->device;
@@ -94,7 +100,8 @@ bool aqm_base_linear_needs_input(const struct aqm_base_linear *linear)
 	return linear->parts > 0 || linear->weight.param >= 0;
 }
 
-void aqm_base_linear_carve(struct aqm_base_linear *linear, const struct aqm_params *params, struct aqm_arena *arena, int64_t tokens)
+void aqm_base_linear_carve(struct aqm_base_linear *linear, const struct aqm_params *params, struct aqm_arena *arena,
+                           int64_t tokens)
 {
 	for (int i = 0; i < linear->parts; i++) {
 		struct aqm_lora_part *part = &linear->part[i];

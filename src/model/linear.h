@@ -16,18 +16,18 @@
 enum { AQM_PARTS_MAX = 3, AQM_FEW_ROWS = 16 };
 
 struct aqm_lora_part {
-	int64_t adapter;            /* index into the model's adapters */
-	int64_t first, count;       /* columns of Y */
-	int64_t a, b;               /* parameters A (r, in), B (count, r) */
+	int64_t adapter;      /* index into the model's adapters */
+	int64_t first, count; /* columns of Y */
+	int64_t a, b;         /* parameters A (r, in), B (count, r) */
 	float scale;
-	uint32_t ordinal;           /* of its dropout */
-	struct aqm_mat u;           /* (tokens, r) kept for backward */
+	uint32_t ordinal; /* of its dropout */
+	struct aqm_mat u; /* (tokens, r) kept for backward */
 };
 
 struct aqm_weight {
-	struct aqm_mat frozen;      /* (out, in), any dtype, in the mapping; absent when there is none or it is trained */
+	struct aqm_mat frozen; /* (out, in), any dtype, in the mapping; absent when there is none or it is trained */
 	const struct aqm_gguf_tensor *tensor;
-	int64_t param;              /* >= 0: trained */
+	int64_t param; /* >= 0: trained */
 };
 
 struct aqm_base_linear {
@@ -41,9 +41,9 @@ struct aqm_base_linear {
 struct aqm_linear_context {
 	aqm_device *device;
 	struct aqm_params *params;
-	float *expanded;            /* room for the largest matrix that is not float32 */
-	float *scratch;             /* (tokens, widest adapted input): masked inputs and their gradients; absent without dropout */
-	float *small;               /* (tokens, r) */
+	float *expanded; /* room for the largest matrix that is not float32 */
+	float *scratch;  /* (tokens, widest adapted input): masked inputs and their gradients; absent without dropout */
+	float *small;    /* (tokens, r) */
 	float dropout;
 	uint64_t seed;
 	uint32_t step;
@@ -54,14 +54,15 @@ struct aqm_linear_context {
 struct aqm_mat aqm_weight_f32(const struct aqm_linear_context *context, const struct aqm_weight *weight);
 
 /* y = x W^T + b + LoRA, or y += ... when `add`. Up to AQM_FEW_ROWS rows read the weight in its own type. */
-void aqm_base_linear_forward(const struct aqm_linear_context *context, struct aqm_base_linear *linear, struct aqm_mat x, bool add,
-                             struct aqm_mat y);
+void aqm_base_linear_forward(const struct aqm_linear_context *context, struct aqm_base_linear *linear, struct aqm_mat x,
+                             bool add, struct aqm_mat y);
 /* dx = dy W + ... (`add`: +=); parameter gradients +=. x: the forward's input; not read when the layer is frozen without LoRA. */
-void aqm_base_linear_backward(const struct aqm_linear_context *context, struct aqm_base_linear *linear, struct aqm_mat dy, struct aqm_mat x,
-                              bool add, struct aqm_mat dx);
+void aqm_base_linear_backward(const struct aqm_linear_context *context, struct aqm_base_linear *linear,
+                              struct aqm_mat dy, struct aqm_mat x, bool add, struct aqm_mat dx);
 /* True when backward reads x. */
 bool aqm_base_linear_needs_input(const struct aqm_base_linear *linear);
 /* Carve what backward needs: u of each part. */
-void aqm_base_linear_carve(struct aqm_base_linear *linear, const struct aqm_params *params, struct aqm_arena *arena, int64_t tokens);
+void aqm_base_linear_carve(struct aqm_base_linear *linear, const struct aqm_params *params, struct aqm_arena *arena,
+                           int64_t tokens);
 
 #endif

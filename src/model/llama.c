@@ -20,15 +20,17 @@ static int set_frequencies(aqm_model *model, double scaling)
 	const struct aqm_gguf_tensor *tensor = aqm_gguf_find(model->gguf, "rope_freqs.weight");
 	int code = AQM_OK;
 	if (tensor && (tensor->dtype != AQM_F32 || tensor->ne[0] != pairs || tensor->dimensions != 1))
-		code = aqm_error_set(AQM_EDATA, "'%s': tensor 'rope_freqs.weight' is not %lld float32 values", aqm_gguf_path(model->gguf),
-		                     (long long)pairs);
+		code = aqm_error_set(AQM_EDATA, "'%s': tensor 'rope_freqs.weight' is not %lld float32 values",
+		                     aqm_gguf_path(model->gguf), (long long)pairs);
 	for (int64_t i = 0; code == AQM_OK && i < pairs; i++) {
 		double factor = tensor ? (double)((const float *)tensor->data)[i] : 1.0;
 
-		host[i] = (float)(pow(model->shape.rope_base, -2.0 * (double)i / (double)model->shape.rope_dim) / factor / scaling);
+		host[i] =
+			(float)(pow(model->shape.rope_base, -2.0 * (double)i / (double)model->shape.rope_dim) / factor / scaling);
 	}
 	if (code == AQM_OK)
-		code = model->device->ops->allocate(model->device, (size_t)pairs * sizeof *host, (void **)&model->inverse_frequency);
+		code = model->device->ops->allocate(model->device, (size_t)pairs * sizeof *host,
+		                                    (void **)&model->inverse_frequency);
 	if (code == AQM_OK)
 		model->device->ops->upload(model->device, model->inverse_frequency, host, (size_t)pairs * sizeof *host);
 	free(host);
@@ -53,7 +55,8 @@ static int read_shape(aqm_model *model)
 	if (code == AQM_OK)
 		code = aqm_model_read_int(model, "attention.head_count_kv", 1, shape->heads, shape->heads, &shape->kv_heads);
 	if (code == AQM_OK)
-		code = aqm_model_read_int(model, "attention.key_length", 2, 4096, shape->width / shape->heads, &shape->head_dim);
+		code =
+			aqm_model_read_int(model, "attention.key_length", 2, 4096, shape->width / shape->heads, &shape->head_dim);
 	if (code == AQM_OK)
 		code = aqm_model_read_int(model, "feed_forward_length", 1, 1 << 22, -1, &shape->ffn);
 	if (code == AQM_OK)
@@ -62,14 +65,17 @@ static int read_shape(aqm_model *model)
 		code = aqm_model_read_float(model, "attention.layer_norm_rms_epsilon", 0, 1, NAN, &epsilon);
 	if (code == AQM_OK)
 		code = aqm_model_read_float(model, "rope.freq_base", 1, 1e12, 10000, &shape->rope_base);
-	if (code == AQM_OK && aqm_gguf_get_string(model->gguf, "llama.rope.scaling.type", &kind) == AQM_OK && kind[0] == 'l')
+	if (code == AQM_OK && aqm_gguf_get_string(model->gguf, "llama.rope.scaling.type", &kind) == AQM_OK &&
+	    kind[0] == 'l')
 		code = aqm_model_read_float(model, "rope.scaling.factor", 1e-3, 1e6, 1, &scaling);
 	if (code != AQM_OK)
 		return code;
 	shape->epsilon = (float)epsilon;
 	if (shape->heads % shape->kv_heads != 0 || shape->rope_dim % 2 != 0)
-		return aqm_error_set(AQM_EDATA, "'%s': %lld heads cannot share %lld key-value heads, or the rotary dimension %lld is odd",
-		                     aqm_gguf_path(model->gguf), (long long)shape->heads, (long long)shape->kv_heads, (long long)shape->rope_dim);
+		return aqm_error_set(AQM_EDATA,
+		                     "'%s': %lld heads cannot share %lld key-value heads, or the rotary dimension %lld is odd",
+		                     aqm_gguf_path(model->gguf), (long long)shape->heads, (long long)shape->kv_heads,
+		                     (long long)shape->rope_dim);
 	return set_frequencies(model, scaling);
 }
 
@@ -80,7 +86,8 @@ static int bind_layer(aqm_model *model, int64_t i)
 		enum aqm_target target;
 	} qkv[3] = {{"attn_q", AQM_TARGET_Q}, {"attn_k", AQM_TARGET_K}, {"attn_v", AQM_TARGET_V}};
 	struct aqm_layer *layer = &model->layers[i];
-	int64_t d = model->shape.width, q = model->shape.heads * model->shape.head_dim, kv = model->shape.kv_heads * model->shape.head_dim;
+	int64_t d = model->shape.width, q = model->shape.heads * model->shape.head_dim,
+			kv = model->shape.kv_heads * model->shape.head_dim;
 	int code = aqm_model_bind_norm(model, &layer->attn_norm, i, "attn_norm");
 
 	for (int j = 0; code == AQM_OK && j < 3; j++) {

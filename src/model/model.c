@@ -34,8 +34,9 @@ static int bind_all(aqm_model *model)
 
 	shape->used_layers = model->options.stop_layer ? model->options.stop_layer : shape->layers;
 	if (shape->used_layers > shape->layers)
-		return aqm_error_set(AQM_EUSAGE, "model.stop_layer is %lld, but '%s' has %lld layers", (long long)model->options.stop_layer,
-		                     aqm_gguf_path(model->gguf), (long long)shape->layers);
+		return aqm_error_set(AQM_EUSAGE, "model.stop_layer is %lld, but '%s' has %lld layers",
+		                     (long long)model->options.stop_layer, aqm_gguf_path(model->gguf),
+		                     (long long)shape->layers);
 	model->layers = aqm_calloc_array((size_t)shape->used_layers, sizeof *model->layers);
 	if (!model->layers)
 		return AQM_ERUN;
@@ -45,7 +46,8 @@ static int bind_all(aqm_model *model)
 	return code == AQM_OK ? model->architecture->bind_outer(model) : code;
 }
 
-int aqm_model_open(aqm_model **out, aqm_device *device, aqm_gguf *gguf, const struct aqm_model_options *options, struct aqm_params *params)
+int aqm_model_open(aqm_model **out, aqm_device *device, aqm_gguf *gguf, const struct aqm_model_options *options,
+                   struct aqm_params *params)
 {
 	aqm_model *model = aqm_calloc_array(1, sizeof *model);
 
@@ -112,7 +114,8 @@ static int load_base_weights(aqm_model *model)
 		return AQM_ERUN;
 	for (size_t i = 0; i < params->count; i++) {
 		const struct aqm_param *param = &params->items[i];
-		const struct aqm_gguf_tensor *tensor = param->init == AQM_INIT_GIVEN ? aqm_gguf_find(model->gguf, param->name) : NULL;
+		const struct aqm_gguf_tensor *tensor =
+			param->init == AQM_INIT_GIVEN ? aqm_gguf_find(model->gguf, param->name) : NULL;
 		size_t n = (size_t)(param->rows * param->cols);
 
 		if (!tensor)
@@ -188,10 +191,11 @@ int aqm_model_carve(aqm_model *model, struct aqm_arena *arena, int64_t windows, 
 	int64_t widest = shape->ffn > q ? shape->ffn : q;
 
 	if (windows <= 0 || tokens <= 0 || __builtin_mul_overflow(windows, tokens, &n) || n > INT32_MAX)
-		return aqm_error_set(AQM_EUSAGE, "%lld windows of %lld tokens are too many", (long long)windows, (long long)tokens);
+		return aqm_error_set(AQM_EUSAGE, "%lld windows of %lld tokens are too many", (long long)windows,
+		                     (long long)tokens);
 	if (tokens > shape->context)
-		return aqm_error_set(AQM_EUSAGE, "a window of %lld tokens does not fit into the %lld that '%s' can take", (long long)tokens,
-		                     (long long)shape->context, aqm_gguf_path(model->gguf));
+		return aqm_error_set(AQM_EUSAGE, "a window of %lld tokens does not fit into the %lld that '%s' can take",
+		                     (long long)tokens, (long long)shape->context, aqm_gguf_path(model->gguf));
 	widest = shape->width > widest ? shape->width : widest;
 	size_t before = arena->used;
 	float *expanded = aqm_arena_take(arena, model->expanded_floats, sizeof(float));
@@ -214,9 +218,13 @@ int aqm_model_carve(aqm_model *model, struct aqm_arena *arena, int64_t windows, 
 		if (model->options.dropout > 0)
 			scratch = take(arena, n, widest).data;
 	}
-	model->linears = (struct aqm_linear_context){
-		.device = model->device, .params = model->params, .expanded = expanded, .scratch = scratch, .small = small,
-		.dropout = (float)model->options.dropout, .seed = model->options.seed};
+	model->linears = (struct aqm_linear_context){.device = model->device,
+	                                             .params = model->params,
+	                                             .expanded = expanded,
+	                                             .scratch = scratch,
+	                                             .small = small,
+	                                             .dropout = (float)model->options.dropout,
+	                                             .seed = model->options.seed};
 	free(model->position_index);
 	model->position_index = aqm_malloc_array((size_t)n, sizeof *model->position_index);
 	return model->position_index ? AQM_OK : AQM_ERUN;
@@ -246,7 +254,8 @@ static void add_positions(aqm_model *model, int64_t windows, int64_t tokens, int
 	if (!has_positions(model))
 		return;
 	set_positions(model, windows, tokens, first);
-	model->device->ops->gather(model->device, aqm_weight_f32(&model->linears, &model->positions), model->position_index, true, x);
+	model->device->ops->gather(model->device, aqm_weight_f32(&model->linears, &model->positions), model->position_index,
+	                           true, x);
 }
 
 static struct aqm_mat rows_of(struct aqm_mat m, int64_t rows)
@@ -255,7 +264,8 @@ static struct aqm_mat rows_of(struct aqm_mat m, int64_t rows)
 	return m;
 }
 
-void aqm_model_forward(aqm_model *model, int64_t windows, int64_t tokens, struct aqm_mat x, bool training, uint32_t step)
+void aqm_model_forward(aqm_model *model, int64_t windows, int64_t tokens, struct aqm_mat x, bool training,
+                       uint32_t step)
 {
 	int64_t layers = model->shape.used_layers, n = windows * tokens;
 	struct aqm_mat final_x = rows_of(model->final_x, n);
@@ -285,16 +295,19 @@ void aqm_model_backward(aqm_model *model, int64_t windows, int64_t tokens, struc
 		aqm_layer_backward(model, &model->layers[i], windows, tokens, stream);
 	if (has_positions(model) && model->positions.param >= 0) {
 		set_positions(model, windows, tokens, 0);
-		model->device->ops->scatter_add(model->device, stream, model->position_index, aqm_params_gradient(model->params, model->positions.param));
+		model->device->ops->scatter_add(model->device, stream, model->position_index,
+		                                aqm_params_gradient(model->params, model->positions.param));
 	}
 	model->device->ops->copy(model->device, stream, dx);
 }
 
 /* ---- floating-point operations ---- */
 
-static double linear_flops(const struct aqm_base_linear *linear, const struct aqm_params *params, double n, bool backward)
+static double linear_flops(const struct aqm_base_linear *linear, const struct aqm_params *params, double n,
+                           bool backward)
 {
-	double passes = backward ? (linear->weight.param >= 0 ? 3.0 : 2.0) : 1.0, flops = 2.0 * n * (double)linear->in * (double)linear->out * passes;
+	double passes = backward ? (linear->weight.param >= 0 ? 3.0 : 2.0) : 1.0,
+		   flops = 2.0 * n * (double)linear->in * (double)linear->out * passes;
 
 	for (int i = 0; i < linear->parts; i++) {
 		double rank = (double)params->items[linear->part[i].a].rows;
@@ -309,7 +322,8 @@ static double linear_flops(const struct aqm_base_linear *linear, const struct aq
 double aqm_model_flops(const aqm_model *model, int64_t windows, int64_t tokens, bool backward)
 {
 	double n = (double)(windows * tokens), flops = 0;
-	double products = 2.0 * (double)windows * (double)tokens * (double)(tokens + 1) / 2.0 * (double)(model->shape.heads * model->shape.head_dim);
+	double products = 2.0 * (double)windows * (double)tokens * (double)(tokens + 1) / 2.0 *
+	                  (double)(model->shape.heads * model->shape.head_dim);
 
 	for (int64_t i = 0; i < model->shape.used_layers; i++) {
 		const struct aqm_layer *layer = &model->layers[i];
@@ -319,7 +333,8 @@ double aqm_model_flops(const aqm_model *model, int64_t windows, int64_t tokens, 
 		flops += linear_flops(&layer->attn_output, model->params, n, backward);
 		if (model->gated)
 			flops += linear_flops(&layer->gate, model->params, n, backward);
-		flops += linear_flops(&layer->up, model->params, n, backward) + linear_flops(&layer->down, model->params, n, backward);
+		flops += linear_flops(&layer->up, model->params, n, backward) +
+		         linear_flops(&layer->down, model->params, n, backward);
 		flops += products * (backward ? 7.0 : 2.0);
 	}
 	return flops;

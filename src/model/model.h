@@ -15,28 +15,37 @@
 #include "model/params.h"
 
 /* Linears that LoRA can be attached to; order of the words q k v o gate up down in lora.targets (gpt2 has no gate: up and down). */
-enum aqm_target { AQM_TARGET_Q, AQM_TARGET_K, AQM_TARGET_V, AQM_TARGET_O, AQM_TARGET_GATE, AQM_TARGET_UP, AQM_TARGET_DOWN, AQM_TARGETS };
+enum aqm_target {
+	AQM_TARGET_Q,
+	AQM_TARGET_K,
+	AQM_TARGET_V,
+	AQM_TARGET_O,
+	AQM_TARGET_GATE,
+	AQM_TARGET_UP,
+	AQM_TARGET_DOWN,
+	AQM_TARGETS
+};
 
 struct aqm_model_options {
-	int64_t rank;         /* 0: full fine-tuning (needs training) */
+	int64_t rank; /* 0: full fine-tuning (needs training) */
 	double alpha, dropout;
 	bool rslora;
-	unsigned targets;     /* bit 1 << enum aqm_target */
-	int64_t stop_layer;   /* 0 = all */
-	bool frozen;          /* no LoRA, no fine-tuning: the plain base */
-	uint64_t seed;        /* of dropout */
+	unsigned targets;   /* bit 1 << enum aqm_target */
+	int64_t stop_layer; /* 0 = all */
+	bool frozen;        /* no LoRA, no fine-tuning: the plain base */
+	uint64_t seed;      /* of dropout */
 };
 /* From config->lora and config->model; AQM_EUSAGE for an unknown target. */
 int aqm_model_options_from(struct aqm_model_options *options, const struct aqm_config *config);
 
 /* Hyperparameters, read and range-checked from the GGUF metadata. */
 struct aqm_model_shape {
-	const char *architecture;     /* "llama" */
-	int64_t layers;               /* in the file */
-	int64_t used_layers;          /* after stop_layer */
-	int64_t width;                /* d, embedding length */
+	const char *architecture; /* "llama" */
+	int64_t layers;           /* in the file */
+	int64_t used_layers;      /* after stop_layer */
+	int64_t width;            /* d, embedding length */
 	int64_t heads, kv_heads, head_dim, ffn;
-	int64_t context;              /* longest window it can take (gpt2: rows of position_embd); INT64_MAX if unlimited */
+	int64_t context; /* longest window it can take (gpt2: rows of position_embd); INT64_MAX if unlimited */
 	float epsilon;
 	double rope_base;
 	int64_t rope_dim;
@@ -46,7 +55,8 @@ typedef struct aqm_model aqm_model;
 
 /* Open over an open GGUF, which must outlive the model. Registers its trainables in `params` (to be allocated by the caller later); checks
  * every tensor's presence, shape and type: AQM_EDATA with the tensor's name. */
-int aqm_model_open(aqm_model **out, aqm_device *device, aqm_gguf *gguf, const struct aqm_model_options *options, struct aqm_params *params);
+int aqm_model_open(aqm_model **out, aqm_device *device, aqm_gguf *gguf, const struct aqm_model_options *options,
+                   struct aqm_params *params);
 void aqm_model_free(aqm_model *model);
 const struct aqm_model_shape *aqm_model_shape(const aqm_model *model);
 /* After aqm_params_allocate(): binds matrices; in full fine-tuning copies the base weights into the values (not when resuming: pass false). */
@@ -54,19 +64,20 @@ int aqm_model_bind(aqm_model *model, bool load_base);
 
 /* Bytes this model will use for windows x tokens, by kind, before anything is allocated. */
 struct aqm_memory_plan {
-	size_t weights;      /* the base as mapped (all pages that will be touched) */
-	size_t expanded;     /* the shared buffer for one matrix */
-	size_t trainables;   /* values + gradients */
-	size_t optimizer;    /* m, v (filled by train/) */
+	size_t weights;    /* the base as mapped (all pages that will be touched) */
+	size_t expanded;   /* the shared buffer for one matrix */
+	size_t trainables; /* values + gradients */
+	size_t optimizer;  /* m, v (filled by train/) */
 	size_t activations;
-	size_t other;        /* pool columns, process itself (filled by policy/ and train/) */
+	size_t other; /* pool columns, process itself (filled by policy/ and train/) */
 };
 /* Carve every activation buffer for up to `windows` x `tokens` from `arena` (planning or real; `training` keeps what backward needs). */
 int aqm_model_carve(aqm_model *model, struct aqm_arena *arena, int64_t windows, int64_t tokens, bool training);
 void aqm_model_plan(const aqm_model *model, struct aqm_memory_plan *plan);
 
 /* x (B*T, d): embeddings in, hidden states (after the final norm) out, in place. `step` numbers the dropout; training: dropout on and activations kept. */
-void aqm_model_forward(aqm_model *model, int64_t windows, int64_t tokens, struct aqm_mat x, bool training, uint32_t step);
+void aqm_model_forward(aqm_model *model, int64_t windows, int64_t tokens, struct aqm_mat x, bool training,
+                       uint32_t step);
 /* dx (B*T, d): gradient of the hidden states in, of the embeddings out, in place. Parameter gradients +=. After a training forward of the same shape. */
 void aqm_model_backward(aqm_model *model, int64_t windows, int64_t tokens, struct aqm_mat dx, uint32_t step);
 /* Floating-point operations of the GEMMs and attention in one forward (+ backward) of that shape: what `bench step` divides by. */
@@ -90,14 +101,14 @@ size_t aqm_model_weight_bytes(const aqm_model *model);
 
 /* One adapted linear: its names, factors and scale. */
 struct aqm_adapter {
-	char gguf_name[96];     /* "blk.0.attn_q.weight"; for gpt2's q, k, v "blk.0.attn_qkv.weight" */
+	char gguf_name[96]; /* "blk.0.attn_q.weight"; for gpt2's q, k, v "blk.0.attn_qkv.weight" */
 	int64_t layer;
 	enum aqm_target target;
-	int64_t in, out;        /* of the adapted (part of the) linear */
-	int64_t row_offset;     /* of the part in the fused matrix; else 0 */
+	int64_t in, out;    /* of the adapted (part of the) linear */
+	int64_t row_offset; /* of the part in the fused matrix; else 0 */
 	int64_t rank;
-	double scale;           /* alpha / r or alpha / sqrt(r) */
-	int64_t a, b;           /* parameter indices: A (r, in), B (out, r) */
+	double scale; /* alpha / r or alpha / sqrt(r) */
+	int64_t a, b; /* parameter indices: A (r, in), B (out, r) */
 };
 size_t aqm_model_adapters(const aqm_model *model);
 const struct aqm_adapter *aqm_model_adapter(const aqm_model *model, size_t index);

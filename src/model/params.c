@@ -26,7 +26,8 @@ void aqm_params_release(struct aqm_params *params)
 	*params = (struct aqm_params){.device = params->device};
 }
 
-int64_t aqm_params_add(struct aqm_params *params, const char *name, int64_t rows, int64_t cols, enum aqm_init init, float scale, bool decay)
+int64_t aqm_params_add(struct aqm_params *params, const char *name, int64_t rows, int64_t cols, enum aqm_init init,
+                       float scale, bool decay)
 {
 	size_t floats, end;
 
@@ -41,9 +42,11 @@ int64_t aqm_params_add(struct aqm_params *params, const char *name, int64_t rows
 	}
 	if (rows <= 0 || cols <= 0 || aqm_size_mul_overflows((size_t)rows, (size_t)cols, &floats) ||
 	    aqm_size_add_overflows(params->floats, floats + FLOATS_ALIGNMENT, &end))
-		return aqm_error_set(AQM_ERUN, "parameter '%s' has an impossible shape, %lld x %lld", name, (long long)rows, (long long)cols);
+		return aqm_error_set(AQM_ERUN, "parameter '%s' has an impossible shape, %lld x %lld", name, (long long)rows,
+		                     (long long)cols);
 	struct aqm_param *param = &params->items[params->count];
-	*param = (struct aqm_param){.rows = rows, .cols = cols, .offset = params->floats, .init = init, .scale = scale, .decay = decay};
+	*param = (struct aqm_param){
+		.rows = rows, .cols = cols, .offset = params->floats, .init = init, .scale = scale, .decay = decay};
 	snprintf(param->name, sizeof param->name, "%s", name);
 	params->floats = aqm_size_align(params->floats + floats, FLOATS_ALIGNMENT);
 	return (int64_t)params->count++;
@@ -58,11 +61,19 @@ static void draw(const struct aqm_param *param, uint64_t seed, uint32_t index, f
 	aqm_rng_init(&rng, seed, AQM_STREAM_INIT, index);
 	for (size_t i = 0; i < n; i++) {
 		switch (param->init) {
-		case AQM_INIT_ONE: values[i] = 1.0f; break;
-		case AQM_INIT_NORMAL: values[i] = param->scale * aqm_rng_normal(&rng); break;
-		case AQM_INIT_KAIMING_UNIFORM: values[i] = (2.0f * aqm_rng_uniform(&rng) - 1.0f) / sqrtf(param->scale); break;
+		case AQM_INIT_ONE:
+			values[i] = 1.0f;
+			break;
+		case AQM_INIT_NORMAL:
+			values[i] = param->scale * aqm_rng_normal(&rng);
+			break;
+		case AQM_INIT_KAIMING_UNIFORM:
+			values[i] = (2.0f * aqm_rng_uniform(&rng) - 1.0f) / sqrtf(param->scale);
+			break;
 		case AQM_INIT_ZERO:
-		case AQM_INIT_GIVEN: values[i] = 0.0f; break;
+		case AQM_INIT_GIVEN:
+			values[i] = 0.0f;
+			break;
 		}
 	}
 }
@@ -88,7 +99,8 @@ int aqm_params_allocate(struct aqm_params *params, bool training, uint64_t seed)
 		const struct aqm_param *param = &params->items[i];
 
 		draw(param, seed, (uint32_t)i, host);
-		device->ops->upload(device, params->values + param->offset, host, (size_t)(param->rows * param->cols) * sizeof *host);
+		device->ops->upload(device, params->values + param->offset, host,
+		                    (size_t)(param->rows * param->cols) * sizeof *host);
 	}
 	free(host);
 	return AQM_OK;

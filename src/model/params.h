@@ -26,22 +26,23 @@ struct aqm_param {
 	size_t offset;      /* floats from the start of the blocks; a multiple of 16 (rows are dense) */
 	enum aqm_init init;
 	float scale;
-	bool decay;         /* weight decay applies (matrices) */
+	bool decay; /* weight decay applies (matrices) */
 };
 
 struct aqm_params {
 	aqm_device *device;
 	struct aqm_param *items;
 	size_t count, capacity;
-	size_t floats;      /* length of each block, padding included (padding stays zero) */
-	float *values;      /* device memory */
-	float *gradients;   /* device memory; NULL when not training */
+	size_t floats;    /* length of each block, padding included (padding stays zero) */
+	float *values;    /* device memory */
+	float *gradients; /* device memory; NULL when not training */
 };
 
 void aqm_params_init(struct aqm_params *params, aqm_device *device);
 void aqm_params_release(struct aqm_params *params);
 /* Append one; returns its index, or a negative error code. */
-int64_t aqm_params_add(struct aqm_params *params, const char *name, int64_t rows, int64_t cols, enum aqm_init init, float scale, bool decay);
+int64_t aqm_params_add(struct aqm_params *params, const char *name, int64_t rows, int64_t cols, enum aqm_init init,
+                       float scale, bool decay);
 /* Allocate the blocks (gradients only when training) and initialise values by Philox (seed, AQM_STREAM_INIT, sub = index). */
 int aqm_params_allocate(struct aqm_params *params, bool training, uint64_t seed);
 struct aqm_mat aqm_params_value(const struct aqm_params *params, int64_t index);

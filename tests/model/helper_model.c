@@ -6,7 +6,8 @@
 
 #include "base/random.h"
 
-void fixture_open(struct fixture *f, const char *path, const struct aqm_model_options *options, int64_t windows, int64_t tokens)
+void fixture_open(struct fixture *f, const char *path, const struct aqm_model_options *options, int64_t windows,
+                  int64_t tokens)
 {
 	struct aqm_arena plan;
 
@@ -37,7 +38,8 @@ void fixture_close(struct fixture *f)
 
 void fixture_forward(struct fixture *f, float *x, bool training, uint32_t step)
 {
-	aqm_model_forward(f->model, f->windows, f->tokens, aqm_mat_f32(x, f->windows * f->tokens, f->width), training, step);
+	aqm_model_forward(f->model, f->windows, f->tokens, aqm_mat_f32(x, f->windows * f->tokens, f->width), training,
+	                  step);
 	CHECK_OK(aqm_device_check(f->device));
 }
 

@@ -15,10 +15,10 @@
 #include "base/arena.h"
 #include "model/model.h"
 
-#define CHECK_OK(call)                                                  \
-	do {                                                                \
-		int check_code = (call);                                        \
-		if (check_code != 0)                                            \
+#define CHECK_OK(call)                                                      \
+	do {                                                                    \
+		int check_code = (call);                                            \
+		if (check_code != 0)                                                \
 			fail_msg("%s: %d, %s", #call, check_code, aqm_error_message()); \
 	} while (0)
 
@@ -32,7 +32,8 @@ struct fixture {
 };
 
 /* Opens `path` and carves for training (or, with options.frozen, for inference). */
-void fixture_open(struct fixture *f, const char *path, const struct aqm_model_options *options, int64_t windows, int64_t tokens);
+void fixture_open(struct fixture *f, const char *path, const struct aqm_model_options *options, int64_t windows,
+                  int64_t tokens);
 void fixture_close(struct fixture *f);
 /* x <- forward(x), B*T*d floats. */
 void fixture_forward(struct fixture *f, float *x, bool training, uint32_t step);

@@ -61,12 +61,14 @@ static void test_no_future(void **state)
 		size_t row = (size_t)f.width, n = WINDOWS * TOKENS * row, seen = 6;
 		float *x = noise(&f, 1), *changed = copy_of(x, n), *other = noise(&f, 2);
 		for (size_t w = 0; w < WINDOWS; w++) /* everything behind `seen` tokens of each window */
-			memcpy(changed + (w * TOKENS + seen) * row, other + (w * TOKENS + seen) * row, (TOKENS - seen) * row * sizeof *x);
+			memcpy(changed + (w * TOKENS + seen) * row, other + (w * TOKENS + seen) * row,
+			       (TOKENS - seen) * row * sizeof *x);
 		fixture_forward(&f, x, false, 0);
 		fixture_forward(&f, changed, false, 0);
 		for (size_t w = 0; w < WINDOWS; w++) {
 			assert_memory_equal(x + w * TOKENS * row, changed + w * TOKENS * row, seen * row * sizeof *x);
-			assert_memory_not_equal(x + (w * TOKENS + seen) * row, changed + (w * TOKENS + seen) * row, row * sizeof *x);
+			assert_memory_not_equal(x + (w * TOKENS + seen) * row, changed + (w * TOKENS + seen) * row,
+			                        row * sizeof *x);
 		}
 		free(x);
 		free(changed);
@@ -337,8 +339,12 @@ static void test_missing_tensors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_no_future),    cmocka_unit_test(test_windows_are_apart), cmocka_unit_test(test_cache),
-		cmocka_unit_test(test_quantised_bases), cmocka_unit_test(test_dropout_gradient), cmocka_unit_test(test_stop_layer),
+		cmocka_unit_test(test_no_future),
+		cmocka_unit_test(test_windows_are_apart),
+		cmocka_unit_test(test_cache),
+		cmocka_unit_test(test_quantised_bases),
+		cmocka_unit_test(test_dropout_gradient),
+		cmocka_unit_test(test_stop_layer),
 		cmocka_unit_test(test_missing_tensors),
 	};
 
