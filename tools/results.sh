@@ -66,14 +66,14 @@ chapter() {
 train_on paper-train-pool
 train_on freebsd-dualpi2-a \
 	--set 'policy.features=[queue_type, burst_allowance, drop_prob, current_qdelay, accu_prob, tot_bytes, drops]' \
-	--set 'policy.sequences=[current_qdelay]' --set train.epochs=12
+	--set 'policy.sequences=[current_qdelay]' --set train.epochs=20
 
 {
 	printf '# Results on real decisions\n\nMade by `tools/results.sh`: SmolLM2-135M (Q4_1, its first four layers), LoRA rank 128 on q and v, on the CPU.\n'
 	printf 'The rows are FreeBSD DualPI2 decisions measured by the authors of the paper. A logged action is what the kernel logged, phantom drops\n'
 	printf 'included: imitating the log is the task that the paper set, and a high score says that the rule was learned, not that it is a good rule.\n\n'
 	chapter paper-train-pool ''
-	chapter freebsd-dualpi2-a ' and the fields that this pool has (`tot_bytes`, `drops`; no `len_bytes`, no `pkt_len`), 12 epochs'
+	chapter freebsd-dualpi2-a ' and the fields that this pool has (`tot_bytes`, `drops`; no `len_bytes`, no `pkt_len`), 20 epochs'
 } >docs/results.md.tmp
 mv docs/results.md.tmp docs/results.md
 echo "docs/results.md written"
