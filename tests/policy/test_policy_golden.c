@@ -193,9 +193,26 @@ static void test_gpt2(void **state)
 	check_case("gpt2");
 }
 
+static void test_llama_without_lora(void **state)
+{
+	(void)state;
+	check_case("llama-full");
+}
+
+static void test_gpt2_without_lora(void **state)
+{
+	(void)state;
+	check_case("gpt2-full");
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama), cmocka_unit_test(test_gpt2)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_llama),
+		cmocka_unit_test(test_gpt2),
+		cmocka_unit_test(test_llama_without_lora),
+		cmocka_unit_test(test_gpt2_without_lora),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

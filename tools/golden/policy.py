@@ -26,6 +26,8 @@ CASES = {
     "gpt2": dict(seed=12, residual=False, action="linear", normaliser="standard", weights=[0.5, 2.0, 3.0], stop=1,
                  time="episode", targets=["q", "v", "up"], normalise=False),
 }
+CASES["llama-full"] = dict(CASES["llama"], seed=13, targets=[])  # no LoRA: every weight of the base is trained
+CASES["gpt2-full"] = dict(CASES["gpt2"], seed=14, targets=[], stop=0)
 FEATURES = ["current_qdelay", "drop_prob", "len_bytes", "pkt_len"]
 SEQUENCES = ["len_bytes", "current_qdelay"]  # not in the order of the features
 W, E, K, RANK, ALPHA, GAMMA, HORIZON, C = 5, 8, 3, 3, 6.0, 0.9, 7, 1.0
@@ -296,17 +298,40 @@ def named_parameters(policy, adapters, architecture):
     return out
 
 
+def base_parameters(model, architecture):
+    """The weights of the base by their names in the file -> (parameter, how its rows are ordered there)."""
+    same, turned = (lambda x: x), (lambda x: x.T)
+    if architecture == "llama":
+        out = {"output_norm.weight": (model.norm.weight, same)}
+        for i, layer in enumerate(model.layers):
+            a, m = layer.self_attn, layer.mlp
+            for name, module, order in [("attn_norm", layer.input_layernorm, same), ("attn_q", a.q_proj, lambda x: permute(x, HEADS)),
+                                        ("attn_k", a.k_proj, lambda x: permute(x, KV_HEADS)), ("attn_v", a.v_proj, same),
+                                        ("attn_output", a.o_proj, same), ("ffn_norm", layer.post_attention_layernorm, same),
+                                        ("ffn_gate", m.gate_proj, same), ("ffn_up", m.up_proj, same), ("ffn_down", m.down_proj, same)]:
+                out[f"blk.{i}.{name}.weight"] = (module.weight, order)
+        return out
+    out = {"position_embd.weight": (model.wpe.weight, same), "output_norm.weight": (model.ln_f.weight, same),
+           "output_norm.bias": (model.ln_f.bias, same)}
+    for i, block in enumerate(model.h):
+        for name, module in [("attn_norm", block.ln_1), ("attn_qkv", plain(block.attn.c_attn)), ("attn_output", block.attn.c_proj),
+                             ("ffn_norm", block.ln_2), ("ffn_up", plain(block.mlp.c_fc)), ("ffn_down", block.mlp.c_proj)]:
+            out[f"blk.{i}.{name}.weight"] = (module.weight, turned if module.weight.ndim == 2 else same)
+            out[f"blk.{i}.{name}.bias"] = (module.bias, same)
+    return out
+
+
 def two_dimensional(array):
     return array if array.ndim == 2 else array[None, :]
 
 
 def make(name, folder):
-    case = CASES[name]
+    case, architecture = CASES[name], name.split("-")[0]
     torch.manual_seed(case["seed"])
     generator = np.random.default_rng(case["seed"])
     pool = columns(generator)
     actions = generator.choice(3, ROWS, p=[0.6, 0.2, 0.2])
-    model, adapters, base = {"llama": llama, "gpt2": gpt2}[name](case)
+    model, adapters, base = {"llama": llama, "gpt2": gpt2}[architecture](case)
     policy = Policy(case)
 
     # In double, so that what is compared with is the truth to float32.
@@ -325,7 +350,7 @@ def make(name, folder):
     loss.backward()
 
     path = folder / f"{name}.gguf"
-    writer = {"llama": write_llama, "gpt2": write_gpt2}[name](str(path), model)
+    writer = {"llama": write_llama, "gpt2": write_gpt2}[architecture](str(path), model)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -334,7 +359,7 @@ def make(name, folder):
     yes = {True: "true", False: "false"}
     config = CONFIG.format(stop=case["stop"], c=C, gamma=GAMMA, horizon=HORIZON, normalise=yes[case["normalise"]], w=W,
                            features=", ".join(FEATURES), sequences=", ".join(SEQUENCES), e=E, k=K, action=case["action"],
-                           time=case["time"], normaliser=case["normaliser"], residual=yes[case["residual"]], rank=RANK, alpha=ALPHA,
+                           time=case["time"], normaliser=case["normaliser"], residual=yes[case["residual"]], rank=RANK if case["targets"] else 0, alpha=ALPHA,
                            targets=", ".join(case["targets"]))
     with h5py.File(folder / f"{name}.h5", "w") as file:
         file.create_dataset("config", data=np.bytes_(config + "\0"))
@@ -346,7 +371,10 @@ def make(name, folder):
         file["class_weights"] = np.array(case["weights"], dtype=np.float32)
         file["logits"] = logits.detach().numpy().reshape(-1, 3).astype(np.float32)
         file["loss"] = np.array([loss.item()])
-        for key, (parameter, order) in named_parameters(policy, adapters, name).items():
+        trained = named_parameters(policy, adapters, architecture)
+        if not case["targets"]:
+            trained |= base_parameters(model, architecture)
+        for key, (parameter, order) in trained.items():
             assert parameter.grad is not None, key
             file[f"values/{key}"] = two_dimensional(order(numbers(parameter)))
             file[f"gradients/{key}"] = two_dimensional(order(numbers(parameter.grad)))
