@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/size.h"
 
@@ -25,6 +26,11 @@ static int set_frequencies(aqm_model *model, double scaling)
 	for (int64_t i = 0; code == AQM_OK && i < pairs; i++) {
 		double factor = tensor ? (double)((const float *)tensor->data)[i] : 1.0;
 
+		if (!(factor > 0 && isfinite(factor)))
+			code =
+				aqm_error_set(AQM_EDATA, "'%s': value %lld of tensor 'rope_freqs.weight' is %g; expected more than 0",
+			                  aqm_gguf_path(model->gguf), (long long)i, factor);
+
 		host[i] =
 			(float)(pow(model->shape.rope_base, -2.0 * (double)i / (double)model->shape.rope_dim) / factor / scaling);
 	}
@@ -37,11 +43,27 @@ static int set_frequencies(aqm_model *model, double scaling)
 	return code;
 }
 
+/* The factor of linear position scaling; 1 without. Other kinds (yarn, longrope) would turn by other angles: refused. */
+static int read_scaling(aqm_model *model, double *scaling)
+{
+	const char *kind;
+	int code = aqm_gguf_get_string(model->gguf, "llama.rope.scaling.type", &kind);
+
+	*scaling = 1;
+	if (code == AQM_ENOTFOUND || (code == AQM_OK && strcmp(kind, "none") == 0))
+		return AQM_OK;
+	if (code != AQM_OK)
+		return code;
+	if (strcmp(kind, "linear") != 0)
+		return aqm_error_set(AQM_EDATA, "'%s': 'llama.rope.scaling.type' is '%s'; expected none or linear",
+		                     aqm_gguf_path(model->gguf), kind);
+	return aqm_model_read_float(model, "rope.scaling.factor", 1e-3, 1e6, 1, scaling);
+}
+
 static int read_shape(aqm_model *model)
 {
 	struct aqm_model_shape *shape = &model->shape;
 	double epsilon = 0, scaling = 1;
-	const char *kind;
 
 	model->rms = model->gated = model->rope = true;
 	model->rope_pairs = AQM_ROPE_ADJACENT;
@@ -65,9 +87,8 @@ static int read_shape(aqm_model *model)
 		code = aqm_model_read_float(model, "attention.layer_norm_rms_epsilon", 0, 1, NAN, &epsilon);
 	if (code == AQM_OK)
 		code = aqm_model_read_float(model, "rope.freq_base", 1, 1e12, 10000, &shape->rope_base);
-	if (code == AQM_OK && aqm_gguf_get_string(model->gguf, "llama.rope.scaling.type", &kind) == AQM_OK &&
-	    kind[0] == 'l')
-		code = aqm_model_read_float(model, "rope.scaling.factor", 1e-3, 1e6, 1, &scaling);
+	if (code == AQM_OK)
+		code = read_scaling(model, &scaling);
 	if (code != AQM_OK)
 		return code;
 	shape->epsilon = (float)epsilon;

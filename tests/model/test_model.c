@@ -280,20 +280,22 @@ static void test_stop_layer(void **state)
 	unlink(path);
 }
 
-/* A copy of a base without one tensor. */
-static void write_without(const char *path, const char *out, const char *missing)
+/* A copy of a base without one tensor, or with another kind of position scaling. Either may be NULL. */
+static void write_altered(const char *path, const char *out, const char *missing, const char *scaling)
 {
 	aqm_gguf *from;
 	aqm_gguf_writer *writer;
 
 	CHECK_OK(aqm_gguf_open(&from, path));
 	CHECK_OK(aqm_gguf_writer_new(&writer, out));
+	if (scaling)
+		CHECK_OK(aqm_gguf_writer_set_string(writer, "llama.rope.scaling.type", scaling));
 	CHECK_OK(aqm_gguf_writer_copy_metadata(writer, from));
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < aqm_gguf_tensors(from); i++) {
 			const struct aqm_gguf_tensor *t = aqm_gguf_tensor(from, i);
 
-			if (strcmp(t->name, missing) == 0)
+			if (missing && strcmp(t->name, missing) == 0)
 				continue;
 			if (pass == 0)
 				CHECK_OK(aqm_gguf_writer_add_tensor(writer, t->name, t->dtype, t->dimensions, t->ne));
@@ -322,7 +324,7 @@ static void test_missing_tensors(void **state)
 		char out[160];
 
 		snprintf(out, sizeof out, "%s.part", path);
-		write_without(path, out, needed[i / 3][i % 3]);
+		write_altered(path, out, needed[i / 3][i % 3], NULL);
 		CHECK_OK(aqm_gguf_open(&gguf, out));
 		aqm_params_init(&params, device);
 		assert_int_equal(aqm_model_open(&model, device, gguf, &options, &params), AQM_EDATA);
@@ -336,6 +338,38 @@ static void test_missing_tensors(void **state)
 	aqm_device_close(device);
 }
 
+/* Positions turned by a rule that we do not know would give a model that looks right and is not. */
+static void test_unknown_scaling(void **state)
+{
+	static const char *const kinds[] = {"none", "linear", "yarn", "longrope"};
+	struct aqm_model_options options = {.frozen = true};
+	const char *path = synthesise("tiny-llama", AQM_F32);
+	aqm_device *device;
+
+	(void)state;
+	CHECK_OK(aqm_device_open(&device, AQM_DEVICE_CPU));
+	for (size_t i = 0; i < 4; i++) {
+		struct aqm_params params;
+		aqm_gguf *gguf;
+		aqm_model *model;
+		char out[160];
+
+		snprintf(out, sizeof out, "%s.scaled", path);
+		write_altered(path, out, NULL, kinds[i]);
+		CHECK_OK(aqm_gguf_open(&gguf, out));
+		aqm_params_init(&params, device);
+		assert_int_equal(aqm_model_open(&model, device, gguf, &options, &params), i < 2 ? AQM_OK : AQM_EDATA);
+		if (i >= 2)
+			assert_non_null(strstr(aqm_error_message(), kinds[i]));
+		aqm_model_free(model);
+		aqm_params_release(&params);
+		aqm_gguf_free(gguf);
+		unlink(out);
+	}
+	aqm_device_close(device);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -346,6 +380,7 @@ int main(void)
 		cmocka_unit_test(test_dropout_gradient),
 		cmocka_unit_test(test_stop_layer),
 		cmocka_unit_test(test_missing_tensors),
+		cmocka_unit_test(test_unknown_scaling),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
