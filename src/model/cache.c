@@ -1,17 +1,42 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Streaming: keys and values of the tokens so far.
+ * Streaming: keys and values of the tokens so far. A cache has its own buffers, so that it can be extended whatever
+ * else the model is used for.
  */
 #include <stdlib.h>
 
 #include "base/size.h"
 #include "model/internal.h"
 
+/* More tokens than this are done in several passes. */
+enum { MOST_ROWS = 512 };
+
 struct aqm_cache {
 	aqm_model *model;
 	int64_t capacity, length;
-	float *memory; /* per layer: keys (capacity, kv), values (capacity, kv) */
+	float *rows;  /* as struct aqm_pass has them */
+	void *memory; /* of the buffers */
+	struct aqm_kept kept;
+	struct aqm_buffers buffers;
 };
+
+static int allocate(aqm_cache *cache, size_t bytes)
+{
+	aqm_model *model = cache->model;
+	int64_t rows = cache->capacity < MOST_ROWS ? cache->capacity : MOST_ROWS;
+	struct aqm_arena arena;
+	int code = model->device->ops->allocate(model->device, bytes, (void **)&cache->rows);
+
+	aqm_arena_plan(&arena);
+	aqm_buffers_carve(model, &cache->buffers, NULL, &arena, rows, false);
+	if (code == AQM_OK)
+		code = model->device->ops->allocate(model->device, arena.used, &cache->memory);
+	if (code != AQM_OK)
+		return code;
+	arena = (struct aqm_arena){.base = cache->memory, .capacity = arena.used};
+	aqm_buffers_carve(model, &cache->buffers, &cache->kept, &arena, rows, false);
+	return AQM_OK;
+}
 
 int aqm_cache_new(aqm_cache **out, aqm_model *model, int64_t tokens)
 {
@@ -31,9 +56,9 @@ int aqm_cache_new(aqm_cache **out, aqm_model *model, int64_t tokens)
 		return AQM_ERUN;
 	cache->model = model;
 	cache->capacity = tokens;
-	int code = model->device->ops->allocate(model->device, bytes, (void **)&cache->memory);
+	int code = allocate(cache, bytes);
 	if (code != AQM_OK) {
-		free(cache);
+		aqm_cache_free(cache);
 		return code;
 	}
 	*out = cache;
@@ -44,6 +69,7 @@ void aqm_cache_free(aqm_cache *cache)
 {
 	if (!cache)
 		return;
+	cache->model->device->ops->release(cache->model->device, cache->rows);
 	cache->model->device->ops->release(cache->model->device, cache->memory);
 	free(cache);
 }
@@ -61,28 +87,17 @@ void aqm_cache_truncate(aqm_cache *cache, int64_t tokens)
 
 int aqm_model_extend(aqm_model *model, aqm_cache *cache, struct aqm_mat x)
 {
-	int64_t kv = model->shape.kv_heads * model->shape.head_dim, past = cache->length;
-
-	if (x.rows > cache->capacity - past)
+	if (x.rows > cache->capacity - cache->length)
 		return aqm_error_set(AQM_EUSAGE, "%lld tokens more do not fit into a cache of %lld that holds %lld",
-		                     (long long)x.rows, (long long)cache->capacity, (long long)past);
-	model->linears.training = false;
-	if (model->positions.tensor) {
-		for (int64_t i = 0; i < x.rows; i++)
-			model->position_index[i] = (int32_t)(past + i);
-		model->device->ops->gather(model->device, aqm_weight_f32(&model->linears, &model->positions),
-		                           model->position_index, true, x);
-	}
-	for (int64_t i = 0; i < model->shape.used_layers; i++) {
-		float *keys = cache->memory + 2 * i * cache->capacity * kv;
+		                     (long long)x.rows, (long long)cache->capacity, (long long)cache->length);
+	for (int64_t done = 0; done < x.rows;) {
+		int64_t n = x.rows - done < cache->buffers.rows ? x.rows - done : cache->buffers.rows;
+		struct aqm_pass pass = {
+			.windows = 1, .tokens = n, .past = cache->length, .cache = cache->rows, .capacity = cache->capacity};
 
-		aqm_layer_extend(model, &model->layers[i], past, x, aqm_mat_f32(keys, cache->capacity, kv),
-		                 aqm_mat_f32(keys + cache->capacity * kv, cache->capacity, kv));
+		aqm_pass_forward(model, &cache->buffers, &pass, aqm_mat_rows(x, done, n));
+		cache->length += n;
+		done += n;
 	}
-	struct aqm_mat y = model->h;
-	y.rows = x.rows;
-	aqm_output_norm_forward(model, x, y);
-	model->device->ops->copy(model->device, y, x);
-	cache->length = past + x.rows;
 	return AQM_OK;
 }

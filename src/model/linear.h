@@ -5,7 +5,7 @@
  *     Y = X W^T + b;   Y[:, part] += scale (drop(X) A^T) B^T    for each adapted part (a fused qkv has up to three)
  *
  * Gradients are bracketed so that nothing larger than (tokens, rank) or (tokens, in) appears:
- *     dB += scale dY_part^T U,  T = scale dY_part B,  dA += T^T drop(X),  dX += mask(T A)       with U = drop(X) A^T kept
+ *     dB += scale dY_part^T U,  T = scale dY_part B,  dA += T^T drop(X),  dX += mask(T A)    with U = drop(X) A^T kept
  */
 #ifndef AQM_MODEL_LINEAR_H
 #define AQM_MODEL_LINEAR_H
@@ -16,22 +16,21 @@
 enum { AQM_PARTS_MAX = 3, AQM_FEW_ROWS = 16 };
 
 struct aqm_lora_part {
-	int64_t adapter;      /* index into the model's adapters */
 	int64_t first, count; /* columns of Y */
 	int64_t a, b;         /* parameters A (r, in), B (count, r) */
 	float scale;
 	uint32_t ordinal; /* of its dropout */
-	struct aqm_mat u; /* (tokens, r) kept for backward */
 };
 
+/* A tensor of the base. */
 struct aqm_weight {
-	struct aqm_mat frozen; /* (out, in), any dtype, in the mapping; absent when there is none or it is trained */
-	const struct aqm_gguf_tensor *tensor;
-	int64_t param; /* >= 0: trained */
+	const struct aqm_gguf_tensor *tensor; /* NULL: the base has none */
+	struct aqm_mat frozen;                /* in the mapping, in its own type; vectors and tables are float32 */
+	int64_t param;                        /* >= 0: trained, and `frozen` is only its start */
 };
 
 struct aqm_base_linear {
-	struct aqm_weight weight, bias;
+	struct aqm_weight weight, bias; /* (out, in), (1, out) */
 	int64_t in, out;
 	int parts;
 	struct aqm_lora_part part[AQM_PARTS_MAX];
@@ -40,10 +39,10 @@ struct aqm_base_linear {
 /* What linears share during a pass. */
 struct aqm_linear_context {
 	aqm_device *device;
-	struct aqm_params *params;
+	const struct aqm_params *params;
 	float *expanded; /* room for the largest matrix that is not float32 */
-	float *scratch;  /* (tokens, widest adapted input): masked inputs and their gradients; absent without dropout */
-	float *small;    /* (tokens, r) */
+	float *masked;   /* (tokens, widest adapted input) for drop(X) and mask(T A); absent without dropout */
+	float *small;    /* (tokens, r): T, or a few rows of scale U */
 	float dropout;
 	uint64_t seed;
 	uint32_t step;
@@ -53,16 +52,16 @@ struct aqm_linear_context {
 /* The weight as a float32 matrix: in place, trained, or expanded into the shared buffer (valid until the next call). */
 struct aqm_mat aqm_weight_f32(const struct aqm_linear_context *context, const struct aqm_weight *weight);
 
-/* y = x W^T + b + LoRA, or y += ... when `add`. Up to AQM_FEW_ROWS rows read the weight in its own type. */
-void aqm_base_linear_forward(const struct aqm_linear_context *context, struct aqm_base_linear *linear, struct aqm_mat x,
-                             bool add, struct aqm_mat y);
-/* dx = dy W + ... (`add`: +=); parameter gradients +=. x: the forward's input; not read when the layer is frozen without LoRA. */
-void aqm_base_linear_backward(const struct aqm_linear_context *context, struct aqm_base_linear *linear,
-                              struct aqm_mat dy, struct aqm_mat x, bool add, struct aqm_mat dx);
-/* True when backward reads x. */
+/* Columns of U for all parts, side by side. */
+int64_t aqm_base_linear_u_width(const struct aqm_base_linear *linear, const struct aqm_params *params);
+/* True when backward reads X. */
 bool aqm_base_linear_needs_input(const struct aqm_base_linear *linear);
-/* Carve what backward needs: u of each part. */
-void aqm_base_linear_carve(struct aqm_base_linear *linear, const struct aqm_params *params, struct aqm_arena *arena,
-                           int64_t tokens);
+/* y = x W^T + b + LoRA (`add`: +=); u (tokens, u_width) = what backward needs. Outside training up to AQM_FEW_ROWS rows
+ * read the weight in its own type, once. */
+void aqm_base_linear_forward(const struct aqm_linear_context *context, const struct aqm_base_linear *linear,
+                             struct aqm_mat x, bool add, struct aqm_mat y, struct aqm_mat u);
+/* dx = dy W + ... (`add`: +=); parameter gradients +=. x: the forward's input, where needs_input() says so. */
+void aqm_base_linear_backward(const struct aqm_linear_context *context, const struct aqm_base_linear *linear,
+                              struct aqm_mat dy, struct aqm_mat x, struct aqm_mat u, bool add, struct aqm_mat dx);
 
 #endif

@@ -38,7 +38,8 @@ static int bind_all(aqm_model *model)
 		                     (long long)model->options.stop_layer, aqm_gguf_path(model->gguf),
 		                     (long long)shape->layers);
 	model->layers = aqm_calloc_array((size_t)shape->used_layers, sizeof *model->layers);
-	if (!model->layers)
+	model->kept = aqm_calloc_array((size_t)shape->used_layers, sizeof *model->kept);
+	if (!model->layers || !model->kept)
 		return AQM_ERUN;
 	int code = AQM_OK;
 	for (int64_t i = 0; code == AQM_OK && i < shape->used_layers; i++)
@@ -61,9 +62,11 @@ int aqm_model_open(aqm_model **out, aqm_device *device, aqm_gguf *gguf, const st
 	model->positions.param = -1;
 	int code = find_architecture(model);
 	if (code == AQM_OK)
-		code = model->architecture->read_shape(model);
+		code = aqm_model_read_shape(model);
 	if (code == AQM_OK)
 		code = bind_all(model);
+	if (code == AQM_OK && options->rank > 0 && !options->frozen && model->adapter_count == 0)
+		code = aqm_error_set(AQM_EUSAGE, "lora.targets names none of the linears of a %s", model->architecture->name);
 	if (code != AQM_OK) {
 		aqm_model_free(model);
 		return code;
@@ -76,11 +79,12 @@ void aqm_model_free(aqm_model *model)
 {
 	if (!model)
 		return;
-	if (model->inverse_frequency)
-		model->device->ops->release(model->device, model->inverse_frequency);
+	for (size_t i = 0; i < model->resident_count; i++)
+		model->device->ops->release(model->device, model->resident[i]);
+	free(model->resident);
 	free(model->layers);
+	free(model->kept);
 	free(model->adapters);
-	free(model->position_index);
 	free(model);
 }
 
@@ -99,19 +103,11 @@ const struct aqm_adapter *aqm_model_adapter(const aqm_model *model, size_t index
 	return &model->adapters[index];
 }
 
-size_t aqm_model_weight_bytes(const aqm_model *model)
-{
-	return model->weight_bytes;
-}
-
 /* Base weights into the values of full fine-tuning: its parameters have the tensors' names. */
 static int load_base_weights(aqm_model *model)
 {
 	struct aqm_params *params = model->params;
-	float *host = aqm_malloc_array(model->expanded_floats, sizeof *host);
 
-	if (!host)
-		return AQM_ERUN;
 	for (size_t i = 0; i < params->count; i++) {
 		const struct aqm_param *param = &params->items[i];
 		const struct aqm_gguf_tensor *tensor =
@@ -120,10 +116,14 @@ static int load_base_weights(aqm_model *model)
 
 		if (!tensor)
 			continue;
+		float *host = aqm_malloc_array(n, sizeof *host);
+
+		if (!host)
+			return AQM_ERUN;
 		aqm_dtype_traits(tensor->dtype)->expand(tensor->data, host, n);
 		model->device->ops->upload(model->device, params->values + param->offset, host, n * sizeof *host);
+		free(host);
 	}
-	free(host);
 	return AQM_OK;
 }
 
@@ -136,59 +136,11 @@ int aqm_model_bind(aqm_model *model, bool load_base)
 
 /* ---- memory ---- */
 
-static struct aqm_mat take(struct aqm_arena *arena, int64_t rows, int64_t cols)
-{
-	return aqm_mat_f32(aqm_arena_take(arena, (size_t)rows, (size_t)cols * sizeof(float)), rows, cols);
-}
-
-static void carve_layer(aqm_model *model, struct aqm_layer *layer, struct aqm_arena *arena, int64_t n)
-{
-	const struct aqm_model_shape *shape = &model->shape;
-	int64_t q = shape->heads * shape->head_dim, kv = shape->kv_heads * shape->head_dim;
-
-	layer->x0 = take(arena, n, shape->width);
-	layer->x1 = take(arena, n, shape->width);
-	layer->mean0 = take(arena, 1, n);
-	layer->rstd0 = take(arena, 1, n);
-	layer->mean1 = take(arena, 1, n);
-	layer->rstd1 = take(arena, 1, n);
-	layer->h0 = take(arena, n, shape->width);
-	layer->qkv_out = take(arena, n, q + 2 * kv);
-	layer->o = take(arena, n, q);
-	layer->lse = take(arena, shape->heads, n);
-	layer->up_out = take(arena, n, shape->ffn);
-	if (model->gated)
-		layer->gate_out = take(arena, n, shape->ffn);
-}
-
-static void carve_loras(aqm_model *model, struct aqm_layer *layer, struct aqm_arena *arena, int64_t n)
-{
-	for (int i = 0; i < model->qkv_count; i++)
-		aqm_base_linear_carve(&layer->qkv[i], model->params, arena, n);
-	aqm_base_linear_carve(&layer->attn_output, model->params, arena, n);
-	aqm_base_linear_carve(&layer->gate, model->params, arena, n);
-	aqm_base_linear_carve(&layer->up, model->params, arena, n);
-	aqm_base_linear_carve(&layer->down, model->params, arena, n);
-}
-
-/* Layers of inference share one set of buffers: the same pieces are taken again from a copy of the arena. */
-static void carve_layers(aqm_model *model, struct aqm_arena *arena, int64_t n, bool training)
-{
-	struct aqm_arena start = *arena;
-
-	for (int64_t i = 0; i < model->shape.used_layers; i++) {
-		if (!training)
-			arena->used = start.used;
-		carve_layer(model, &model->layers[i], arena, n);
-		carve_loras(model, &model->layers[i], arena, n);
-	}
-}
-
 int aqm_model_carve(aqm_model *model, struct aqm_arena *arena, int64_t windows, int64_t tokens, bool training)
 {
 	const struct aqm_model_shape *shape = &model->shape;
-	int64_t n, q = shape->heads * shape->head_dim, kv = shape->kv_heads * shape->head_dim;
-	int64_t widest = shape->ffn > q ? shape->ffn : q;
+	struct aqm_buffers planned;
+	int64_t n;
 
 	if (windows <= 0 || tokens <= 0 || __builtin_mul_overflow(windows, tokens, &n) || n > INT32_MAX)
 		return aqm_error_set(AQM_EUSAGE, "%lld windows of %lld tokens are too many", (long long)windows,
@@ -196,38 +148,12 @@ int aqm_model_carve(aqm_model *model, struct aqm_arena *arena, int64_t windows, 
 	if (tokens > shape->context)
 		return aqm_error_set(AQM_EUSAGE, "a window of %lld tokens does not fit into the %lld that '%s' can take",
 		                     (long long)tokens, (long long)shape->context, aqm_gguf_path(model->gguf));
-	widest = shape->width > widest ? shape->width : widest;
-	size_t before = arena->used;
-	float *expanded = aqm_arena_take(arena, model->expanded_floats, sizeof(float));
-	model->carved_expanded = arena->used - before;
-	carve_layers(model, arena, n, training);
-	model->final_x = take(arena, n, shape->width);
-	model->final_mean = take(arena, 1, n);
-	model->final_rstd = take(arena, 1, n);
-	model->h = take(arena, n, shape->width);
-	model->act = take(arena, n, shape->ffn);
-	float *scratch = NULL, *small = NULL;
-	if (training) {
-		model->dqkv = take(arena, n, q + 2 * kv);
-		model->dout = take(arena, n, q);
-		model->dh = take(arena, n, shape->width);
-		model->dstream = take(arena, n, shape->width);
-		model->dffn = take(arena, n, shape->ffn);
-		if (model->options.rank > 0)
-			small = take(arena, n, model->options.rank).data;
-		if (model->options.dropout > 0)
-			scratch = take(arena, n, widest).data;
-	}
-	model->linears = (struct aqm_linear_context){.device = model->device,
-	                                             .params = model->params,
-	                                             .expanded = expanded,
-	                                             .scratch = scratch,
-	                                             .small = small,
-	                                             .dropout = (float)model->options.dropout,
-	                                             .seed = model->options.seed};
-	free(model->position_index);
-	model->position_index = aqm_malloc_array((size_t)n, sizeof *model->position_index);
-	return model->position_index ? AQM_OK : AQM_ERUN;
+	model->carved_expanded = aqm_size_align(model->expanded_floats * sizeof(float), AQM_ARENA_ALIGNMENT);
+	if (arena->base)
+		aqm_buffers_carve(model, &model->buffers, model->kept, arena, n, training);
+	else
+		aqm_buffers_carve(model, &planned, NULL, arena, n, training);
+	return AQM_OK;
 }
 
 void aqm_model_plan(const aqm_model *model, struct aqm_memory_plan *plan)
@@ -238,76 +164,54 @@ void aqm_model_plan(const aqm_model *model, struct aqm_memory_plan *plan)
 
 /* ---- forward and backward ---- */
 
-static void set_positions(aqm_model *model, int64_t windows, int64_t tokens, int64_t first)
+static struct aqm_pass windows_from_start(int64_t windows, int64_t tokens)
 {
-	for (int64_t i = 0; i < windows * tokens; i++)
-		model->position_index[i] = (int32_t)(first + i % tokens);
-}
-
-static bool has_positions(const aqm_model *model)
-{
-	return model->positions.tensor != NULL;
-}
-
-static void add_positions(aqm_model *model, int64_t windows, int64_t tokens, int64_t first, struct aqm_mat x)
-{
-	if (!has_positions(model))
-		return;
-	set_positions(model, windows, tokens, first);
-	model->device->ops->gather(model->device, aqm_weight_f32(&model->linears, &model->positions), model->position_index,
-	                           true, x);
-}
-
-static struct aqm_mat rows_of(struct aqm_mat m, int64_t rows)
-{
-	m.rows = rows;
-	return m;
+	return (struct aqm_pass){.windows = windows, .tokens = tokens};
 }
 
 void aqm_model_forward(aqm_model *model, int64_t windows, int64_t tokens, struct aqm_mat x, bool training,
                        uint32_t step)
 {
-	int64_t layers = model->shape.used_layers, n = windows * tokens;
-	struct aqm_mat final_x = rows_of(model->final_x, n);
+	struct aqm_pass pass = windows_from_start(windows, tokens);
+	struct aqm_buffers buffers = model->buffers;
 
-	model->linears.training = training;
-	model->linears.step = step;
-	add_positions(model, windows, tokens, 0, x);
-	model->device->ops->copy(model->device, x, rows_of(model->layers[0].x0, n));
-	for (int64_t i = 0; i < layers; i++) {
-		struct aqm_mat x2 = i + 1 < layers ? rows_of(model->layers[i + 1].x0, n) : final_x;
-
-		aqm_layer_forward(model, &model->layers[i], windows, tokens, x2);
-	}
-	aqm_output_norm_forward(model, final_x, x);
+	buffers.training = training;
+	buffers.linears.training = training;
+	buffers.linears.step = step;
+	aqm_pass_forward(model, &buffers, &pass, x);
 }
 
 void aqm_model_backward(aqm_model *model, int64_t windows, int64_t tokens, struct aqm_mat dx, uint32_t step)
 {
-	int64_t n = windows * tokens;
-	struct aqm_mat stream = rows_of(model->dstream, n);
+	struct aqm_pass pass = windows_from_start(windows, tokens);
+	struct aqm_buffers buffers = model->buffers;
 
-	model->linears.step = step;
-	model->linears.training = true;
-	model->device->ops->zero(model->device, stream);
-	aqm_output_norm_backward(model, dx, stream);
-	for (int64_t i = model->shape.used_layers; i-- > 0;)
-		aqm_layer_backward(model, &model->layers[i], windows, tokens, stream);
-	if (has_positions(model) && model->positions.param >= 0) {
-		set_positions(model, windows, tokens, 0);
-		model->device->ops->scatter_add(model->device, stream, model->position_index,
-		                                aqm_params_gradient(model->params, model->positions.param));
-	}
-	model->device->ops->copy(model->device, stream, dx);
+	buffers.linears.step = step;
+	aqm_pass_backward(model, &buffers, &pass, dx);
 }
 
-/* ---- floating-point operations ---- */
+/* ---- what a pass costs ---- */
+
+/* The linears of a layer that there are; returns their number. */
+static int linears_of(const aqm_model *model, const struct aqm_layer *layer, const struct aqm_base_linear *out[7])
+{
+	int count = 0;
+
+	for (int i = 0; i < model->qkv_count; i++)
+		out[count++] = &layer->qkv[i];
+	out[count++] = &layer->attn_output;
+	if (model->gated)
+		out[count++] = &layer->gate;
+	out[count++] = &layer->up;
+	out[count++] = &layer->down;
+	return count;
+}
 
 static double linear_flops(const struct aqm_base_linear *linear, const struct aqm_params *params, double n,
                            bool backward)
 {
-	double passes = backward ? (linear->weight.param >= 0 ? 3.0 : 2.0) : 1.0,
-		   flops = 2.0 * n * (double)linear->in * (double)linear->out * passes;
+	double passes = backward ? (linear->weight.param >= 0 ? 3.0 : 2.0) : 1.0;
+	double flops = 2.0 * n * (double)linear->in * (double)linear->out * passes;
 
 	for (int i = 0; i < linear->parts; i++) {
 		double rank = (double)params->items[linear->part[i].a].rows;
@@ -317,25 +221,54 @@ static double linear_flops(const struct aqm_base_linear *linear, const struct aq
 	return flops;
 }
 
-/* Multiplications and additions of the GEMMs, and of attention as the causal mask needs it: half of a full one; its backward is
- * five products where forward has two. */
+/* Multiplications and additions of the GEMMs, and of attention as the causal mask needs it: half of a full one; its
+ * backward is five products where forward has two. */
 double aqm_model_flops(const aqm_model *model, int64_t windows, int64_t tokens, bool backward)
 {
-	double n = (double)(windows * tokens), flops = 0;
-	double products = 2.0 * (double)windows * (double)tokens * (double)(tokens + 1) / 2.0 *
-	                  (double)(model->shape.heads * model->shape.head_dim);
+	double n = (double)(windows * tokens), pairs = (double)windows * (double)tokens * (double)(tokens + 1) / 2.0;
+	double product = 2.0 * pairs * (double)(model->shape.heads * model->shape.head_dim), flops = 0;
+
+	for (int64_t i = 0; i < model->shape.used_layers; i++) {
+		const struct aqm_base_linear *linears[7];
+		int count = linears_of(model, &model->layers[i], linears);
+
+		for (int j = 0; j < count; j++)
+			flops += linear_flops(linears[j], model->params, n, backward);
+		flops += product * (backward ? 7.0 : 2.0);
+	}
+	return flops;
+}
+
+static size_t parameter_bytes(const aqm_model *model, int64_t param)
+{
+	return (size_t)(model->params->items[param].rows * model->params->items[param].cols) * sizeof(float);
+}
+
+static size_t bytes_of(const aqm_model *model, const struct aqm_weight *weight)
+{
+	return weight->param >= 0 ? parameter_bytes(model, weight->param) : weight->tensor ? weight->tensor->bytes : 0;
+}
+
+static size_t norm_bytes(const aqm_model *model, const struct aqm_norm *norm)
+{
+	return bytes_of(model, &norm->weight) + bytes_of(model, &norm->bias);
+}
+
+size_t aqm_model_weight_bytes(const aqm_model *model)
+{
+	size_t bytes = norm_bytes(model, &model->output_norm);
 
 	for (int64_t i = 0; i < model->shape.used_layers; i++) {
 		const struct aqm_layer *layer = &model->layers[i];
+		const struct aqm_base_linear *linears[7];
+		int count = linears_of(model, layer, linears);
 
-		for (int j = 0; j < model->qkv_count; j++)
-			flops += linear_flops(&layer->qkv[j], model->params, n, backward);
-		flops += linear_flops(&layer->attn_output, model->params, n, backward);
-		if (model->gated)
-			flops += linear_flops(&layer->gate, model->params, n, backward);
-		flops += linear_flops(&layer->up, model->params, n, backward) +
-		         linear_flops(&layer->down, model->params, n, backward);
-		flops += products * (backward ? 7.0 : 2.0);
+		bytes += norm_bytes(model, &layer->attn_norm) + norm_bytes(model, &layer->ffn_norm);
+		for (int j = 0; j < count; j++) {
+			bytes += bytes_of(model, &linears[j]->weight) + bytes_of(model, &linears[j]->bias);
+			for (int k = 0; k < linears[j]->parts; k++)
+				bytes += parameter_bytes(model, linears[j]->part[k].a) + parameter_bytes(model, linears[j]->part[k].b);
+		}
 	}
-	return flops;
+	return bytes;
 }

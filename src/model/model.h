@@ -3,9 +3,9 @@
  * The base transformer: takes embeddings (B*T, d), gives hidden states (B*T, d). One descriptor file an architecture
  * (llama.c, gpt2.c); blocks.c and linear.c hold what they share. No token table, no LM head.
  *
- * Frozen base weights stay in the GGUF mapping, in their own type; types other than float32 are expanded into one shared buffer a matrix
- * at a time, just before its GEMM, in both passes. LoRA adds (alpha/r) B A x to any linear; with rank 0 every weight is
- * trainable (full fine-tuning).
+ * Frozen base weights stay in the GGUF mapping, in their own type; types other than float32 are expanded into one
+ * shared buffer a matrix at a time, just before its GEMM, in both passes. LoRA adds (alpha/r) B A x to any linear;
+ * with rank 0 every weight is trainable (full fine-tuning).
  */
 #ifndef AQM_MODEL_MODEL_H
 #define AQM_MODEL_MODEL_H
@@ -14,7 +14,8 @@
 #include "base/arena.h"
 #include "model/params.h"
 
-/* Linears that LoRA can be attached to; order of the words q k v o gate up down in lora.targets (gpt2 has no gate: up and down). */
+/* Linears that LoRA can be attached to; order of the words q k v o gate up down in lora.targets (gpt2 has no gate: up
+ * and down). */
 enum aqm_target {
 	AQM_TARGET_Q,
 	AQM_TARGET_K,
@@ -53,13 +54,14 @@ struct aqm_model_shape {
 
 typedef struct aqm_model aqm_model;
 
-/* Open over an open GGUF, which must outlive the model. Registers its trainables in `params` (to be allocated by the caller later); checks
- * every tensor's presence, shape and type: AQM_EDATA with the tensor's name. */
+/* Open over an open GGUF, which must outlive the model. Registers its trainables in `params` (to be allocated by the
+ * caller later); checks every tensor's presence, shape and type: AQM_EDATA with the tensor's name. */
 int aqm_model_open(aqm_model **out, aqm_device *device, aqm_gguf *gguf, const struct aqm_model_options *options,
                    struct aqm_params *params);
 void aqm_model_free(aqm_model *model);
 const struct aqm_model_shape *aqm_model_shape(const aqm_model *model);
-/* After aqm_params_allocate(): binds matrices; in full fine-tuning copies the base weights into the values (not when resuming: pass false). */
+/* After aqm_params_allocate(): binds matrices; in full fine-tuning copies the base weights into the values (not when
+ * resuming: pass false). */
 int aqm_model_bind(aqm_model *model, bool load_base);
 
 /* Bytes this model will use for windows x tokens, by kind, before anything is allocated. */
@@ -71,30 +73,35 @@ struct aqm_memory_plan {
 	size_t activations;
 	size_t other; /* pool columns, process itself (filled by policy/ and train/) */
 };
-/* Carve every activation buffer for up to `windows` x `tokens` from `arena` (planning or real; `training` keeps what backward needs). */
+/* Carve every activation buffer for up to `windows` x `tokens` from `arena` (planning or real; `training` keeps what
+ * backward needs). Planning leaves buffers in use alone. AQM_EUSAGE when a window does not fit into the context. */
 int aqm_model_carve(aqm_model *model, struct aqm_arena *arena, int64_t windows, int64_t tokens, bool training);
 void aqm_model_plan(const aqm_model *model, struct aqm_memory_plan *plan);
 
-/* x (B*T, d): embeddings in, hidden states (after the final norm) out, in place. `step` numbers the dropout; training: dropout on and activations kept. */
+/* x (B*T, d): embeddings in, hidden states (after the final norm) out, in place. `step` numbers the dropout;
+ * training: dropout on and activations kept. */
 void aqm_model_forward(aqm_model *model, int64_t windows, int64_t tokens, struct aqm_mat x, bool training,
                        uint32_t step);
-/* dx (B*T, d): gradient of the hidden states in, of the embeddings out, in place. Parameter gradients +=. After a training forward of the same shape. */
+/* dx (B*T, d): gradient of the hidden states in, of the embeddings out, in place. Parameter gradients +=. After a
+ * training forward of the same shape. */
 void aqm_model_backward(aqm_model *model, int64_t windows, int64_t tokens, struct aqm_mat dx, uint32_t step);
-/* Floating-point operations of the GEMMs and attention in one forward (+ backward) of that shape: what `bench step` divides by. */
+/* Floating-point operations of the GEMMs and attention in one forward (+ backward) of that shape: what `bench step`
+ * divides by. */
 double aqm_model_flops(const aqm_model *model, int64_t windows, int64_t tokens, bool backward);
 
 /* ---- streaming ---- */
 
 typedef struct aqm_cache aqm_cache;
-/* Keys and values of up to `tokens` tokens of one window. */
+/* Keys and values of up to `tokens` tokens of one window, and the buffers to extend it: no carving is needed. */
 int aqm_cache_new(aqm_cache **out, aqm_model *model, int64_t tokens);
 void aqm_cache_free(aqm_cache *cache);
 int64_t aqm_cache_length(const aqm_cache *cache);
 /* Forget all but the first `tokens`. */
 void aqm_cache_truncate(aqm_cache *cache, int64_t tokens);
-/* x (n, d): embeddings of the next n tokens in, their hidden states out, in place. Weights are read once a call when n <= 16. AQM_EUSAGE when the cache is full. */
+/* x (n, d): embeddings of the next n tokens in, their hidden states out, in place. Weights are read once a call when
+ * n <= 16. AQM_EUSAGE when the cache is full. */
 int aqm_model_extend(aqm_model *model, aqm_cache *cache, struct aqm_mat x);
-/* Bytes of weights that one extend reads: the limit that `bench decide` compares with. */
+/* Bytes of weights and adapters that one extend reads: the limit that `bench decide` compares with. */
 size_t aqm_model_weight_bytes(const aqm_model *model);
 
 /* ---- what export needs ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Trainable parameters: every one of them in one list, over one block of memory for values and one for gradients, so that the
- * optimizer is one loop, a checkpoint one write and the gradient norm one pass.
+ * Trainable parameters: every one of them in one list, over one block of memory for values and one for gradients, so
+ * that the optimizer is one loop, a checkpoint one write and the gradient norm one pass.
  *
  *   aqm_params_add() ... (model: LoRA or all weights; policy: encoder, embeddings, head)
  *   aqm_params_allocate()   lays them out in order of addition
@@ -43,7 +43,8 @@ void aqm_params_release(struct aqm_params *params);
 /* Append one; returns its index, or a negative error code. */
 int64_t aqm_params_add(struct aqm_params *params, const char *name, int64_t rows, int64_t cols, enum aqm_init init,
                        float scale, bool decay);
-/* Allocate the blocks (gradients only when training) and initialise values by Philox (seed, AQM_STREAM_INIT, sub = index). */
+/* Allocate the blocks (gradients only when training) and initialise values by Philox (seed, AQM_STREAM_INIT, sub =
+ * index). */
 int aqm_params_allocate(struct aqm_params *params, bool training, uint64_t seed);
 struct aqm_mat aqm_params_value(const struct aqm_params *params, int64_t index);
 struct aqm_mat aqm_params_gradient(const struct aqm_params *params, int64_t index);

@@ -54,6 +54,7 @@ int aqm_trainer_announce(struct aqm_trainer *t, size_t base_resident)
 	struct aqm_memory_plan plan;
 	const struct aqm_params *params = aqm_policy_params(t->policy);
 	size_t steps = (size_t)(t->config->train.windows * t->config->policy.window), now = aqm_memory_now();
+	size_t reached = aqm_memory_peak(); /* by opening and warming up: more than a tiny training takes */
 	int code = aqm_policy_plan(t->policy, t->config->train.windows, &plan);
 
 	if (code != AQM_OK)
@@ -63,6 +64,8 @@ int aqm_trainer_announce(struct aqm_trainer *t, size_t base_resident)
 	plan.other = (now > base_resident ? now - base_resident : 0) + 2 * steps * AQM_ACTIONS * sizeof(float) +
 	             t->eval.rows.rows * (AQM_ACTIONS * sizeof(float) + 1);
 	t->memory_planned = base + plan.expanded + plan.trainables + plan.optimizer + plan.activations + plan.other;
+	if (t->memory_planned < reached)
+		t->memory_planned = reached;
 	announce_size(t);
 	aqm_log_info("memory: base model %.1f MB, expanded weights %.1f MB, parameters and gradients %.1f MB, optimizer "
 	             "%.1f MB, activations %.1f MB, "

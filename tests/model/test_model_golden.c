@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * llama and gpt2 against transformers in double precision (tools/golden/model.py): hidden states and every gradient, with LoRA on
- * all targets and in full fine-tuning.
+ * llama and gpt2 against transformers in double precision (tools/golden/model.py): hidden states and every gradient,
+ * with LoRA on all targets and in full fine-tuning.
  */
 #include "helper_model.h"
 

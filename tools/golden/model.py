@@ -20,10 +20,13 @@ from transformers import GPT2Config, GPT2Model, LlamaConfig, LlamaModel
 
 LAYERS, CONTEXT, RANK, SCALE, WINDOWS, TOKENS = 2, 40, 3, 2.5, 2, 17
 GGUF_NAMES = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"}
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 64}
 CASES = {
-    # odd head counts, grouped queries, a head as wide as it likes
-    "llama-lora": dict(arch="llama", d=24, heads=3, kv=1, head_dim=10, ffn=20, targets="q k v o gate up down"),
-    "llama-full": dict(arch="llama", d=16, heads=4, kv=2, head_dim=4, ffn=28, targets=""),
+    # odd head counts, grouped queries, a head as wide as it likes, biases, the frequencies of Llama 3
+    "llama-lora": dict(arch="llama", d=24, heads=3, kv=1, head_dim=10, ffn=20, bias=True, rope=LLAMA3, targets="q k v o gate up down"),
+    "llama-full": dict(arch="llama", d=16, heads=4, kv=2, head_dim=4, ffn=28, bias=False,
+                       rope={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.5}, targets=""),
     "gpt2-lora": dict(arch="gpt2", d=24, heads=3, kv=3, head_dim=8, ffn=40, targets="q k v o up down"),
     "gpt2-full": dict(arch="gpt2", d=16, heads=2, kv=2, head_dim=8, ffn=20, targets=""),
 }
@@ -49,7 +52,17 @@ class Lora(nn.Module):
 def permute(weight, heads):
     """Rows of llama's q and k as GGUF has them: the pairs that RoPE turns lie side by side."""
     rows = weight.shape[0]
-    return weight.reshape(heads, 2, rows // heads // 2, -1).swapaxes(1, 2).reshape(rows, -1)
+    return weight.reshape(heads, 2, rows // heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)
+
+
+def rope_factors(rope, head_dim):
+    """What a Llama 3 file divides the inverse frequencies by: 1 for short waves, `factor` for long ones."""
+    out = []
+    for i in range(head_dim // 2):
+        turns = rope["original_max_position_embeddings"] / (2 * np.pi * rope["rope_theta"] ** (2 * i / head_dim))
+        blend = np.clip((turns - rope["low_freq_factor"]) / (rope["high_freq_factor"] - rope["low_freq_factor"]), 0, 1)
+        out.append(1 / ((1 - blend) / rope["factor"] + blend))
+    return np.array(out, np.float32)
 
 
 def build(case):
@@ -57,7 +70,8 @@ def build(case):
     if case["arch"] == "llama":
         model = LlamaModel(LlamaConfig(hidden_size=d, intermediate_size=ffn, num_hidden_layers=LAYERS, num_attention_heads=heads,
                                        num_key_value_heads=kv, head_dim=case["head_dim"], max_position_embeddings=CONTEXT, vocab_size=8,
-                                       rms_norm_eps=1e-5, attn_implementation="eager"))
+                                       rms_norm_eps=1e-5, attention_bias=case["bias"], mlp_bias=case["bias"],
+                                       rope_parameters=case["rope"], attn_implementation="eager"))
     else:
         model = GPT2Model(GPT2Config(n_embd=d, n_inner=ffn, n_layer=LAYERS, n_head=heads, n_positions=CONTEXT, vocab_size=8,
                                      resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, attn_implementation="eager"))
@@ -81,6 +95,8 @@ def base_tensors(case, model):
                                         ("ffn_norm", layer.post_attention_layernorm, same), ("ffn_gate", m.gate_proj, same),
                                         ("ffn_up", m.up_proj, same), ("ffn_down", m.down_proj, same)]:
                 out[f"blk.{i}.{name}.weight"] = (module.weight, order)
+                if getattr(module, "bias", None) is not None:
+                    out[f"blk.{i}.{name}.bias"] = (module.bias, order)
         return out
     out["position_embd.weight"] = (model.wpe.weight, same)
     out["output_norm.weight"], out["output_norm.bias"] = (model.ln_f.weight, same), (model.ln_f.bias, same)
@@ -133,6 +149,11 @@ def write_base(path, case, tensors):
         writer.add_layer_norm_rms_eps(1e-5)
         writer.add_rope_freq_base(10000.0)
         writer.add_rope_dimension_count(case["head_dim"])
+        if case["rope"]["rope_type"] == "linear":
+            writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+            writer.add_rope_scaling_factor(case["rope"]["factor"])
+        else:
+            writer.add_tensor("rope_freqs.weight", rope_factors(case["rope"], case["head_dim"]))
     else:
         writer.add_layer_norm_eps(1e-5)
     for name, (parameter, order) in tensors.items():
