@@ -11,6 +11,7 @@
 
 #include "base/size.h"
 
+/* The factor of linear position scaling; 1 without. Other kinds (yarn, longrope) would turn by other angles: refused. */
 static int read_rope_scaling(const aqm_model *model, double *factor)
 {
 	const char *kind, *path = aqm_gguf_path(model->gguf);
@@ -23,7 +24,7 @@ static int read_rope_scaling(const aqm_model *model, double *factor)
 		return code;
 	if (strcmp(kind, "linear") != 0)
 		return aqm_error_set(AQM_EDATA, "'%s': 'llama.rope.scaling.type' is '%s'; expected none or linear", path, kind);
-	return aqm_model_read_float(model, "rope.scaling.factor", 1e-3, 1e6, NAN, factor);
+	return aqm_model_read_float(model, "rope.scaling.factor", 1e-3, 1e6, 1, factor);
 }
 
 /* Inverse frequencies base^(-2i/dim), divided by rope_freqs.weight where the file has it (Llama-3) and by a linear
@@ -38,6 +39,11 @@ static int set_frequencies(aqm_model *model, double scaling)
 	if (tensor && (tensor->dtype != AQM_F32 || tensor->ne[0] != pairs || tensor->dimensions != 1))
 		return aqm_error_set(AQM_EDATA, "'%s': tensor 'rope_freqs.weight' is not %lld float32 values",
 		                     aqm_gguf_path(model->gguf), (long long)pairs);
+	for (int64_t i = 0; factors && i < pairs; i++)
+		if (!(factors[i] > 0 && isfinite(factors[i])))
+			return aqm_error_set(AQM_EDATA,
+			                     "'%s': value %lld of tensor 'rope_freqs.weight' is %g; expected more than 0",
+			                     aqm_gguf_path(model->gguf), (long long)i, (double)factors[i]);
 	float *host = aqm_malloc_array((size_t)pairs, sizeof *host);
 
 	if (!host)
