@@ -37,6 +37,7 @@ train_on() {
 	fi
 	"$aqmtrain" eval -r "$run" --pool "$work/$name-train.h5" >"$work/$name-train.txt"
 	"$aqmtrain" eval -r "$run" --pool "$work/$name-eval.h5" >"$work/$name-eval.txt"
+	"$aqmtrain" eval -r "$run" --pool "$work/$name-train.h5" --last >"$work/$name-train-last.txt"
 	"$aqmtrain" eval -r "$run" --pool "$work/$name-eval.h5" --last >"$work/$name-last.txt"
 	"$aqmtrain" eval -r "$run" --pool "$work/$name-eval.h5" --returns target >"$work/$name-target.txt"
 }
@@ -56,9 +57,10 @@ chapter() {
 	printf 'Seed %s. %s steps in %s.\n\n' "$(sed -n 's/^seed: //p' "$work/$name/config.yaml")" \
 		"$(grep -c '"lr"' "$work/$name/metrics.jsonl")" \
 		"$(sed -n 's/.*"elapsed_s":\([0-9]*\).*/\1/p' "$work/$name/metrics.jsonl" | tail -n 1) s"
+	block 'Training part, last step:' "$work/$name-train-last.txt"
+	block 'Held-out part, last step (nothing was picked):' "$work/$name-last.txt"
 	block 'Training part, best checkpoint:' "$work/$name-train.txt"
 	block 'Held-out part, best checkpoint (picked by macro-F1 on these same rows, so it flatters):' "$work/$name-eval.txt"
-	block 'Held-out part, last step (nothing was picked):' "$work/$name-last.txt"
 	block 'Held-out part, best checkpoint, conditioned on the target return instead of the logged returns, as decisions are:' \
 		"$work/$name-target.txt"
 }
