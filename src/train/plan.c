@@ -42,9 +42,9 @@ static void announce_size(struct aqm_trainer *t)
 
 		base += (double)tensor->ne[0] * (double)tensor->ne[1] * (double)tensor->ne[2] * (double)tensor->ne[3];
 	}
-	aqm_log_info("trainable parameters: %.0f (%.2f %% of %.0f)", trained,
-	             100.0 * trained / (config->lora.rank > 0 ? base + trained : (base > trained ? base : trained)),
-	             config->lora.rank > 0 ? base + trained : (base > trained ? base : trained));
+	/* Adapters come on top of the base; in full fine-tuning most of what is trained is the base. */
+	double all = config->lora.rank > 0 ? base + trained : (base > trained ? base : trained);
+	aqm_log_info("trainable parameters: %.0f (%.2f %% of %.0f)", trained, 100.0 * trained / all, all);
 	aqm_log_info("%" PRIu64 " steps: %" PRId64 " epochs of %zu windows, %" PRId64 " a step; %.0f tokens in all",
 	             t->steps, config->train.epochs, aqm_sampler_windows(t->sampler), config->train.windows, tokens);
 }

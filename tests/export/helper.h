@@ -5,23 +5,12 @@
 #ifndef TEST_EXPORT_HELPER_H
 #define TEST_EXPORT_HELPER_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "../check.h"
 
 #include <jansson.h>
 
 #include "aqmtrain/export.h"
 #include "policy/policy.h"
-
-#define CHECK_OK(call)                                      \
-	do {                                                    \
-		int code_ = (call);                                 \
-		if (code_ != AQM_OK)                                \
-			fail_msg("%s: %s", #call, aqm_error_message()); \
-	} while (0)
 
 /* A fresh scratch folder, the program's current folder until scratch_leave. For cmocka's setup and teardown. */
 int scratch_enter(void **state);

@@ -5,12 +5,7 @@
 #ifndef TEST_GGUF_HELPER_H
 #define TEST_GGUF_HELPER_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "../check.h"
 
 #include "gguf/internal.h"
 
@@ -34,11 +29,5 @@ void put_key(struct built *b, const char *key, uint32_t type);
 void put_tensor(struct built *b, const char *name, uint64_t ne0, uint64_t ne1, uint32_t type, uint64_t offset);
 /* Zeros up to a multiple of the alignment, then n bytes of data. */
 void put_data(struct built *b, size_t alignment, size_t n);
-
-#define CHECK_OK(call)                           \
-	do {                                         \
-		if ((call) != AQM_OK)                    \
-			fail_msg("%s", aqm_error_message()); \
-	} while (0)
 
 #endif

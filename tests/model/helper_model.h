@@ -5,22 +5,10 @@
 #ifndef TESTS_MODEL_HELPER_MODEL_H
 #define TESTS_MODEL_HELPER_MODEL_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "../check.h"
 
 #include "base/arena.h"
 #include "model/model.h"
-
-#define CHECK_OK(call)                                                      \
-	do {                                                                    \
-		int check_code = (call);                                            \
-		if (check_code != 0)                                                \
-			fail_msg("%s: %d, %s", #call, check_code, aqm_error_message()); \
-	} while (0)
 
 struct fixture {
 	aqm_device *device;

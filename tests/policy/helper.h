@@ -5,21 +5,9 @@
 #ifndef TEST_POLICY_HELPER_H
 #define TEST_POLICY_HELPER_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "../check.h"
 
 #include "policy/policy.h"
-
-#define CHECK_OK(call)                                                    \
-	do {                                                              \
-		int code_ = (call);                                       \
-		if (code_ != AQM_OK)                                      \
-			fail_msg("%s: %s", #call, aqm_error_message());   \
-	} while (0)
 
 struct fixture {
 	struct aqm_config config;

@@ -31,7 +31,7 @@ struct helper_line {
 	const char *aqm;  /* NULL: "l4s" */
 	unsigned queue, burst, sflags, action, pkt_len;
 	unsigned long tot_pkts;
-	int fields;       /* 0: 24 */
+	int fields; /* 0: 24 */
 };
 /* Append to `text` of `size` bytes. */
 void helper_line(char *text, size_t size, const struct helper_line *line);

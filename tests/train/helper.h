@@ -5,21 +5,9 @@
 #ifndef TEST_TRAIN_HELPER_H
 #define TEST_TRAIN_HELPER_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "../check.h"
 
 #include "aqmtrain/train.h"
-
-#define CHECK_OK(call)                                                    \
-	do {                                                              \
-		int code_ = (call);                                       \
-		if (code_ != AQM_OK)                                      \
-			fail_msg("%s: %s", #call, aqm_error_message());   \
-	} while (0)
 
 /* A fresh scratch folder with train.h5 and eval.h5; the program's current folder until scratch_leave. For cmocka's
  * setup and teardown. */
