@@ -13,6 +13,7 @@
 #ifndef AQM_GGUF_SAFETENSORS_H
 #define AQM_GGUF_SAFETENSORS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "aqmtrain/gguf.h"
@@ -38,6 +39,7 @@ int aqm_safetensors_open_memory(aqm_safetensors_reader **out, const void *data, 
 void aqm_safetensors_close(aqm_safetensors_reader *reader);
 const char *aqm_safetensors_path(const aqm_safetensors_reader *reader);
 size_t aqm_safetensors_tensors(const aqm_safetensors_reader *reader);
+/* In the order of their data; NULL past the last one. */
 const struct aqm_safetensors_tensor *aqm_safetensors_tensor(const aqm_safetensors_reader *reader, size_t index);
 /* NULL when absent. */
 const struct aqm_safetensors_tensor *aqm_safetensors_find(const aqm_safetensors_reader *reader, const char *name);
@@ -45,5 +47,7 @@ const struct aqm_safetensors_tensor *aqm_safetensors_find(const aqm_safetensors_
 const char *aqm_safetensors_metadata(const aqm_safetensors_reader *reader, const char *key);
 /* Elements [first, first + n) as float32, from any readable type. */
 void aqm_safetensors_read(const struct aqm_safetensors_tensor *tensor, int64_t first, size_t n, float *out);
+/* Give the memory of a tensor's pages back to the system; reading it again reads the file again. */
+void aqm_safetensors_forget(const aqm_safetensors_reader *reader, const struct aqm_safetensors_tensor *tensor);
 
 #endif
