@@ -19,6 +19,7 @@ struct aqm_strings {
 };
 
 enum aqm_device_kind { AQM_DEVICE_CPU, AQM_DEVICE_CUDA, AQM_DEVICE_AUTO };
+enum aqm_control { AQM_CONTROL_PACKET, AQM_CONTROL_UPDATE };
 enum aqm_labels { AQM_LABELS_EFFECTIVE, AQM_LABELS_LOGGED };
 enum aqm_reward_kind { AQM_REWARD_POWER, AQM_REWARD_TRADEOFF };
 enum aqm_delay_unit { AQM_UNIT_US, AQM_UNIT_MS, AQM_UNIT_S };
@@ -29,12 +30,14 @@ enum aqm_time_embedding { AQM_TIME_WINDOW, AQM_TIME_EPISODE };
 enum aqm_class_weights { AQM_WEIGHTS_NONE, AQM_WEIGHTS_BALANCED, AQM_WEIGHTS_GIVEN };
 enum aqm_sampler_kind { AQM_SAMPLER_UNIFORM, AQM_SAMPLER_TRANSITIONS, AQM_SAMPLER_BALANCED };
 enum aqm_schedule { AQM_SCHEDULE_CONSTANT, AQM_SCHEDULE_LINEAR, AQM_SCHEDULE_COSINE };
-enum aqm_best { AQM_BEST_MACRO_F1, AQM_BEST_LOSS, AQM_BEST_ACCURACY };
+enum aqm_best { AQM_BEST_AUTO, AQM_BEST_MACRO_F1, AQM_BEST_LOSS, AQM_BEST_ACCURACY, AQM_BEST_WITHIN };
+enum { AQM_BINS_MAX = 256 };
 
 struct aqm_config {
 	uint64_t seed;               /* seed */
 	int64_t threads;             /* threads: 0 = all cores */
 	enum aqm_device_kind device; /* device: cpu | cuda | auto */
+	enum aqm_control control;    /* control: packet = an action a packet; update = the controller's next p' */
 
 	struct {
 		char *path;              /* model.path: the GGUF base */
@@ -68,6 +71,7 @@ struct aqm_config {
 		enum aqm_time_embedding time_embedding;     /* policy.time_embedding: window | episode */
 		enum aqm_normaliser_kind normaliser; /* policy.normaliser: none | standard | log-standard | both */
 		bool residual;                 /* policy.residual */
+		int64_t bins;                  /* policy.bins: of control: update; 0 = one output and squared error */
 	} policy;
 
 	struct {

@@ -72,6 +72,30 @@ bool aqm_pool_has(const aqm_pool *pool, const char *field);
 /* rows labels, 0..2. AQM_EDATA if the pool has none of that kind (a CSV without sflags can still have both: then they are equal, with a warning). */
 int aqm_pool_actions(const aqm_pool *pool, enum aqm_labels labels, uint8_t *out);
 
+/* ---- update intervals ---- */
+
+/* Rows of update intervals out of rows of packets. A queue's controller sets its base probability p' once an interval
+ * (tupdate); packets of one queue between two such updates share drop_prob and burst_allowance, and become one row. Each queue
+ * of an episode becomes an episode of its own, in time order. Columns of the result:
+ *   first value   what is constant in an interval: queue_type, drop_prob (p' in force), burst_allowance, settings, clocks
+ *   last value    what is counted up: accu_prob, tot_pkts, tot_bytes, drops
+ *   mean          everything else: current_qdelay, length, len_bytes, pkt_len, ...
+ *   new ones      packets, arrived_bytes, dropped, marked, qdelay_end, qdelay_peak, and the action: next_drop_prob, the p' that
+ *                 the controller set at the interval's end
+ * The last interval of an episode has no successor and is left out. AQM_EDATA when the pool lacks drop_prob or nothing is left.
+ * The source may be freed afterwards. */
+int aqm_pool_updates(aqm_pool **out, const aqm_pool *packets);
+/* Whether the rows are update intervals already. */
+bool aqm_pool_has_updates(const aqm_pool *pool);
+/* Open a pool for a control mode: for update intervals, one of packets is turned into them on the way. AQM_EDATA for the
+ * reverse. */
+int aqm_pool_open_for(aqm_pool **out, const char *path, enum aqm_control control);
+
+/* A probability as a log carries it, 2^31 = 1, on the scale of control: update: log(max(p', 1e-6)). */
+double aqm_update_level(double drop_prob);
+/* Back: p' in [0, 1]; levels at the floor are 0. */
+double aqm_update_probability(double level);
+
 /* A pool from memory, for tests and the simulator: columns[f][rows] for the named fields. Copied. */
 int aqm_pool_from_columns(aqm_pool **out, size_t rows, size_t fields, const char *const *names, const double *const *columns,
                           const uint8_t *actions, const uint8_t *actions_logged, size_t episodes, const size_t *episode_starts);

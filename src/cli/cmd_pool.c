@@ -184,6 +184,43 @@ static int run_split(int argc, char **argv)
 	return finish(aqm_pool_split(arguments.inputs[0], arguments.train, arguments.eval, arguments.fraction));
 }
 
+/* ---- updates ---- */
+
+static int write_updates(const char *from, const char *to)
+{
+	aqm_pool *packets = NULL, *updates = NULL;
+	int code = aqm_pool_open(&packets, from);
+
+	if (code == AQM_OK)
+		code = aqm_pool_updates(&updates, packets);
+	if (code == AQM_OK)
+		code = aqm_pool_save(updates, to);
+	aqm_pool_free(updates);
+	aqm_pool_free(packets);
+	return code;
+}
+
+static int run_updates(int argc, char **argv)
+{
+	static const struct argp_option options[] = {{"output", 'o', "UPDATES.h5", 0, "Write the rows to UPDATES.h5", 0}, {0}};
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse_option,
+		.args_doc = "POOL.h5",
+		.doc = "Turn rows of packets into rows of update intervals, as `control: update` reads them: packets of one "
+		       "queue between two changes of its drop_prob become one row, whose action is next_drop_prob. Training "
+		       "does this by itself on a pool of packets; split that one first.",
+	};
+	struct pool_arguments arguments = {.least = 1, .most = 1, .what = "one pool"};
+
+	aqm_cli_options(&argp, argc, argv, &arguments);
+	int status = need(arguments.output, "-o UPDATES.h5");
+	if (status)
+		return status;
+	aqm_interrupt_install();
+	return finish(write_updates(arguments.inputs[0], arguments.output));
+}
+
 static const struct aqm_command parse_command = {
 	.name = "parse",
 	.usage = "LOG... -o POOL.h5",
@@ -215,13 +252,20 @@ static const struct aqm_command export_command = {
 	.run = run_export,
 };
 
+static const struct aqm_command updates_command = {
+	.name = "updates",
+	.usage = "POOL.h5 -o UPDATES.h5",
+	.help = "turn rows of packets into rows of update intervals",
+	.run = run_updates,
+};
+
 static const struct aqm_command *const subcommands[] = {
-	&parse_command, &import_command, &info_command, &split_command, &export_command, NULL,
+	&parse_command, &import_command, &info_command, &split_command, &updates_command, &export_command, NULL,
 };
 
 const struct aqm_command aqm_command_pool = {
 	.name = "pool",
-	.usage = "parse | import | info | split | export",
+	.usage = "parse | import | info | split | updates | export",
 	.help = "make experience pools from kernel logs or CSV, and look into them",
 	.subcommands = subcommands,
 };

@@ -37,6 +37,27 @@ static bool holds(const struct aqm_strings *strings, const char *item)
 	return false;
 }
 
+/* What belongs to one mode of control only. */
+static int check_control(const struct aqm_config *config)
+{
+	bool update = config->control == AQM_CONTROL_UPDATE;
+	enum aqm_best best = config->train.best;
+
+	if (update ? best == AQM_BEST_MACRO_F1 || best == AQM_BEST_ACCURACY : best == AQM_BEST_WITHIN)
+		return aqm_error_set(AQM_EUSAGE, "'train.best' is '%s', which 'control: %s' does not measure",
+		                     aqm_config_word("train.best", (int)best), aqm_config_word("control", (int)config->control));
+	if (!update && config->policy.bins != 0)
+		return aqm_error_set(AQM_EUSAGE, "'policy.bins' is %lld, but only 'control: update' has bins",
+		                     (long long)config->policy.bins);
+	if (config->policy.bins == 1)
+		return aqm_error_set(AQM_EUSAGE, "'policy.bins' is 1: one bin tells nothing; 0 is squared error");
+	if (update && config->train.class_weights != AQM_WEIGHTS_NONE)
+		return aqm_error_set(AQM_EUSAGE, "'train.class_weights' weigh actions, and 'control: update' has none");
+	if (update && config->decide.sample && config->policy.bins == 0)
+		return aqm_error_set(AQM_EUSAGE, "'decide.sample' draws from a distribution: 'control: update' needs 'policy.bins'");
+	return AQM_OK;
+}
+
 int aqm_config_check(const struct aqm_config *config)
 {
 	if (config->policy.features.count == 0)
@@ -52,7 +73,7 @@ int aqm_config_check(const struct aqm_config *config)
 	if (config->train.warmup >= 1 && config->train.warmup != floor(config->train.warmup))
 		return aqm_error_set(AQM_EUSAGE, "'train.warmup' is %g: from 1 on it is a number of steps, and whole",
 		                     config->train.warmup);
-	return AQM_OK;
+	return check_control(config);
 }
 
 const char *aqm_config_word(const char *key, int value)

@@ -29,6 +29,8 @@ const struct aqm_option aqm_options[] = {
 	SEED("seed", seed, "1", "seed of initialisation, window sampling and dropout"),
 	INT("threads", threads, "0", 0, 4096, "threads; 0 = all cores"),
 	WORD("device", device, "cpu", WORDS("cpu", "cuda", "auto"), "where to compute; auto = cuda where there is one"),
+	WORD("control", control, "packet", WORDS("packet", "update"),
+	     "decide each packet's action, or once an update interval the controller's next drop probability p'"),
 
 	STRING("model.path", model.path, "''", "base model, a GGUF file"),
 	INT("model.stop_layer", model.stop_layer, "0", 0, 10000, "leave the transformer after this many layers; 0 = all"),
@@ -63,6 +65,8 @@ const struct aqm_option aqm_options[] = {
 	WORD("policy.normaliser", policy.normaliser, "log-standard", WORDS("none", "standard", "log-standard", "both"),
 	     "what is done to a feature before its encoder; both = the standard and the log-standard value, side by side"),
 	BOOL("policy.residual", policy.residual, "true", "add a token's input to its hidden state before the head"),
+	INT("policy.bins", policy.bins, "0", 0, AQM_BINS_MAX,
+	    "control: update: cross-entropy over this many bins of the change of log p'; 0 = squared error"),
 
 	INT("lora.rank", lora.rank, "128", 0, 65536, "rank of the adapters; 0 = full fine-tuning"),
 	NUMBER("lora.alpha", lora.alpha, "32", 0, 1e6, "adapters are scaled by alpha / rank"),
@@ -89,8 +93,9 @@ const struct aqm_option aqm_options[] = {
 	WORD("train.schedule", train.schedule, "cosine", WORDS("constant", "linear", "cosine"),
 	     "learning rate after the warm-up"),
 	NUMBER("train.lr_min", train.lr_min, "0.1", 0, 1, "where linear and cosine end, as a fraction of lr"),
-	WORD("train.best", train.best, "macro_f1", WORDS("macro_f1", "loss", "accuracy"),
-	     "held-out figure that picks the best checkpoint"),
+	WORD("train.best", train.best, "auto", WORDS("auto", "macro_f1", "loss", "accuracy", "within"),
+	     "held-out figure that picks the best checkpoint; auto = macro_f1 of actions, loss of updates; within = share of "
+	     "updates within 10 % of p'"),
 	INT("train.eval_every", train.eval_every, "1", 0, 1e9, "epochs between evaluations; 0 = only at the end"),
 	INT("train.checkpoint_every", train.checkpoint_every, "0", 0, 1e9, "steps between checkpoints; 0 = once an epoch"),
 	INT("train.keep_checkpoints", train.keep_checkpoints, "2", 1, 1000, "checkpoints kept"),

@@ -88,6 +88,29 @@ size_t aqm_pool_column_index(const char *name)
 	return i;
 }
 
+/* What aqm_pool_updates() adds. */
+static const struct aqm_column_type update_types[] = {
+	{"packets", "packets", "that arrived in the interval", AQM_KIND_U32},
+	{"arrived_bytes", "bytes", "that arrived in the interval", AQM_KIND_U64},
+	{"dropped", "packets", "of those, dropped", AQM_KIND_U32},
+	{"marked", "packets", "of those, marked", AQM_KIND_U32},
+	{"qdelay_end", "us", "queueing delay at the last packet of the interval", AQM_KIND_U32},
+	{"qdelay_peak", "us", "largest queueing delay in the interval", AQM_KIND_U32},
+	{"next_drop_prob", "1/2^31", "drop probability that the controller set at the interval's end", AQM_KIND_U32},
+};
+
+const struct aqm_column_type *aqm_column_type_find(const char *name)
+{
+	size_t index = aqm_pool_column_index(name);
+
+	if (index < AQM_POOL_COLUMNS)
+		return &aqm_pool_column_types()[index];
+	for (size_t i = 0; i < sizeof update_types / sizeof *update_types; i++)
+		if (strcmp(update_types[i].name, name) == 0)
+			return &update_types[i];
+	return NULL;
+}
+
 /* ---- kinds ---- */
 
 /* kind, C type, lowest and first too high value, format of the widest type */

@@ -79,6 +79,8 @@ enum {
 const struct aqm_column_type *aqm_pool_column_types(void); /* [AQM_POOL_COLUMNS] */
 /* Index into aqm_pool_column_types, or AQM_POOL_COLUMNS. */
 size_t aqm_pool_column_index(const char *name);
+/* Of these columns, and of those that update intervals have besides; NULL for any other name. */
+const struct aqm_column_type *aqm_column_type_find(const char *name);
 
 /* What happened to the packet. The kernel logs DROP also while PIE is inactive or bursts are allowed, and then
  * enqueues the packet all the same: a phantom drop (facts: dn_sched_l4s.c). */

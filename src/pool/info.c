@@ -132,9 +132,9 @@ static bool is_label(const char *name)
 
 static const char *unit_of(const char *name)
 {
-	size_t index = aqm_pool_column_index(name);
+	const struct aqm_column_type *type = aqm_column_type_find(name);
 
-	return index < AQM_POOL_COLUMNS ? aqm_pool_column_types()[index].unit : "";
+	return type ? type->unit : "";
 }
 
 /* ---- JSON ---- */

@@ -164,11 +164,11 @@ int aqm_pool_examine(aqm_pool *pool)
 /* The kind that a field has in a log when all values fit it, else double. */
 static enum aqm_kind kind_for(const char *name, const double *values, size_t rows)
 {
-	size_t index = aqm_pool_column_index(name);
+	const struct aqm_column_type *type = aqm_column_type_find(name);
 
-	if (index == AQM_POOL_COLUMNS)
+	if (!type)
 		return AQM_KIND_F64;
-	enum aqm_kind kind = aqm_pool_column_types()[index].kind;
+	enum aqm_kind kind = type->kind;
 	for (size_t i = 0; i < rows; i++)
 		if (!aqm_kind_holds(kind, values[i]))
 			return AQM_KIND_F64;
@@ -245,7 +245,7 @@ int aqm_pool_from_columns(aqm_pool **out, size_t rows, size_t fields, const char
 
 /* ---- writing rows of a pool ---- */
 
-static int copy_provenance(struct aqm_provenance *to, const struct aqm_provenance *from, const char *part)
+int aqm_provenance_copy(struct aqm_provenance *to, const struct aqm_provenance *from, const char *part)
 {
 	int code = AQM_OK;
 
@@ -299,17 +299,17 @@ int aqm_pool_write_rows(const aqm_pool *pool, const char *path, uint64_t start, 
 	struct aqm_pool_writer writer = {0};
 
 	for (size_t c = 0; c < pool->column_count; c++) {
-		size_t known = aqm_pool_column_index(pool->columns[c].name);
+		const struct aqm_column_type *type = aqm_column_type_find(pool->columns[c].name);
 
 		strcpy(columns[c].name, pool->columns[c].name);
 		columns[c].kind = pool->columns[c].kind;
 		columns[c].used = true;
-		if (known < AQM_POOL_COLUMNS) {
-			columns[c].unit = aqm_pool_column_types()[known].unit;
-			columns[c].description = aqm_pool_column_types()[known].description;
+		if (type) {
+			columns[c].unit = type->unit;
+			columns[c].description = type->description;
 		}
 	}
-	int code = copy_provenance(&provenance, &pool->provenance, part);
+	int code = aqm_provenance_copy(&provenance, &pool->provenance, part);
 	if (code == AQM_OK)
 		code = aqm_pool_writer_open(&writer, path, columns, pool->column_count, -1, 0);
 	if (code == AQM_OK)

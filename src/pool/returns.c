@@ -36,15 +36,22 @@ static const struct {
 	[AQM_REWARD_TRADEOFF] = {"tradeoff", tradeoff_reward},
 };
 
-/* A pool that does not know the length of packets counts each as a full one. */
+/* Bytes of each row's packet, or of all packets of its update interval. A pool that does not know the length of packets
+ * counts each as a full one. */
 static int read_lengths(const aqm_pool *pool, double *bytes)
 {
-	if (aqm_pool_has(pool, "pkt_len"))
-		return aqm_pool_column(pool, "pkt_len", bytes);
+	bool updates = aqm_pool_has_updates(pool);
+	const char *name = updates ? "arrived_bytes" : "pkt_len";
+	int code = AQM_OK;
+
+	if (aqm_pool_has(pool, name))
+		return aqm_pool_column(pool, name, bytes);
 	aqm_log_warning("'%s' has no pkt_len: the reward takes every packet for %d bytes", pool->path, PACKET_BYTES);
+	if (updates)
+		code = aqm_pool_column(pool, "packets", bytes);
 	for (uint64_t i = 0; i < pool->rows; i++)
-		bytes[i] = PACKET_BYTES;
-	return AQM_OK;
+		bytes[i] = updates ? bytes[i] * PACKET_BYTES : PACKET_BYTES;
+	return code;
 }
 
 static int compute_rewards(const aqm_pool *pool, const struct aqm_config *config, double *rewards)
@@ -113,7 +120,8 @@ static int read_clock(const aqm_pool *pool, int64_t horizon, double *clock)
 		if (code != AQM_OK)
 			return code;
 		if (pool->rows == 1 || !is_constant(clock, pool->rows)) {
-			unwrap(clock, pool->rows);
+			for (size_t e = 0; e < pool->episode_count; e++) /* a new run, or queue, has a clock of its own */
+				unwrap(clock + pool->episodes[e].start, pool->episodes[e].length);
 			return AQM_OK;
 		}
 	}

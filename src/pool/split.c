@@ -53,7 +53,10 @@ int aqm_pool_split(const char *pool_path, const char *train_path, const char *ev
 	int code = aqm_pool_open(&pool, pool_path);
 	if (code != AQM_OK)
 		return code;
-	if (pool->rows < 2)
+	if (aqm_pool_has_updates(pool)) /* its episodes are queues, side by side in time */
+		code = aqm_error_set(AQM_EDATA, "cannot split '%s': its rows are update intervals; split the pool of packets",
+		                     pool_path);
+	else if (pool->rows < 2)
 		code = aqm_error_set(AQM_EDATA, "cannot split '%s': it has fewer than two rows", pool_path);
 	if (code == AQM_OK) {
 		uint64_t cut = choose_cut(pool, fraction);

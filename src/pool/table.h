@@ -82,6 +82,8 @@ struct aqm_provenance {
 	char part[160];           /* "" or which rows of which pool this is */
 };
 void aqm_provenance_release(struct aqm_provenance *provenance);
+/* part: NULL keeps that of `from`. */
+int aqm_provenance_copy(struct aqm_provenance *to, const struct aqm_provenance *from, const char *part);
 int aqm_provenance_add_input(struct aqm_provenance *provenance, const char *path, uint64_t bytes,
                              const char sha256[65]);
 
