@@ -66,5 +66,34 @@ static int bind_outer(aqm_model *model)
 	return code == AQM_OK ? aqm_model_bind_norm(model, &model->output_norm, -1, "output_norm") : code;
 }
 
-const struct aqm_architecture aqm_architecture_gpt2 = {
-	.name = "gpt2", .read_shape = read_shape, .bind_layer = bind_layer, .bind_outer = bind_outer};
+/* clang-format off */
+#define LAYER(name) "transformer.h.%." name
+#define NORM(gguf, hf) \
+	{gguf ".weight", hf ".weight", AQM_EXTENT_ONE, AQM_EXTENT_WIDTH, 0, false}, \
+	{gguf ".bias",   hf ".bias",   AQM_EXTENT_ONE, AQM_EXTENT_WIDTH, 0, false}
+#define CONV1D(gguf, hf, out, in) \
+	{"blk.%." gguf ".weight", LAYER(hf ".weight"), AQM_EXTENT_##out, AQM_EXTENT_##in,  AQM_LAYOUT_TRANSPOSED, false}, \
+	{"blk.%." gguf ".bias",   LAYER(hf ".bias"),   AQM_EXTENT_ONE,   AQM_EXTENT_##out, AQM_LAYOUT_SAME,       false}
+
+static const struct aqm_tensor_name names[] = {
+	{"token_embd.weight",    "transformer.wte.weight", AQM_EXTENT_VOCABULARY, AQM_EXTENT_WIDTH, 0, false},
+	{"position_embd.weight", "transformer.wpe.weight", AQM_EXTENT_POSITIONS,  AQM_EXTENT_WIDTH, 0, false},
+	{"output.weight",        "lm_head.weight",         AQM_EXTENT_VOCABULARY, AQM_EXTENT_WIDTH, 0, true},
+	NORM("output_norm", "transformer.ln_f"),
+	NORM("blk.%.attn_norm", LAYER("ln_1")),
+	CONV1D("attn_qkv",    "attn.c_attn", QKV,   WIDTH),
+	CONV1D("attn_output", "attn.c_proj", WIDTH, Q),
+	NORM("blk.%.ffn_norm", LAYER("ln_2")),
+	CONV1D("ffn_up",      "mlp.c_fc",    FFN,   WIDTH),
+	CONV1D("ffn_down",    "mlp.c_proj",  WIDTH, FFN),
+	{NULL, LAYER("attn.bias"),        0, 0, 0, true}, /* the causal mask */
+	{NULL, LAYER("attn.masked_bias"), 0, 0, 0, true},
+};
+/* clang-format on */
+
+const struct aqm_architecture aqm_architecture_gpt2 = {.name = "gpt2",
+                                                       .read_shape = read_shape,
+                                                       .bind_layer = bind_layer,
+                                                       .bind_outer = bind_outer,
+                                                       .names = names,
+                                                       .name_count = sizeof names / sizeof *names};

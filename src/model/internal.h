@@ -13,6 +13,7 @@
 
 #include "model/linear.h"
 #include "model/model.h"
+#include "model/names.h"
 
 struct aqm_norm {
 	struct aqm_weight weight, bias; /* no bias: RMSNorm */
@@ -96,9 +97,14 @@ struct aqm_architecture {
 	/* Bind the tensors of one layer, and those outside layers. */
 	int (*bind_layer)(aqm_model *model, int64_t index);
 	int (*bind_outer)(aqm_model *model);
+	const struct aqm_tensor_name *names; /* model/names.h */
+	size_t name_count;
 };
 
-extern const struct aqm_architecture aqm_architecture_llama, aqm_architecture_gpt2;
+extern const struct aqm_architecture aqm_architecture_llama, aqm_architecture_qwen2, aqm_architecture_gpt2;
+
+/* model.c: NULL when there is none of that name. */
+const struct aqm_architecture *aqm_architecture_find(const char *name);
 
 /* buffers.c: carve from a planning arena (then only its size counts, and `buffers` may not be used) or a real one.
  * kept: one, or one a layer when training; not written while planning. */

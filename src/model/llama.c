@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * llama: RMSNorm, rotary positions, grouped-query attention, SwiGLU. Llama-2 and 3, Mistral and SmolLM2 files have this
- * architecture.
+ * architecture. qwen2: the same, but rotary positions turn the halves of a head (llama's files have them interleaved),
+ * and q, k and v have biases.
  */
 #include "model/internal.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +17,10 @@
 static int read_rope_scaling(const aqm_model *model, double *factor)
 {
 	const char *kind, *path = aqm_gguf_path(model->gguf);
-	int code = aqm_gguf_get_string(model->gguf, "llama.rope.scaling.type", &kind);
+	char key[64];
+
+	snprintf(key, sizeof key, "%s.rope.scaling.type", model->architecture->name);
+	int code = aqm_gguf_get_string(model->gguf, key, &kind);
 
 	*factor = 1;
 	if (code == AQM_ENOTFOUND || (code == AQM_OK && strcmp(kind, "none") == 0))
@@ -23,7 +28,7 @@ static int read_rope_scaling(const aqm_model *model, double *factor)
 	if (code != AQM_OK)
 		return code;
 	if (strcmp(kind, "linear") != 0)
-		return aqm_error_set(AQM_EDATA, "'%s': 'llama.rope.scaling.type' is '%s'; expected none or linear", path, kind);
+		return aqm_error_set(AQM_EDATA, "'%s': '%s' is '%s'; expected none or linear", path, key, kind);
 	return aqm_model_read_float(model, "rope.scaling.factor", 1e-3, 1e6, 1, factor);
 }
 
@@ -58,13 +63,13 @@ static int set_frequencies(aqm_model *model, double scaling)
 	return code;
 }
 
-static int read_shape(aqm_model *model)
+static int read_shape_pairs(aqm_model *model, enum aqm_rope_pairs pairs)
 {
 	struct aqm_model_shape *shape = &model->shape;
 	double epsilon = 0, scaling = 1;
 
 	model->rms = model->gated = true;
-	model->rope_pairs = AQM_ROPE_ADJACENT;
+	model->rope_pairs = pairs;
 	model->qkv_count = 3;
 	shape->context = INT64_MAX;
 	int code = aqm_model_read_int(model, "attention.head_count_kv", 1, shape->heads, shape->heads, &shape->kv_heads);
@@ -88,6 +93,16 @@ static int read_shape(aqm_model *model)
 		                     aqm_gguf_path(model->gguf), (long long)shape->heads, (long long)shape->kv_heads,
 		                     (long long)shape->rope_dim);
 	return set_frequencies(model, scaling);
+}
+
+static int read_shape_llama(aqm_model *model)
+{
+	return read_shape_pairs(model, AQM_ROPE_ADJACENT);
+}
+
+static int read_shape_qwen2(aqm_model *model)
+{
+	return read_shape_pairs(model, AQM_ROPE_HALVES);
 }
 
 static int bind_layer(aqm_model *model, int64_t i)
@@ -121,5 +136,56 @@ static int bind_outer(aqm_model *model)
 	return aqm_model_bind_norm(model, &model->output_norm, -1, "output_norm");
 }
 
-const struct aqm_architecture aqm_architecture_llama = {
-	.name = "llama", .read_shape = read_shape, .bind_layer = bind_layer, .bind_outer = bind_outer};
+/* ---- names ---- */
+
+/* clang-format off */
+#define OUTER \
+	{"token_embd.weight",  "model.embed_tokens.weight", AQM_EXTENT_VOCABULARY, AQM_EXTENT_WIDTH, 0, false}, \
+	{"output_norm.weight", "model.norm.weight",         AQM_EXTENT_ONE,        AQM_EXTENT_WIDTH, 0, false}, \
+	{"output.weight",      "lm_head.weight",            AQM_EXTENT_VOCABULARY, AQM_EXTENT_WIDTH, 0, true}, \
+	{NULL, "model.rotary_emb.inv_freq", 0, 0, 0, true}
+#define LAYER(name) "model.layers.%." name
+#define VECTOR(gguf, hf, n) {"blk.%." gguf, LAYER(hf), AQM_EXTENT_ONE, AQM_EXTENT_##n, 0, false}
+/* A linear and its bias; `rule` says whether that may be missing. */
+#define LINEAR(gguf, hf, out, in, layout, rule) \
+	{"blk.%." gguf ".weight", LAYER(hf ".weight"), AQM_EXTENT_##out, AQM_EXTENT_##in,  AQM_LAYOUT_##layout, false}, \
+	{"blk.%." gguf ".bias",   LAYER(hf ".bias"),   AQM_EXTENT_ONE,   AQM_EXTENT_##out, AQM_LAYOUT_##layout, rule}
+#define REST_OF_LAYER \
+	VECTOR("attn_norm.weight", "input_layernorm.weight", WIDTH), \
+	VECTOR("ffn_norm.weight", "post_attention_layernorm.weight", WIDTH), \
+	LINEAR("attn_output", "self_attn.o_proj", WIDTH, Q,     SAME, true), \
+	LINEAR("ffn_gate",    "mlp.gate_proj",    FFN,   WIDTH, SAME, true), \
+	LINEAR("ffn_up",      "mlp.up_proj",      FFN,   WIDTH, SAME, true), \
+	LINEAR("ffn_down",    "mlp.down_proj",    WIDTH, FFN,   SAME, true), \
+	{NULL, LAYER("self_attn.rotary_emb.inv_freq"), 0, 0, 0, true}
+
+static const struct aqm_tensor_name llama_names[] = {
+	OUTER,
+	LINEAR("attn_q", "self_attn.q_proj", Q,  WIDTH, PERMUTED_Q, true),
+	LINEAR("attn_k", "self_attn.k_proj", KV, WIDTH, PERMUTED_K, true),
+	LINEAR("attn_v", "self_attn.v_proj", KV, WIDTH, SAME,       true),
+	REST_OF_LAYER,
+};
+
+static const struct aqm_tensor_name qwen2_names[] = {
+	OUTER,
+	LINEAR("attn_q", "self_attn.q_proj", Q,  WIDTH, SAME, false),
+	LINEAR("attn_k", "self_attn.k_proj", KV, WIDTH, SAME, false),
+	LINEAR("attn_v", "self_attn.v_proj", KV, WIDTH, SAME, false),
+	REST_OF_LAYER,
+};
+/* clang-format on */
+
+const struct aqm_architecture aqm_architecture_llama = {.name = "llama",
+                                                        .read_shape = read_shape_llama,
+                                                        .bind_layer = bind_layer,
+                                                        .bind_outer = bind_outer,
+                                                        .names = llama_names,
+                                                        .name_count = sizeof llama_names / sizeof *llama_names};
+
+const struct aqm_architecture aqm_architecture_qwen2 = {.name = "qwen2",
+                                                        .read_shape = read_shape_qwen2,
+                                                        .bind_layer = bind_layer,
+                                                        .bind_outer = bind_outer,
+                                                        .names = qwen2_names,
+                                                        .name_count = sizeof qwen2_names / sizeof *qwen2_names};

@@ -10,7 +10,16 @@
 
 #include "base/size.h"
 
-static const struct aqm_architecture *const architectures[] = {&aqm_architecture_llama, &aqm_architecture_gpt2};
+static const struct aqm_architecture *const architectures[] = {&aqm_architecture_llama, &aqm_architecture_qwen2,
+                                                               &aqm_architecture_gpt2};
+
+const struct aqm_architecture *aqm_architecture_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++)
+		if (strcmp(architectures[i]->name, name) == 0)
+			return architectures[i];
+	return NULL;
+}
 
 static int find_architecture(aqm_model *model)
 {
@@ -19,13 +28,11 @@ static int find_architecture(aqm_model *model)
 
 	if (code != AQM_OK)
 		return code == AQM_ENOTFOUND ? aqm_error_set(AQM_EDATA, "'%s' has no 'general.architecture'", path) : code;
-	for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++)
-		if (strcmp(architectures[i]->name, name) == 0) {
-			model->architecture = architectures[i];
-			model->shape.architecture = architectures[i]->name;
-			return AQM_OK;
-		}
-	return aqm_error_set(AQM_EDATA, "'%s' has architecture '%s'; expected llama or gpt2", path, name);
+	model->architecture = aqm_architecture_find(name);
+	if (!model->architecture)
+		return aqm_error_set(AQM_EDATA, "'%s' has architecture '%s'; expected llama, qwen2 or gpt2", path, name);
+	model->shape.architecture = model->architecture->name;
+	return AQM_OK;
 }
 
 static int bind_all(aqm_model *model)

@@ -3,12 +3,18 @@
  * The two names of every tensor: what GGUF calls it, and what the published weights (transformers) call it. One table an
  * architecture, in its descriptor file; read by the converter (weights in), by the PEFT export (adapters out) and by the
  * PEFT import (adapters in), so that a name is written once.
+ *
+ * A name is a pattern: '%' stands for the layer's number. Published names are those of the whole language model; a file
+ * of the bare transformer has them without the first component ("model.", "transformer."). Two rows with one GGUF name
+ * are alternatives, the first that a file has counts. A row without a GGUF name is known and not needed.
  */
 #ifndef AQM_MODEL_NAMES_H
 #define AQM_MODEL_NAMES_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
 #include "model/model.h"
 
 /* How the published matrix lies, compared with GGUF's (out, in). */
@@ -19,11 +25,36 @@ enum aqm_layout {
 	AQM_LAYOUT_PERMUTED_K, /* the same for key heads */
 };
 
+/* Lengths that a tensor's dimensions have, by the model's shape. */
+enum aqm_extent {
+	AQM_EXTENT_ONE,        /* rows of a vector */
+	AQM_EXTENT_WIDTH,
+	AQM_EXTENT_HEADS,
+	AQM_EXTENT_Q,          /* heads * head_dim */
+	AQM_EXTENT_KV,         /* key-value heads * head_dim */
+	AQM_EXTENT_QKV,        /* q, k and v fused */
+	AQM_EXTENT_FFN,
+	AQM_EXTENT_VOCABULARY,
+	AQM_EXTENT_POSITIONS,  /* rows of the table of learned positions */
+	AQM_EXTENT_BUCKETS,    /* of relative positions */
+	AQM_EXTENTS
+};
+
 struct aqm_tensor_name {
-	const char *gguf; /* "blk.%.attn_q.weight": % is the layer's number */
+	const char *gguf; /* "blk.%.attn_q.weight" */
 	const char *hf;   /* "model.layers.%.self_attn.q_proj.weight" */
+	enum aqm_extent rows, cols; /* of the GGUF tensor: (out, in); a vector has ONE row */
 	enum aqm_layout layout;
 	bool optional;
 };
+
+/* The table of an architecture ("llama"); NULL when there is none of that name. */
+const struct aqm_tensor_name *aqm_tensor_names(const char *architecture, size_t *count);
+/* The first row with this GGUF pattern, or NULL. */
+const struct aqm_tensor_name *aqm_tensor_name_find(const char *architecture, const char *gguf);
+/* The pattern with the layer's number in it. False when it does not fit. */
+bool aqm_tensor_name_expand(char *out, size_t size, const char *pattern, int64_t layer);
+/* Whether `name` is of the pattern; then *layer is its number, -1 for a pattern without one. */
+bool aqm_tensor_name_match(const char *pattern, const char *name, int64_t *layer);
 
 #endif
