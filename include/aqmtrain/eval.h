@@ -17,6 +17,11 @@ struct aqm_eval_options {
 };
 
 struct aqm_eval_result {
+	enum aqm_control control;
+	/* control: update */
+	struct aqm_update_metrics update;      /* of the policy */
+	struct aqm_update_metrics persistence; /* of p' unchanged */
+	/* control: packet */
 	struct aqm_metrics policy;
 	struct aqm_metrics majority;  /* always the commonest action of the training rows */
 	enum aqm_action commonest;    /* that action */

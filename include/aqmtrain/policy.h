@@ -4,7 +4,8 @@
  * tokens and gives logits of each step's action; or decides step by step with a cache.
  *
  * One window of w steps is w (F + 2) tokens:  R_0 s_0^1 .. s_0^F a_0  R_1 s_1^1 .. s_1^F a_1  ...
- * and the logits of a_t are read at the token of s_t^F (design: the policy, exactly).
+ * and the logits of a_t are read at the token of s_t^F (design: the policy, exactly). With control: packet a step is a packet and
+ * a_t its action; with control: update a step is an update interval and a_t the controller's next base probability p'.
  */
 #ifndef AQMTRAIN_POLICY_H
 #define AQMTRAIN_POLICY_H
@@ -41,5 +42,12 @@ void aqm_decider_reset(aqm_decider *decider);
 int aqm_decider_decide(aqm_decider *decider, const double *features, enum aqm_action *action, float *logits);
 /* What was done in the end and the reward seen; must follow each decide: R <- (R - r) / gamma. */
 int aqm_decider_observe(aqm_decider *decider, enum aqm_action action, double reward);
+
+/* The same for control: update, at the end of each update interval: from the features of the interval and the base probability p'
+ * that was in force in it (0 to 1), the p' for the next one. The pair before is for packets only, this one for updates only: AQM_EUSAGE
+ * for the other. */
+int aqm_decider_update(aqm_decider *decider, const double *features, double now, double *next);
+/* The p' that was set in the end. */
+int aqm_decider_observe_update(aqm_decider *decider, double next, double reward);
 
 #endif

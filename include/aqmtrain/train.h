@@ -30,4 +30,16 @@ struct aqm_metrics {
 /* From logits (rows, 3), or from predictions when logits is NULL. */
 void aqm_metrics_compute(struct aqm_metrics *metrics, size_t rows, const uint8_t *labels, const float *logits, const uint8_t *predictions);
 
+/* Of control: update. p' is compared on the scale of aqm_update_level(): natural logarithm, no lower than 1e-6. */
+struct aqm_update_metrics {
+	size_t rows;
+	double loss;     /* what training minimises; NAN if there are no outputs */
+	double log_rmse; /* root mean square error of log p' */
+	double log_mae;  /* mean absolute error of log p' */
+	double within;   /* share of intervals whose p' is within 10 % of the one that the controller set */
+};
+/* level: p' in force; next_level: what the controller set; change: what was predicted of the difference (NULL: none). */
+void aqm_update_metrics_compute(struct aqm_update_metrics *metrics, size_t rows, const float *level, const float *next_level,
+                                const double *change);
+
 #endif

@@ -135,6 +135,11 @@ struct aqm_ops {
 	double (*cross_entropy)(aqm_device *device, struct aqm_mat logits, const int32_t *label, const float *weight,
 	                        struct aqm_mat dlogits);
 
+	/* Mean over rows of (outputs - target)^2, outputs (n, 1), in double; target: n floats (host). counts[i] < 0: the row
+	 * does not count. doutputs (may be absent) = its gradient. */
+	double (*squared_error)(aqm_device *device, struct aqm_mat outputs, const int32_t *counts, const float *target,
+	                        struct aqm_mat doutputs);
+
 	/* Sum of squares of n floats, in double, in an order that does not depend on threads. */
 	double (*sum_squares)(aqm_device *device, const float *x, size_t n);
 	/* AdamW (Loshchilov & Hutter) on n floats: g is first scaled by `gradient_scale`; m, v, x updated; bias corrections

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/size.h"
 #include "policy/policy.h"
+#include "train/measure.h"
 
 enum { TREE_DEPTH = 8 };
 
@@ -45,7 +46,7 @@ static int grow_tree(aqm_tree **tree, const struct aqm_config *config)
 	double *block = NULL;
 	const double *columns[AQM_FEATURES_MAX];
 	uint8_t *labels = NULL;
-	int code = aqm_pool_open(&pool, config->pool.train);
+	int code = aqm_pool_open_for(&pool, config->pool.train, config->control);
 
 	if (code != AQM_OK)
 		return code;
@@ -95,29 +96,28 @@ static void evaluate_tree(struct aqm_eval_result *result, const struct aqm_confi
 	aqm_tree_free(tree);
 }
 
-/* ---- the policy and the majority ---- */
+/* ---- the policy, and the majority or persistence ---- */
 
 static int evaluate_policy(struct aqm_eval_result *result, aqm_policy *policy, const struct aqm_rows *rows)
 {
-	float *logits = aqm_malloc_array(rows->rows, AQM_ACTIONS * sizeof *logits);
+	float *logits = aqm_malloc_array(rows->rows, (size_t)aqm_policy_outputs(policy) * sizeof *logits);
+	struct aqm_measure measure;
 	int code = logits ? aqm_policy_allocate(policy, aqm_policy_config(policy)->train.windows) : AQM_ERUN;
 
 	if (code == AQM_OK)
 		code = aqm_policy_score(policy, rows, result->target_return, logits);
 	if (code == AQM_OK)
-		aqm_metrics_compute(&result->policy, rows->rows, rows->actions, logits, NULL);
+		code = aqm_measure_policy(&measure, policy, rows, logits);
 	free(logits);
+	if (code != AQM_OK)
+		return code;
+	result->policy = measure.packet;
+	result->update = measure.update;
+	code = aqm_measure_trivial(&measure, aqm_policy_config(policy), aqm_policy_fit(policy), rows);
+	result->majority = measure.packet;
+	result->persistence = measure.update;
+	result->commonest = aqm_commonest_action(aqm_policy_fit(policy));
 	return code;
-}
-
-static void evaluate_majority(struct aqm_eval_result *result, const struct aqm_fit *fit, const struct aqm_rows *rows,
-                              uint8_t *predictions)
-{
-	for (int a = 0; a < AQM_ACTIONS; a++)
-		if (fit->class_share[a] > fit->class_share[result->commonest])
-			result->commonest = (enum aqm_action)a;
-	memset(predictions, (int)result->commonest, rows->rows);
-	aqm_metrics_compute(&result->majority, rows->rows, rows->actions, NULL, predictions);
 }
 
 /* ---- both ---- */
@@ -142,10 +142,11 @@ int aqm_eval_pool(struct aqm_eval_result *result, const struct aqm_eval_options 
 	uint8_t *predictions = NULL;
 
 	*result = (struct aqm_eval_result){.target_return = (double)NAN};
-	int code = aqm_pool_open(&pool, options->pool_path);
-	if (code == AQM_OK)
-		code = load_policy(&policy, options);
+	int code = load_policy(&policy, options);
 	if (code != AQM_OK)
+		goto done;
+	result->control = aqm_policy_config(policy)->control;
+	if ((code = aqm_pool_open_for(&pool, options->pool_path, result->control)) != AQM_OK)
 		goto done;
 	if (options->target_returns)
 		result->target_return = aqm_policy_target(policy);
@@ -156,10 +157,8 @@ int aqm_eval_pool(struct aqm_eval_result *result, const struct aqm_eval_options 
 		code = AQM_ERUN;
 		goto done;
 	}
-	if ((code = evaluate_policy(result, policy, &rows)) != AQM_OK)
-		goto done;
-	evaluate_majority(result, aqm_policy_fit(policy), &rows, predictions);
-	evaluate_tree(result, aqm_policy_config(policy), &rows, predictions);
+	if ((code = evaluate_policy(result, policy, &rows)) == AQM_OK && result->control == AQM_CONTROL_PACKET)
+		evaluate_tree(result, aqm_policy_config(policy), &rows, predictions);
 done:
 	free(predictions);
 	aqm_rows_release(&rows);

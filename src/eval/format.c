@@ -10,6 +10,7 @@
 
 #include "aqmtrain/eval.h"
 #include "train/journal.h"
+#include "train/measure.h"
 
 enum { DIGITS = 9 };
 
@@ -26,8 +27,32 @@ static json_t *baseline_json(const struct aqm_metrics *metrics)
 	return object;
 }
 
+static void add_condition(json_t *object, const struct aqm_eval_result *r)
+{
+	json_object_set_new(object, "returns", json_string(isfinite(r->target_return) ? "target" : "logged"));
+	json_object_set_new(object, "target_return", aqm_json_number(r->target_return));
+	if (*r->note)
+		json_object_set_new(object, "note", json_string(r->note));
+}
+
+/* Of control: update. */
+static json_t *updates_json(const struct aqm_eval_result *r)
+{
+	struct aqm_measure policy = {.control = r->control, .update = r->update};
+	struct aqm_measure persistence = {.control = r->control, .update = r->persistence};
+	json_t *object = aqm_measure_json(&policy), *beats = json_object();
+
+	json_object_set_new(object, "baselines", aqm_measure_trivial_json(&persistence));
+	json_object_set_new(beats, "persistence", json_boolean(r->update.log_rmse < r->persistence.log_rmse));
+	json_object_set_new(object, "beats", beats); /* by the error of log p' */
+	add_condition(object, r);
+	return object;
+}
+
 static json_t *result_json(const struct aqm_eval_result *r)
 {
+	if (r->control == AQM_CONTROL_UPDATE)
+		return updates_json(r);
 	json_t *object = aqm_metrics_json(&r->policy), *baselines = json_object(), *beats = json_object();
 	json_t *majority = baseline_json(&r->majority), *tree = r->tree_available ? baseline_json(&r->tree) : json_null();
 
@@ -39,10 +64,7 @@ static json_t *result_json(const struct aqm_eval_result *r)
 	json_object_set_new(beats, "tree",
 	                    r->tree_available ? json_boolean(r->policy.macro_f1 > r->tree.macro_f1) : json_null());
 	json_object_set_new(object, "beats", beats); /* by macro-F1 */
-	json_object_set_new(object, "returns", json_string(isfinite(r->target_return) ? "target" : "logged"));
-	json_object_set_new(object, "target_return", aqm_json_number(r->target_return));
-	if (*r->note)
-		json_object_set_new(object, "note", json_string(r->note));
+	add_condition(object, r);
 	return object;
 }
 
@@ -113,15 +135,40 @@ static void print_verdict(FILE *out, const struct aqm_metrics *policy, const str
 		fprintf(out, "The policy beats %s by macro-F1 and is no less accurate.\n", name);
 }
 
+static void print_condition(FILE *out, const struct aqm_eval_result *r)
+{
+	if (isfinite(r->target_return))
+		fprintf(out, "aiming at a return of %g\n", r->target_return);
+	else
+		fputs("conditioned on their logged returns\n", out);
+}
+
+/* Neither figure alone decides: most intervals change p' a little, and a few a lot. */
+static void print_updates(FILE *out, const struct aqm_eval_result *r)
+{
+	const struct aqm_update_metrics *p = &r->update, *trivial = &r->persistence;
+	bool closer = p->log_rmse < trivial->log_rmse, oftener = p->within > trivial->within;
+
+	fprintf(out, "%zu update intervals, ", p->rows);
+	print_condition(out, r);
+	fprintf(out, "persistence: p' stays as it is; errors are of log p', natural, p' no lower than 1e-6\n\n%-24s %12s %12s\n",
+	        "", "policy", "persistence");
+	fprintf(out, "%-24s %12.4f %12.4f\n", "root mean square error", p->log_rmse, trivial->log_rmse);
+	fprintf(out, "%-24s %12.4f %12.4f\n", "mean absolute error", p->log_mae, trivial->log_mae);
+	fprintf(out, "%-24s %12.4f %12.4f\n", "share within 10 %", p->within, trivial->within);
+	fprintf(out, "%-24s %12.4f %12s\n\n", "loss", p->loss, "-");
+	fprintf(out, "The policy %s persistence by the error of log p', and %s by the share within 10 %%.\n",
+	        closer ? "beats" : "does not beat", oftener ? "beats it" : "does not");
+	if (*r->note)
+		fprintf(out, "Note: %s.\n", r->note);
+}
+
 static void print_result(FILE *out, const struct aqm_eval_result *r)
 {
 	char majority[64];
 
 	fprintf(out, "%zu rows, ", r->policy.rows);
-	if (isfinite(r->target_return))
-		fprintf(out, "aiming at a return of %g\n", r->target_return);
-	else
-		fputs("conditioned on their logged returns\n", out);
+	print_condition(out, r);
 	fprintf(out, "majority: always %s; tree: a decision tree of depth 8; both from the training rows\n\n",
 	        aqm_action_names[r->commonest]);
 	print_measures(out, r);
@@ -151,6 +198,8 @@ int aqm_eval_format(const struct aqm_eval_result *result, bool json, char **text
 		good = object && json_dumpf(object, out, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS)) == 0 &&
 		       fputc('\n', out) != EOF;
 		json_decref(object);
+	} else if (result->control == AQM_CONTROL_UPDATE) {
+		print_updates(out, result);
 	} else {
 		print_result(out, result);
 	}

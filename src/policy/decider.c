@@ -26,7 +26,7 @@ struct aqm_decider {
 
 	/* Of the window's steps, on the host. */
 	struct aqm_arena host;
-	float *returns, *states, *sequences, *action_values;
+	float *returns, *states, *sequences, *action_values; /* action_values: as struct aqm_batch has them */
 	int32_t *actions, *times;
 	double *rewards;
 
@@ -35,7 +35,7 @@ struct aqm_decider {
 	float *device_returns, *device_states, *device_sequences, *device_actions;
 	float *embedded, *stream, *mean, *rstd; /* (w T, d) and (w T) */
 	float *inner;                           /* (w, e) */
-	float *skipped, *read, *logits;         /* (1, d), (1, d), (1, 3) */
+	float *skipped, *read, *logits;         /* (1, d), (1, d), (1, outputs) */
 };
 
 static float *take(struct aqm_arena *arena, int64_t count)
@@ -73,7 +73,7 @@ static void carve_device(aqm_decider *decider, struct aqm_arena *arena)
 	decider->inner = take(arena, w * encoder->hidden);
 	decider->skipped = take(arena, d);
 	decider->read = take(arena, d);
-	decider->logits = take(arena, AQM_ACTIONS);
+	decider->logits = take(arena, aqm_policy_outputs(decider->policy));
 }
 
 static int allocate(aqm_decider *decider)
@@ -168,6 +168,7 @@ static void restart(aqm_decider *decider)
 	memmove(decider->states, decider->states + from * states, kept * states * sizeof(float));
 	memmove(decider->sequences, decider->sequences + from * sequences, kept * sequences * sizeof(float));
 	memmove(decider->actions, decider->actions + from, kept * sizeof *decider->actions);
+	memmove(decider->action_values, decider->action_values + from, kept * sizeof *decider->action_values);
 	memmove(decider->rewards, decider->rewards + from, kept * sizeof *decider->rewards);
 	decider->steps = (int64_t)kept;
 	decider->left = decider->target;
@@ -238,9 +239,7 @@ static struct aqm_inputs upload_actions(aqm_decider *decider, int64_t first, int
 {
 	aqm_device *device = decider->policy->device;
 
-	for (int64_t i = 0; i < n; i++)
-		decider->action_values[i] = (float)(decider->actions[first + i] + 1) / (float)AQM_ACTIONS;
-	device->ops->upload(device, decider->device_actions, decider->action_values, (size_t)n * sizeof(float));
+	device->ops->upload(device, decider->device_actions, decider->action_values + first, (size_t)n * sizeof(float));
 	return (struct aqm_inputs){
 		.actions = aqm_mat_f32(decider->device_actions, n, 1),
 		.action = decider->actions + first,
@@ -274,7 +273,7 @@ static struct aqm_mat embed_new(aqm_decider *decider, int64_t t)
 }
 
 /* Extend the cache to the token of s_t^F and read the logits there. */
-static int compute_logits(aqm_decider *decider, float logits[AQM_ACTIONS])
+static int compute_logits(aqm_decider *decider, float *logits)
 {
 	aqm_policy *policy = decider->policy;
 	aqm_device *device = policy->device;
@@ -291,43 +290,56 @@ static int compute_logits(aqm_decider *decider, float logits[AQM_ACTIONS])
 	device->ops->copy(device, last, read);
 	if (residual)
 		device->ops->axpy(device, 1.0f, skipped, read);
-	aqm_linear_forward(&policy->params, policy->head, read, aqm_mat_f32(decider->logits, 1, AQM_ACTIONS));
-	device->ops->download(device, logits, decider->logits, AQM_ACTIONS * sizeof(float));
-	return aqm_device_check(device);
+	int64_t outputs = aqm_policy_outputs(policy);
+	aqm_linear_forward(&policy->params, policy->head, read, aqm_mat_f32(decider->logits, 1, outputs));
+	device->ops->download(device, logits, decider->logits, (size_t)outputs * sizeof(float));
+	code = aqm_device_check(device);
+	for (int64_t i = 0; code == AQM_OK && i < outputs; i++)
+		if (!isfinite(logits[i]))
+			code = aqm_error_set(AQM_ERUN, "the policy's logits are not finite");
+	return code;
 }
 
 /* ---- decisions ---- */
 
-static enum aqm_action likeliest(const float logits[AQM_ACTIONS])
+static size_t likeliest(const float *logits, size_t count)
 {
-	int best = 0;
+	size_t best = 0;
 
-	for (int a = 1; a < AQM_ACTIONS; a++)
-		if (logits[a] > logits[best])
-			best = a;
-	return (enum aqm_action)best;
+	for (size_t i = 1; i < count; i++)
+		if (logits[i] > logits[best])
+			best = i;
+	return best;
 }
 
-static enum aqm_action draw(struct aqm_rng *rng, const float logits[AQM_ACTIONS])
+static size_t draw(struct aqm_rng *rng, const float *logits, size_t count)
 {
-	double weights[AQM_ACTIONS], sum = 0, highest = (double)logits[likeliest(logits)];
+	double weights[AQM_BINS_MAX], sum = 0, highest = (double)logits[likeliest(logits, count)];
 
-	for (int a = 0; a < AQM_ACTIONS; a++)
-		sum += weights[a] = exp((double)logits[a] - highest);
+	for (size_t i = 0; i < count; i++)
+		sum += weights[i] = exp((double)logits[i] - highest);
 	double place = (double)aqm_rng_uniform(rng) * sum;
-	for (int a = 0; a < AQM_ACTIONS - 1; a++) {
-		if (place < weights[a])
-			return (enum aqm_action)a;
-		place -= weights[a];
+	for (size_t i = 0; i + 1 < count; i++) {
+		if (place < weights[i])
+			return i;
+		place -= weights[i];
 	}
-	return (enum aqm_action)(AQM_ACTIONS - 1);
+	return count - 1;
 }
 
-int aqm_decider_decide(aqm_decider *decider, const double *features, enum aqm_action *action, float *logits)
+static int check_control(const aqm_decider *decider, enum aqm_control control)
+{
+	if (decider->policy->config.control == control)
+		return AQM_OK;
+	return aqm_error_set(AQM_EUSAGE, "this policy decides with control: %s",
+	                     aqm_config_word("control", (int)decider->policy->config.control));
+}
+
+/* The head's outputs for a new step with these features. */
+static int decide(aqm_decider *decider, const double *features, float *outputs)
 {
 	const struct aqm_encoder *encoder = &decider->policy->encoder;
 	int64_t row = aqm_encoder_sequence_width(encoder);
-	float found[AQM_ACTIONS];
 
 	if (decider->decided)
 		return aqm_error_set(AQM_EUSAGE, "a decision must be followed by what was observed");
@@ -341,30 +353,79 @@ int aqm_decider_decide(aqm_decider *decider, const double *features, enum aqm_ac
 		previous = alone ? decider->sequences : decider->sequences + (decider->steps - 1) * row;
 	}
 	add_step(decider, features, previous);
-	int code = compute_logits(decider, found);
-	if (code != AQM_OK)
-		return code;
-	for (int a = 0; a < AQM_ACTIONS; a++)
-		if (!isfinite(found[a]))
-			return aqm_error_set(AQM_ERUN, "the policy's logits are not finite");
-	*action = decider->policy->config.decide.sample ? draw(&decider->rng, found) : likeliest(found);
-	if (logits)
-		memcpy(logits, found, sizeof found);
-	decider->decided = true;
-	return AQM_OK;
+	int code = compute_logits(decider, outputs);
+	decider->decided = code == AQM_OK;
+	return code;
 }
 
-int aqm_decider_observe(aqm_decider *decider, enum aqm_action action, double reward)
+static int observe(aqm_decider *decider, int32_t action, float value, double reward)
 {
 	if (!decider->decided)
 		return aqm_error_set(AQM_EUSAGE, "an observation must follow a decision");
-	if ((unsigned)action >= AQM_ACTIONS)
-		return aqm_error_set(AQM_EUSAGE, "no action %d", (int)action);
-	decider->actions[decider->steps] = (int32_t)action;
+	decider->actions[decider->steps] = action;
+	decider->action_values[decider->steps] = value;
 	decider->rewards[decider->steps] = reward;
 	decider->left = after_reward(decider, decider->left, reward);
 	decider->steps++;
 	decider->seen++;
 	decider->decided = false;
 	return AQM_OK;
+}
+
+int aqm_decider_decide(aqm_decider *decider, const double *features, enum aqm_action *action, float *logits)
+{
+	float found[AQM_ACTIONS];
+	int code = check_control(decider, AQM_CONTROL_PACKET);
+
+	if (code == AQM_OK)
+		code = decide(decider, features, found);
+	if (code != AQM_OK)
+		return code;
+	bool sample = decider->policy->config.decide.sample;
+	*action = (enum aqm_action)(sample ? draw(&decider->rng, found, AQM_ACTIONS) : likeliest(found, AQM_ACTIONS));
+	if (logits)
+		memcpy(logits, found, sizeof found);
+	return AQM_OK;
+}
+
+int aqm_decider_observe(aqm_decider *decider, enum aqm_action action, double reward)
+{
+	if ((unsigned)action >= AQM_ACTIONS)
+		return aqm_error_set(AQM_EUSAGE, "no action %d", (int)action);
+	int code = check_control(decider, AQM_CONTROL_PACKET);
+	return code == AQM_OK ? observe(decider, (int32_t)action, aqm_action_value((int32_t)action), reward) : code;
+}
+
+static int check_probability(double p)
+{
+	return p >= 0 && p <= 1 ? AQM_OK : aqm_error_set(AQM_EUSAGE, "a probability of %g, expected 0 to 1", p);
+}
+
+int aqm_decider_update(aqm_decider *decider, const double *features, double now, double *next)
+{
+	const struct aqm_level_fit *fit = &decider->policy->fit.levels;
+	float outputs[AQM_BINS_MAX];
+	int code = check_control(decider, AQM_CONTROL_UPDATE);
+
+	if (code == AQM_OK)
+		code = check_probability(now);
+	if (code == AQM_OK)
+		code = decide(decider, features, outputs);
+	if (code != AQM_OK)
+		return code;
+	double change = decider->policy->config.decide.sample ? fit->value[draw(&decider->rng, outputs, fit->bins)]
+	                                                      : aqm_level_change(fit, outputs);
+	*next = aqm_update_probability(aqm_update_level(now * 0x1p31) + change);
+	return AQM_OK;
+}
+
+int aqm_decider_observe_update(aqm_decider *decider, double next, double reward)
+{
+	const struct aqm_level_fit *fit = &decider->policy->fit.levels;
+	int code = check_control(decider, AQM_CONTROL_UPDATE);
+
+	if (code == AQM_OK)
+		code = check_probability(next);
+	return code == AQM_OK ? observe(decider, 0, (float)((aqm_update_level(next * 0x1p31) - fit->mean) / fit->scale), reward)
+	                      : code;
 }

@@ -84,7 +84,7 @@ static int add_features(struct aqm_encoder *encoder, const struct aqm_config *co
 
 static int add_action(struct aqm_encoder *encoder, const struct aqm_config *config, struct aqm_params *params)
 {
-	if (config->policy.action_embedding == AQM_ACTION_LINEAR)
+	if (config->policy.action_embedding == AQM_ACTION_LINEAR || config->control == AQM_CONTROL_UPDATE)
 		return add_linear(params, "action", 1, encoder->width, &encoder->action);
 	encoder->action.bias = -1;
 	encoder->action.weight = aqm_params_add(params, "policy.action.table", AQM_ACTIONS, encoder->width, AQM_INIT_NORMAL,

@@ -204,6 +204,18 @@ static bool write_base(aqm_policy *policy, hid_t file)
 	return good;
 }
 
+/* Only control: update has levels; level_edges ends with a number that is not used. */
+static bool write_levels(const struct aqm_level_fit *levels, hid_t group)
+{
+	return levels->scale <= 0 ||
+	       (write_number_attribute(group, "level_mean", levels->mean) &&
+	        write_number_attribute(group, "level_scale", levels->scale) &&
+	        write_number_attribute(group, "change_scale", levels->change_scale) &&
+	        write_number_attribute(group, "bins", (double)levels->bins) &&
+	        (levels->bins == 0 || (write_doubles(group, "level_edges", levels->edge, levels->bins) &&
+	                               write_doubles(group, "level_values", levels->value, levels->bins))));
+}
+
 static bool write_fit(const struct aqm_fit *fit, hid_t file)
 {
 	size_t values = fit->states.count * aqm_normaliser_values(fit->states.kind);
@@ -216,7 +228,7 @@ static bool write_fit(const struct aqm_fit *fit, hid_t file)
 		write_doubles(group, "mean", fit->states.mean, values) &&
 		write_doubles(group, "scale", fit->states.scale, values) &&
 		write_doubles(group, "return_quantiles", fit->return_quantiles, 101) &&
-		write_doubles(group, "class_share", fit->class_share, AQM_ACTIONS);
+		write_doubles(group, "class_share", fit->class_share, AQM_ACTIONS) && write_levels(&fit->levels, group);
 
 	if (group >= 0)
 		H5Gclose(group);
@@ -427,6 +439,25 @@ static bool all_positive(const double *values, size_t count)
 	return true;
 }
 
+static bool read_levels(hid_t group, const struct aqm_config *config, struct aqm_level_fit *levels)
+{
+	double bins;
+
+	if (config->control == AQM_CONTROL_PACKET)
+		return true;
+	if (!read_number_attribute(group, "level_mean", &levels->mean) ||
+	    !read_number_attribute(group, "level_scale", &levels->scale) || !(levels->scale > 0) ||
+	    !read_number_attribute(group, "change_scale", &levels->change_scale) || !(levels->change_scale > 0) ||
+	    !read_number_attribute(group, "bins", &bins) || !(bins >= 0 && bins <= (double)config->policy.bins))
+		return false;
+	levels->bins = (size_t)bins;
+	if (config->policy.bins == 0)
+		return true;
+	return levels->bins > 0 && read_numbers(group, "level_edges", 0, levels->bins, H5T_NATIVE_DOUBLE, levels->edge) &&
+	       read_numbers(group, "level_values", 0, levels->bins, H5T_NATIVE_DOUBLE, levels->value) &&
+	       all_finite(levels->edge, levels->bins) && all_finite(levels->value, levels->bins);
+}
+
 static bool read_fit(hid_t file, const struct aqm_config *config, struct aqm_fit *fit)
 {
 	hid_t group = H5Gopen2(file, "fit", H5P_DEFAULT);
@@ -442,7 +473,8 @@ static bool read_fit(hid_t file, const struct aqm_config *config, struct aqm_fit
 	            read_numbers(group, "mean", 0, values, H5T_NATIVE_DOUBLE, fit->states.mean) &&
 	            read_numbers(group, "scale", 0, values, H5T_NATIVE_DOUBLE, fit->states.scale) &&
 	            read_numbers(group, "return_quantiles", 0, 101, H5T_NATIVE_DOUBLE, fit->return_quantiles) &&
-	            read_numbers(group, "class_share", 0, AQM_ACTIONS, H5T_NATIVE_DOUBLE, fit->class_share);
+	            read_numbers(group, "class_share", 0, AQM_ACTIONS, H5T_NATIVE_DOUBLE, fit->class_share) &&
+	            read_levels(group, config, &fit->levels);
 	H5Gclose(group);
 	return good && all_finite(fit->states.mean, values) && all_finite(fit->states.scale, values) &&
 	       all_positive(fit->states.scale, values) && all_finite(fit->return_quantiles, 101) &&

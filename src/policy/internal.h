@@ -40,7 +40,7 @@ struct aqm_inputs {
 	struct aqm_mat returns;   /* (n, 1) normalised */
 	struct aqm_mat states;    /* (n, F V) */
 	struct aqm_mat sequences; /* (n, S k V) */
-	struct aqm_mat actions;   /* (n, 1): (a + 1) / 3, for the linear action embedding; absent otherwise */
+	struct aqm_mat actions;   /* (n, 1): numbers of the actions, for the linear embedding; absent otherwise */
 	const int32_t *action, *time;
 };
 
@@ -63,7 +63,6 @@ struct aqm_policy {
 	void *memory;          /* of the device; everything below but `batch` points into it */
 	struct aqm_arena host; /* of the batch */
 	struct aqm_batch batch;
-	float *action_values; /* (n) host */
 	float *returns, *states, *sequences, *actions;
 	float *embedded;    /* (n T, d) before the norm */
 	float *stream;      /* (n T, d) embeddings in, hidden states out; in backward the gradient */
@@ -71,7 +70,7 @@ struct aqm_policy {
 	float *inner;       /* (F, n, e) behind the leaky ReLU; one (n, e) when not training */
 	float *skipped;     /* (n, d) input of the token of s_t^F, when residual */
 	float *read;        /* (n, d) what the head reads */
-	float *logits;      /* (n, 3) */
+	float *logits;      /* (n, outputs) */
 	float *dembedded;   /* (n T, d) */
 	float *dinner;      /* (n, e) */
 	float *dread;       /* (n, d) */
@@ -122,6 +121,16 @@ void aqm_linear_backward(const struct aqm_params *params, struct aqm_linear line
 /* Allocate and initialise the parameters and bind the model to them, once. load_base: copy trainable base weights
  * in. */
 int aqm_policy_bind(aqm_policy *policy, bool load_base);
+/* levels.c: levels of every row of a pool of update intervals, and what is fitted on them. `rows` floats each. */
+int aqm_levels_read(const aqm_pool *pool, float *level, float *next_level);
+int aqm_levels_fit(struct aqm_level_fit *fit, size_t rows, const float *level, const float *next_level, size_t bins);
+/* Where p' goes: struct aqm_rows. */
+uint8_t aqm_level_direction(double change);
+/* (a + 1) / 3, as the paper has it. */
+static inline float aqm_action_value(int32_t action)
+{
+	return (float)(action + 1) / (float)AQM_ACTIONS;
+}
 /* (R - mean) / scale */
 float aqm_policy_scale_return(const aqm_policy *policy, double value);
 /* Steps by which a full window moves on: half of it, at least one. */

@@ -45,11 +45,12 @@ static int open_base(aqm_policy *policy, const char *base_path)
 static int add_head(aqm_policy *policy, int64_t width)
 {
 	struct aqm_params *params = &policy->params;
+	int64_t outputs = aqm_policy_outputs(policy);
+	/* A single output starts from "p' stays as it is". */
+	enum aqm_init init = outputs == 1 ? AQM_INIT_ZERO : AQM_INIT_KAIMING_UNIFORM;
 
-	policy->head.weight =
-		aqm_params_add(params, "policy.head.weight", AQM_ACTIONS, width, AQM_INIT_KAIMING_UNIFORM, (float)width, true);
-	policy->head.bias =
-		aqm_params_add(params, "policy.head.bias", 1, AQM_ACTIONS, AQM_INIT_KAIMING_UNIFORM, (float)width, false);
+	policy->head.weight = aqm_params_add(params, "policy.head.weight", outputs, width, init, (float)width, true);
+	policy->head.bias = aqm_params_add(params, "policy.head.bias", 1, outputs, init, (float)width, false);
 	return policy->head.weight < 0 || policy->head.bias < 0 ? AQM_ERUN : AQM_OK;
 }
 
@@ -152,7 +153,7 @@ static int carve(aqm_policy *policy, struct aqm_arena *arena, int64_t windows)
 	policy->inner = take(arena, n * encoder->hidden * (training ? encoder->features : 1));
 	policy->skipped = take(arena, policy->config.policy.residual ? n * d : 0);
 	policy->read = take(arena, n * d);
-	policy->logits = take(arena, n * AQM_ACTIONS);
+	policy->logits = take(arena, n * aqm_policy_outputs(policy));
 	policy->dembedded = take(arena, training ? tokens * d : 0);
 	policy->dinner = take(arena, training ? n * encoder->hidden : 0);
 	policy->dread = take(arena, training ? n * d : 0);
@@ -177,7 +178,8 @@ static void carve_batch(aqm_policy *policy, struct aqm_arena *arena, int64_t win
 	batch->actions = aqm_arena_take(arena, (size_t)n, sizeof(int32_t));
 	batch->labels = aqm_arena_take(arena, (size_t)n, sizeof(int32_t));
 	batch->times = aqm_arena_take(arena, (size_t)n, sizeof(int32_t));
-	policy->action_values = take(arena, n);
+	batch->action_values = take(arena, n);
+	batch->targets = take(arena, n);
 }
 
 int aqm_policy_plan(aqm_policy *policy, int64_t windows, struct aqm_memory_plan *plan)
@@ -268,11 +270,8 @@ static void upload_batch(aqm_policy *policy, int64_t n)
 	if (encoder->sequences)
 		device->ops->upload(device, policy->sequences, batch->sequences,
 		                    bytes * (size_t)aqm_encoder_sequence_width(encoder));
-	if (encoder->action.bias < 0)
-		return;
-	for (int64_t i = 0; i < n; i++)
-		policy->action_values[i] = (float)(batch->actions[i] + 1) / (float)AQM_ACTIONS;
-	device->ops->upload(device, policy->actions, policy->action_values, bytes);
+	if (encoder->action.bias >= 0)
+		device->ops->upload(device, policy->actions, batch->action_values, bytes);
 }
 
 /* The rows at the tokens of s_t^F, where logits are read. */
@@ -298,7 +297,7 @@ struct aqm_mat aqm_policy_forward(aqm_policy *policy, bool training, uint32_t st
 	int64_t tokens = encoder->window * aqm_encoder_tokens(encoder);
 	struct aqm_mat embedded = aqm_mat_f32(policy->embedded, windows * tokens, d);
 	struct aqm_mat stream = aqm_mat_f32(policy->stream, windows * tokens, d);
-	struct aqm_mat read = aqm_mat_f32(policy->read, n, d), logits = aqm_mat_f32(policy->logits, n, AQM_ACTIONS);
+	struct aqm_mat read = aqm_mat_f32(policy->read, n, d), logits = aqm_mat_f32(policy->logits, n, aqm_policy_outputs(policy));
 
 	upload_batch(policy, n);
 	struct aqm_inputs inputs = device_inputs(policy, n);
@@ -314,6 +313,21 @@ struct aqm_mat aqm_policy_forward(aqm_policy *policy, bool training, uint32_t st
 		ops->axpy(policy->device, 1.0f, aqm_mat_f32(policy->skipped, n, d), read);
 	aqm_linear_forward(&policy->params, policy->head, read, logits);
 	return logits;
+}
+
+double aqm_policy_loss(aqm_policy *policy, struct aqm_mat logits, const float *class_weight, struct aqm_mat dlogits)
+{
+	const struct aqm_batch *batch = &policy->batch;
+	const struct aqm_ops *ops = policy->device->ops;
+	float ones[AQM_BINS_MAX];
+
+	if (policy->config.control == AQM_CONTROL_PACKET)
+		return ops->cross_entropy(policy->device, logits, batch->labels, class_weight, dlogits);
+	if (policy->fit.levels.bins == 0)
+		return ops->squared_error(policy->device, logits, batch->labels, batch->targets, dlogits);
+	for (int i = 0; i < AQM_BINS_MAX; i++)
+		ones[i] = 1;
+	return ops->cross_entropy(policy->device, logits, batch->labels, ones, dlogits);
 }
 
 /* ---- backward ---- */
@@ -350,7 +364,7 @@ double aqm_policy_flops(const aqm_policy *policy, int64_t windows, bool backward
 {
 	const struct aqm_encoder *encoder = &policy->encoder;
 	double n = (double)(windows * encoder->window), e = (double)encoder->hidden, d = (double)encoder->width;
-	double outer = (double)encoder->features * n * e * d, inner = 0, head = n * d * AQM_ACTIONS;
+	double outer = (double)encoder->features * n * e * d, inner = 0, head = n * d * (double)aqm_policy_outputs(policy);
 
 	for (int64_t f = 0; f < encoder->features; f++)
 		inner += n * e * (double)(encoder->values * (encoder->feature[f].sequence < 0 ? 1 : encoder->kernel));
@@ -389,6 +403,13 @@ struct aqm_params *aqm_policy_params(aqm_policy *policy)
 const struct aqm_fit *aqm_policy_fit(const aqm_policy *policy)
 {
 	return &policy->fit;
+}
+
+int64_t aqm_policy_outputs(const aqm_policy *policy)
+{
+	if (policy->config.control == AQM_CONTROL_PACKET)
+		return AQM_ACTIONS;
+	return policy->fit.levels.bins ? (int64_t)policy->fit.levels.bins : 1;
 }
 
 const struct aqm_config *aqm_policy_config(const aqm_policy *policy)

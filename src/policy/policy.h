@@ -16,12 +16,25 @@ struct aqm_rows {
 	float *states;         /* (rows, F V) normalised */
 	float *rewards;        /* (rows) raw */
 	float *returns;        /* (rows) return-to-go, raw */
-	uint8_t *actions;      /* (rows) labels by config.pool.labels */
+	/* (rows) labels by config.pool.labels. control: update: where p' goes, which samplers look at: 0 stays within 10 %,
+	 * 1 rises, 2 falls. */
+	uint8_t *actions;
+	float *level, *next_level; /* (rows) p' in force and the one set next, as aqm_update_level(); NULL for packets */
 	size_t *episode_start; /* (rows) first row of the row's episode: sequences and windows do not look before it */
+};
+
+/* control: update. The head gives the change of the level of p' (aqm_update_level): one output in units of
+ * change_scale, or the logits of bins. Bin b holds changes in (edge[b - 1], edge[b]] and stands for their median. */
+struct aqm_level_fit {
+	double mean, scale;  /* of the levels: what action tokens are normalised by */
+	double change_scale; /* root mean square of the changes */
+	size_t bins;         /* 0: one output; at most policy.bins, for equal edges fall together */
+	double edge[AQM_BINS_MAX], value[AQM_BINS_MAX];
 };
 
 /* What is fitted on the training rows and travels with the policy. */
 struct aqm_fit {
+	struct aqm_level_fit levels; /* of control: update; zeros otherwise */
 	struct aqm_normaliser states;
 	double return_mean, return_scale; /* of returns; 0 and 1 when reward.normalise is off */
 	double return_quantiles[101];     /* of the training returns, raw: targets */
@@ -42,6 +55,9 @@ struct aqm_batch {
 	/* (B, w, S, k V): last k values of each sequence feature, oldest first, left-padded with the episode's first */
 	float *sequences;
 	int32_t *actions; /* (B, w): a_t as token */
+	/* (B, w): a_t as the number that a linear embedding reads: (a + 1) / 3, or the normalised level of the next p' */
+	float *action_values;
+	float *targets; /* (B, w): what squared error looks at: the change of level, in units of change_scale */
 	int32_t *labels;  /* (B, w): what the loss looks at; -1 = does not count */
 	int32_t *times;   /* (B, w): row of the time embedding */
 };
@@ -60,15 +76,25 @@ struct aqm_batch *aqm_policy_batch(aqm_policy *policy);
  * before it get label -1. */
 void aqm_policy_fill(aqm_policy *policy, const struct aqm_rows *rows, const struct aqm_window *windows,
                      const size_t *score_from, int64_t count);
-/* Logits (B*w, 3), device memory of the policy, valid until the next forward. */
+/* Numbers of the head: 3 actions, 1 change of level, or the bins of it. */
+int64_t aqm_policy_outputs(const aqm_policy *policy);
+/* Logits (B*w, outputs), device memory of the policy, valid until the next forward. */
 struct aqm_mat aqm_policy_forward(aqm_policy *policy, bool training, uint32_t step);
+/* The loss of the batch that was filled in, over steps whose label counts: cross-entropy weighted by class_weight (3;
+ * not read for updates), or squared error. dlogits (may be absent) = its gradient. */
+double aqm_policy_loss(aqm_policy *policy, struct aqm_mat logits, const float *class_weight, struct aqm_mat dlogits);
 /* From dlogits (same shape): parameter gradients +=. */
 void aqm_policy_backward(aqm_policy *policy, struct aqm_mat dlogits, uint32_t step);
 
-/* Logits of every row of `rows`, by evaluation windows: logits (rows, 3) floats, host. `windows` at a time as
+/* Logits of every row of `rows`, by evaluation windows: logits (rows, outputs) floats, host. `windows` at a time as
  * allocated. With target_return finite, the return-to-go of each window starts there and follows R <- (R - r)/gamma;
  * NAN: the logged returns. */
 int aqm_policy_score(aqm_policy *policy, const struct aqm_rows *rows, double target_return, float *logits);
+
+/* The bin of a change of level. */
+size_t aqm_level_bin(const struct aqm_level_fit *fit, double change);
+/* The change of level that the head's outputs stand for: the number, or the likeliest bin's. */
+double aqm_level_change(const struct aqm_level_fit *fit, const float *outputs);
 
 aqm_device *aqm_policy_device(aqm_policy *policy);
 aqm_model *aqm_policy_model(aqm_policy *policy);

@@ -66,6 +66,29 @@ static void fit_returns(struct aqm_fit *fit, bool normalise, float *returns, siz
 	}
 }
 
+/* Levels of p' of a pool of update intervals, and the directions in which they go. */
+static int read_updates(const aqm_pool *pool, float *level, float *next_level, uint8_t *actions)
+{
+	int code = aqm_levels_read(pool, level, next_level);
+
+	for (size_t i = 0; code == AQM_OK && i < aqm_pool_rows(pool); i++)
+		actions[i] = aqm_level_direction((double)next_level[i] - (double)level[i]);
+	return code;
+}
+
+static int fit_updates(struct aqm_fit *fit, const struct aqm_config *config, const aqm_pool *pool, uint8_t *actions)
+{
+	size_t rows = aqm_pool_rows(pool);
+	float *level = aqm_malloc_array(rows, sizeof *level), *next_level = aqm_malloc_array(rows, sizeof *next_level);
+	int code = level && next_level ? read_updates(pool, level, next_level, actions) : AQM_ERUN;
+
+	if (code == AQM_OK)
+		code = aqm_levels_fit(&fit->levels, rows, level, next_level, (size_t)config->policy.bins);
+	free(level);
+	free(next_level);
+	return code;
+}
+
 int aqm_fit_rows(struct aqm_fit *fit, const struct aqm_config *config, const aqm_pool *pool)
 {
 	size_t rows = aqm_pool_rows(pool), features = config->policy.features.count, counts[AQM_ACTIONS] = {0};
@@ -87,7 +110,8 @@ int aqm_fit_rows(struct aqm_fit *fit, const struct aqm_config *config, const aqm
 	actions = aqm_malloc_array(rows, sizeof *actions);
 	code = rewards && returns && actions ? aqm_pool_returns(pool, config, rewards, returns) : AQM_ERUN;
 	if (code == AQM_OK)
-		code = aqm_pool_actions(pool, config->pool.labels, actions);
+		code = config->control == AQM_CONTROL_UPDATE ? fit_updates(fit, config, pool, actions)
+		                                             : aqm_pool_actions(pool, config->pool.labels, actions);
 	if (code == AQM_OK) {
 		fit_returns(fit, config->reward.normalise, returns, rows);
 		for (size_t i = 0; i < rows; i++)
@@ -155,10 +179,16 @@ int aqm_rows_init(struct aqm_rows *rows, const aqm_pool *pool, const struct aqm_
 	rows->episode_start = aqm_malloc_array(n, sizeof *rows->episode_start);
 	if (!rows->states || !rows->rewards || !rows->returns || !rows->actions || !rows->episode_start)
 		code = AQM_ERUN;
+	if (code == AQM_OK && config->control == AQM_CONTROL_UPDATE) {
+		rows->level = aqm_malloc_array(n, sizeof *rows->level);
+		rows->next_level = aqm_malloc_array(n, sizeof *rows->next_level);
+		code = rows->level && rows->next_level ? AQM_OK : AQM_ERUN;
+	}
 	if (code == AQM_OK)
 		code = aqm_pool_returns(pool, config, rows->rewards, rows->returns);
 	if (code == AQM_OK)
-		code = aqm_pool_actions(pool, config->pool.labels, rows->actions);
+		code = rows->level ? read_updates(pool, rows->level, rows->next_level, rows->actions)
+		                   : aqm_pool_actions(pool, config->pool.labels, rows->actions);
 	if (code == AQM_OK) {
 		normalise_states(rows, fit, block);
 		mark_episodes(rows);
@@ -176,6 +206,8 @@ void aqm_rows_release(struct aqm_rows *rows)
 	free(rows->returns);
 	free(rows->actions);
 	free(rows->episode_start);
+	free(rows->level);
+	free(rows->next_level);
 	*rows = (struct aqm_rows){0};
 }
 
@@ -201,6 +233,19 @@ static void fill_sequences(const aqm_policy *policy, const struct aqm_rows *rows
 	}
 }
 
+/* The action of an update: the level of the next p', as token; the change to it, as label. */
+static void fill_update(aqm_policy *policy, const struct aqm_rows *rows, size_t row, size_t at)
+{
+	const struct aqm_level_fit *fit = &policy->fit.levels;
+	double next = (double)rows->next_level[row], change = next - (double)rows->level[row];
+	struct aqm_batch *batch = &policy->batch;
+
+	batch->actions[at] = 0;
+	batch->action_values[at] = (float)((next - fit->mean) / fit->scale);
+	batch->labels[at] = (int32_t)aqm_level_bin(fit, change);
+	batch->targets[at] = (float)(change / fit->change_scale);
+}
+
 static void fill_step(aqm_policy *policy, const struct aqm_rows *rows, size_t row, size_t at)
 {
 	const struct aqm_encoder *encoder = &policy->encoder;
@@ -211,6 +256,10 @@ static void fill_step(aqm_policy *policy, const struct aqm_rows *rows, size_t ro
 	fill_sequences(policy, rows, row, batch->sequences + at * (size_t)aqm_encoder_sequence_width(encoder));
 	batch->actions[at] = rows->actions[row];
 	batch->labels[at] = rows->actions[row];
+	batch->action_values[at] = aqm_action_value(rows->actions[row]);
+	batch->targets[at] = 0;
+	if (rows->level)
+		fill_update(policy, rows, row, at);
 }
 
 static void pad_step(aqm_policy *policy, size_t at)
@@ -224,6 +273,8 @@ static void pad_step(aqm_policy *policy, size_t at)
 	if (sequences)
 		memset(batch->sequences + at * sequences, 0, sequences * sizeof(float));
 	batch->actions[at] = 0;
+	batch->action_values[at] = 0;
+	batch->targets[at] = 0;
 	batch->labels[at] = -1;
 }
 

@@ -28,17 +28,17 @@ static void aim(aqm_policy *policy, const struct aqm_rows *rows, const struct aq
 	}
 }
 
-/* Copy the scored rows of one batch of logits (B w, 3) to their places. */
+/* Copy the scored rows of one batch of logits (B w, outputs) to their places. */
 static void keep(const aqm_policy *policy, const struct aqm_window *windows, const size_t *score_from, int64_t count,
                  const float *from, float *logits)
 {
-	size_t w = (size_t)policy->encoder.window;
+	size_t w = (size_t)policy->encoder.window, outputs = (size_t)aqm_policy_outputs(policy);
 
 	for (size_t b = 0; b < (size_t)count; b++) {
 		size_t first = score_from[b], n = windows[b].length - first;
 
-		memcpy(logits + (windows[b].start + first) * AQM_ACTIONS, from + (b * w + first) * AQM_ACTIONS,
-		       n * AQM_ACTIONS * sizeof(float));
+		memcpy(logits + (windows[b].start + first) * outputs, from + (b * w + first) * outputs,
+		       n * outputs * sizeof(float));
 	}
 }
 
@@ -48,7 +48,7 @@ int aqm_policy_score(aqm_policy *policy, const struct aqm_rows *rows, double tar
 	struct aqm_window *windows = aqm_malloc_array(total, sizeof *windows);
 	size_t *score_from = aqm_malloc_array(total, sizeof *score_from);
 	float *batch_logits =
-		aqm_malloc_array((size_t)(policy->windows * policy->encoder.window), AQM_ACTIONS * sizeof(float));
+		aqm_malloc_array((size_t)(policy->windows * policy->encoder.window * aqm_policy_outputs(policy)), sizeof(float));
 	int code = windows && score_from && batch_logits ? AQM_OK : AQM_ERUN;
 
 	if (code == AQM_OK && policy->windows == 0)

@@ -61,17 +61,12 @@ static void count_hits(struct aqm_trainer *t, struct aqm_mat logits)
 	aqm_device *device = aqm_policy_device(t->policy);
 	const int32_t *labels = aqm_policy_batch(t->policy)->labels;
 
-	device->ops->download(device, t->logits, logits.data, (size_t)(logits.rows * AQM_ACTIONS) * sizeof(float));
+	device->ops->download(device, t->logits, logits.data, (size_t)(logits.rows * logits.cols) * sizeof(float));
 	for (int64_t i = 0; i < logits.rows; i++) {
-		const float *row = t->logits + i * AQM_ACTIONS;
-		int best = 0;
-
 		if (labels[i] < 0)
 			continue;
-		for (int a = 1; a < AQM_ACTIONS; a++)
-			best = row[a] > row[best] ? a : best;
 		t->state.epoch_rows++;
-		t->state.epoch_hits += best == labels[i];
+		t->state.epoch_hits += aqm_measure_hit(t->policy, aqm_policy_batch(t->policy), i, t->logits + i * logits.cols);
 	}
 }
 
@@ -122,7 +117,7 @@ static int train_step(struct aqm_trainer *t)
 		return code;
 	struct aqm_mat logits = aqm_policy_forward(t->policy, true, number);
 	struct aqm_mat dlogits = aqm_mat_f32(t->dlogits, logits.rows, logits.cols);
-	double loss = device->ops->cross_entropy(device, logits, batch->labels, t->class_weight, dlogits);
+	double loss = aqm_policy_loss(t->policy, logits, t->class_weight, dlogits);
 	if (!isfinite(loss))
 		return diverged(t, "the loss", loss);
 	count_hits(t, logits);
@@ -145,31 +140,17 @@ static int train_step(struct aqm_trainer *t)
 
 /* ---- the end of an epoch ---- */
 
-/* Larger is better. */
-static double score_of(const struct aqm_trainer *t, const struct aqm_metrics *metrics)
+static bool is_best(const struct aqm_trainer *t, const struct aqm_measure *measure)
 {
-	switch (t->config->train.best) {
-	case AQM_BEST_LOSS:
-		return -metrics->loss;
-	case AQM_BEST_ACCURACY:
-		return metrics->accuracy;
-	case AQM_BEST_MACRO_F1:
-		break;
-	}
-	return metrics->macro_f1;
-}
-
-static bool is_best(const struct aqm_trainer *t, const struct aqm_metrics *metrics)
-{
-	double score = score_of(t, metrics);
+	double score = aqm_measure_score(measure, t->config->train.best);
 
 	return !t->state.best_step || score > t->state.best_score ||
-	       (score == t->state.best_score && metrics->loss < t->state.best_loss);
+	       (score == t->state.best_score && aqm_measure_loss(measure) < t->state.best_loss);
 }
 
-static int save_best(struct aqm_trainer *t, const struct aqm_metrics *metrics)
+static int save_best(struct aqm_trainer *t, const struct aqm_measure *measure)
 {
-	if (!is_best(t, metrics))
+	if (!is_best(t, measure))
 		return AQM_OK;
 	char *folder = aqm_path_join(t->run.path, "best"), *path = folder ? aqm_path_join(folder, "policy.h5") : NULL;
 	int code = path ? aqm_make_folders(folder) : AQM_ERUN;
@@ -177,23 +158,14 @@ static int save_best(struct aqm_trainer *t, const struct aqm_metrics *metrics)
 	if (code == AQM_OK)
 		code = aqm_policy_save(t->policy, path);
 	if (code == AQM_OK) {
-		t->state.best_score = score_of(t, metrics);
-		t->state.best_loss = metrics->loss;
+		t->state.best_score = aqm_measure_score(measure, t->config->train.best);
+		t->state.best_loss = aqm_measure_loss(measure);
 		t->state.best_step = t->state.step;
 		t->state.best_epoch = epoch_of(t) + 1;
 	}
 	free(folder);
 	free(path);
 	return code;
-}
-
-static json_t *majority_json(const struct aqm_trainer *t)
-{
-	struct aqm_metrics metrics;
-
-	aqm_metrics_compute(&metrics, t->eval.rows.rows, t->eval.rows.actions, NULL, t->majority);
-	return json_pack("{s:{s:o, s:o}}", "majority", "accuracy", aqm_json_number(metrics.accuracy), "macro_f1",
-	                 aqm_json_number(metrics.macro_f1));
 }
 
 static int label_line(json_t *line, const struct aqm_trainer *t, const char *split)
@@ -208,10 +180,11 @@ static int label_line(json_t *line, const struct aqm_trainer *t, const char *spl
 	return aqm_error_set(AQM_ERUN, "no memory for a line of metrics");
 }
 
-static int journal_train(struct aqm_trainer *t, double loss, double accuracy)
+static int journal_train(struct aqm_trainer *t, double loss, double share)
 {
+	const char *what = t->config->control == AQM_CONTROL_UPDATE ? "within_10_percent" : "accuracy";
 	json_t *line = json_pack("{s:I, s:o, s:o}", "rows", (json_int_t)t->state.epoch_rows, "loss", aqm_json_number(loss),
-	                         "accuracy", aqm_json_number(accuracy));
+	                         what, aqm_json_number(share));
 	int code = label_line(line, t, "train");
 
 	if (code == AQM_OK)
@@ -220,12 +193,12 @@ static int journal_train(struct aqm_trainer *t, double loss, double accuracy)
 	return code;
 }
 
-static int journal_eval(struct aqm_trainer *t, const struct aqm_metrics *metrics)
+static int journal_eval(struct aqm_trainer *t, const struct aqm_measure *measure)
 {
-	json_t *line = aqm_metrics_json(metrics);
+	json_t *line = aqm_measure_json(measure);
 	int code = label_line(line, t, "eval");
 
-	if (code == AQM_OK && json_object_set_new(line, "baselines", majority_json(t)) != 0)
+	if (code == AQM_OK && json_object_set_new(line, "baselines", aqm_measure_trivial_json(&t->trivial)) != 0)
 		code = aqm_error_set(AQM_ERUN, "no memory for a line of metrics");
 	if (code == AQM_OK)
 		return aqm_journal_write(&t->journal, line);
@@ -233,14 +206,16 @@ static int journal_eval(struct aqm_trainer *t, const struct aqm_metrics *metrics
 	return code;
 }
 
-static int evaluate(struct aqm_trainer *t, struct aqm_metrics *metrics)
+static int evaluate(struct aqm_trainer *t, struct aqm_measure *measure)
 {
 	int code = aqm_policy_score(t->policy, &t->eval.rows, (double)NAN, t->eval_logits);
 
+	if (code == AQM_OK)
+		code = aqm_measure_policy(measure, t->policy, &t->eval.rows, t->eval_logits);
 	if (code != AQM_OK)
 		return code;
-	aqm_metrics_compute(metrics, t->eval.rows.rows, t->eval.rows.actions, t->eval_logits, NULL);
-	return isfinite(metrics->loss) ? AQM_OK : diverged(t, "the held-out loss", metrics->loss);
+	double loss = aqm_measure_loss(measure);
+	return isfinite(loss) ? AQM_OK : diverged(t, "the held-out loss", loss);
 }
 
 static bool evaluation_due(const struct aqm_trainer *t)
@@ -250,33 +225,51 @@ static bool evaluation_due(const struct aqm_trainer *t)
 	return t->eval.pool && (done == (uint64_t)t->config->train.epochs || (every && done % every == 0));
 }
 
+static const char *best_mark(const struct aqm_trainer *t)
+{
+	return t->state.best_step == t->state.step ? ", best so far" : "";
+}
+
+static void announce_epoch(const struct aqm_trainer *t, double loss, double share, const struct aqm_measure *measure)
+{
+	const struct aqm_metrics *m = &measure->packet;
+	const struct aqm_update_metrics *u = &measure->update;
+	bool update = t->config->control == AQM_CONTROL_UPDATE;
+	char held_out[256] = "";
+
+	if (update && measure->update.rows)
+		snprintf(held_out, sizeof held_out,
+		         "; held out: loss %.4f, error of log p' %.4f, within 10 %%: %.2f %% (p' unchanged: %.4f, %.2f %%)%s",
+		         u->loss, u->log_rmse, 100 * u->within, t->trivial.update.log_rmse, 100 * t->trivial.update.within,
+		         best_mark(t));
+	else if (measure->packet.rows)
+		snprintf(held_out, sizeof held_out,
+		         "; held out: loss %.4f, accuracy %.2f %%, macro-F1 %.4f, balanced accuracy %.4f (majority class: "
+		         "accuracy %.2f %%)%s",
+		         m->loss, 100 * m->accuracy, m->macro_f1, m->balanced_accuracy, 100 * t->trivial.packet.accuracy,
+		         best_mark(t));
+	aqm_log_info("epoch %" PRIu64 "/%" PRId64 ": train loss %.4f, %s %.2f %%%s", epoch_of(t) + 1, t->config->train.epochs,
+	             loss, update ? "within 10 %:" : "accuracy", 100 * share, held_out);
+}
+
 /* Evaluate, write the epoch's lines, keep the best. An interruption during the evaluation leaves the epoch open. */
 static int close_epoch(struct aqm_trainer *t)
 {
 	double loss = t->state.epoch_loss / (double)t->steps_per_epoch;
-	double accuracy = t->state.epoch_rows ? (double)t->state.epoch_hits / (double)t->state.epoch_rows : 0;
+	double share = t->state.epoch_rows ? (double)t->state.epoch_hits / (double)t->state.epoch_rows : 0;
 	bool due = evaluation_due(t);
-	struct aqm_metrics metrics;
-	int code = due ? evaluate(t, &metrics) : AQM_OK;
+	struct aqm_measure measure = {0};
+	int code = due ? evaluate(t, &measure) : AQM_OK;
 
 	if (code == AQM_OK)
-		code = journal_train(t, loss, accuracy);
+		code = journal_train(t, loss, share);
 	if (code == AQM_OK && due)
-		code = journal_eval(t, &metrics);
+		code = journal_eval(t, &measure);
 	if (code == AQM_OK && due)
-		code = save_best(t, &metrics);
+		code = save_best(t, &measure);
 	if (code != AQM_OK)
 		return code;
-	if (due)
-		aqm_log_info("epoch %" PRIu64 "/%" PRId64
-		             ": train loss %.4f, accuracy %.2f %%; held out: loss %.4f, accuracy %.2f %%, macro-F1 %.4f, "
-		             "balanced accuracy %.4f (majority class: accuracy %.2f %%)%s",
-		             epoch_of(t) + 1, t->config->train.epochs, loss, 100 * accuracy, metrics.loss,
-		             100 * metrics.accuracy, metrics.macro_f1, metrics.balanced_accuracy, 100 * t->majority_share,
-		             t->state.best_step == t->state.step ? ", best so far" : "");
-	else
-		aqm_log_info("epoch %" PRIu64 "/%" PRId64 ": train loss %.4f, accuracy %.2f %%", epoch_of(t) + 1,
-		             t->config->train.epochs, loss, 100 * accuracy);
+	announce_epoch(t, loss, share, &measure);
 	t->state.epochs_closed++;
 	t->state.epoch_loss = 0;
 	t->state.epoch_rows = t->state.epoch_hits = 0;

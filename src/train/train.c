@@ -28,7 +28,7 @@ static int check_paths(const struct aqm_config *config)
 
 static int open_split(struct aqm_split *split, const char *path, struct aqm_trainer *t)
 {
-	int code = aqm_pool_open(&split->pool, path);
+	int code = aqm_pool_open_for(&split->pool, path, t->config->control);
 
 	if (code == AQM_OK && split == &t->train)
 		code = aqm_fit_rows(&t->fit, t->config, split->pool);
@@ -37,30 +37,9 @@ static int open_split(struct aqm_split *split, const char *path, struct aqm_trai
 	return code;
 }
 
-static int commonest_action(const struct aqm_fit *fit)
-{
-	int best = 0;
-
-	for (int a = 1; a < AQM_ACTIONS; a++)
-		best = fit->class_share[a] > fit->class_share[best] ? a : best;
-	return best;
-}
-
 static int prepare_eval(struct aqm_trainer *t)
 {
-	struct aqm_metrics metrics;
-	size_t rows = t->eval.rows.rows;
-
-	if (!t->eval.pool)
-		return AQM_OK;
-	t->eval_logits = aqm_malloc_array(rows, AQM_ACTIONS * sizeof *t->eval_logits);
-	t->majority = aqm_malloc_array(rows, sizeof *t->majority);
-	if (!t->eval_logits || !t->majority)
-		return AQM_ERUN;
-	memset(t->majority, commonest_action(&t->fit), rows);
-	aqm_metrics_compute(&metrics, rows, t->eval.rows.actions, NULL, t->majority);
-	t->majority_share = metrics.accuracy;
-	return AQM_OK;
+	return t->eval.pool ? aqm_measure_trivial(&t->trivial, t->config, &t->fit, &t->eval.rows) : AQM_OK;
 }
 
 static int open_data(struct aqm_trainer *t)
@@ -117,13 +96,14 @@ static int weigh_classes(struct aqm_trainer *t)
 static int allocate_batch(struct aqm_trainer *t)
 {
 	size_t steps = (size_t)(t->config->train.windows * t->config->policy.window);
-	size_t bytes = steps * AQM_ACTIONS * sizeof(float);
+	size_t width = (size_t)aqm_policy_outputs(t->policy) * sizeof(float);
 	aqm_device *device = aqm_policy_device(t->policy);
 	void *memory = NULL;
 
 	t->windows = aqm_malloc_array((size_t)t->config->train.windows, sizeof *t->windows);
-	t->logits = aqm_malloc_array(steps, AQM_ACTIONS * sizeof *t->logits);
-	int code = t->windows && t->logits ? device->ops->allocate(device, bytes, &memory) : AQM_ERUN;
+	t->logits = aqm_malloc_array(steps, width);
+	t->eval_logits = aqm_malloc_array(t->eval.rows.rows, width);
+	int code = t->windows && t->logits && t->eval_logits ? device->ops->allocate(device, steps * width, &memory) : AQM_ERUN;
 	t->dlogits = memory;
 	return code;
 }
@@ -234,7 +214,7 @@ static int finish(struct aqm_trainer *t)
 		return code;
 	if (t->state.best_step)
 		aqm_log_info("best: epoch %" PRIu64 ", %s %.4f held out; peak memory %.1f MB, planned %.1f MB",
-		             t->state.best_epoch, aqm_config_word("train.best", (int)t->config->train.best),
+		             t->state.best_epoch, aqm_measure_best_word(t->config->control, t->config->train.best),
 		             fabs(t->state.best_score), (double)aqm_memory_peak() / 1e6, (double)t->memory_planned / 1e6);
 	else
 		aqm_log_info("done; peak memory %.1f MB, planned %.1f MB", (double)aqm_memory_peak() / 1e6,
@@ -264,7 +244,6 @@ static void release(struct aqm_trainer *t)
 	free(t->windows);
 	free(t->logits);
 	free(t->eval_logits);
-	free(t->majority);
 	aqm_run_close(&t->run);
 	free(t);
 }

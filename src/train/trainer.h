@@ -10,6 +10,7 @@
 #include "policy/policy.h"
 #include "train/checkpoint.h"
 #include "train/journal.h"
+#include "train/measure.h"
 #include "train/optimizer.h"
 #include "train/run.h"
 
@@ -39,11 +40,10 @@ struct aqm_trainer {
 	size_t memory_planned;
 
 	struct aqm_window *windows; /* (B) of a step */
-	float *logits;              /* (B w, 3) host */
-	float *dlogits;             /* (B w, 3) device */
-	float *eval_logits;         /* (rows of eval, 3) host */
-	uint8_t *majority;          /* (rows of eval): the training rows' commonest action */
-	double majority_share;      /* of it among the eval rows */
+	float *logits;              /* (B w, outputs) host */
+	float *dlogits;             /* (B w, outputs) device */
+	float *eval_logits;         /* (rows of eval, outputs) host */
+	struct aqm_measure trivial; /* of the eval rows: the training rows' commonest action, or p' unchanged */
 };
 
 /* Print what the training will take: memory by kind, trainable parameters, steps and tokens. Call before anything

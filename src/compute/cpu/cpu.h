@@ -115,6 +115,8 @@ void aqm_cpu_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, 
                      struct aqm_mat y);
 
 /* loss.c */
+double aqm_cpu_squared_error(aqm_device *device, struct aqm_mat outputs, const int32_t *counts, const float *target,
+                             struct aqm_mat doutputs);
 double aqm_cpu_cross_entropy(aqm_device *device, struct aqm_mat logits, const int32_t *label, const float *weight,
                              struct aqm_mat dlogits);
 

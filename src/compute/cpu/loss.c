@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Weighted cross-entropy. Rows are few and classes fewer, so it is plain, serial and in double.
+ * Losses: weighted cross-entropy, squared error. Rows are few and classes fewer, so it is plain, serial and in double.
  */
 #include <math.h>
 
@@ -40,4 +40,22 @@ double aqm_cpu_cross_entropy(aqm_device *device, struct aqm_mat logits, const in
 			aqm_row(dlogits, r)[c] = counted ? (float)(share * (exp(row[c] - lse) - (c == label[r]))) : 0.0f;
 	}
 	return loss;
+}
+
+double aqm_cpu_squared_error(aqm_device *device, struct aqm_mat outputs, const int32_t *counts, const float *target,
+                             struct aqm_mat doutputs)
+{
+	double counted = 0.0, sum = 0.0;
+
+	(void)device;
+	for (int64_t r = 0; r < outputs.rows; r++)
+		counted += counts[r] >= 0;
+	for (int64_t r = 0; r < outputs.rows; r++) {
+		double difference = counts[r] >= 0 ? (double)*aqm_row(outputs, r) - (double)target[r] : 0.0;
+
+		sum += difference * difference;
+		if (doutputs.data)
+			*aqm_row(doutputs, r) = counts[r] >= 0 ? (float)(2.0 * difference / counted) : 0.0f;
+	}
+	return counted > 0.0 ? sum / counted : 0.0;
 }

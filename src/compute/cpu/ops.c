@@ -126,6 +126,7 @@ const struct aqm_ops aqm_cpu_ops = {
 	.gather = aqm_cpu_gather,
 	.scatter_add = aqm_cpu_scatter_add,
 	.cross_entropy = aqm_cpu_cross_entropy,
+	.squared_error = aqm_cpu_squared_error,
 	.sum_squares = aqm_cpu_sum_squares,
 	.adamw = aqm_cpu_adamw,
 	.check = check,
