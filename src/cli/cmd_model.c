@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * aqmtrain model: look at base models, make synthetic ones.
+ * aqmtrain model: look at base models, make synthetic ones, convert published ones.
  */
 #include <stdlib.h>
 
 #include "aqmtrain/gguf.h"
 #include "base/thread.h"
 #include "cli/command.h"
+#include "model/convert.h"
 #include "model/synth.h"
 
 /* ---- model info ---- */
@@ -150,12 +151,78 @@ static const struct aqm_command synth_command = {
 	.run = run_synth,
 };
 
+/* ---- model convert ---- */
+
+struct convert_arguments {
+	const char *folder, *output;
+	const struct aqm_dtype_traits *type; /* NULL: as published */
+};
+
+static error_t parse_convert(int key, char *argument, struct argp_state *state)
+{
+	struct convert_arguments *arguments = state->input;
+
+	switch (key) {
+	case KEY_TYPE:
+		arguments->type = aqm_dtype_find(argument);
+		if (!arguments->type || !arguments->type->quantise)
+			argp_error(state, "--type: '%s' is none of f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1", argument);
+		return 0;
+	case 'o':
+		arguments->output = argument;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (arguments->folder)
+			argp_error(state, "takes one folder, not also '%s'", argument);
+		arguments->folder = argument;
+		return 0;
+	case ARGP_KEY_END:
+		if (!arguments->folder || !arguments->output)
+			argp_error(state, "expects %s", arguments->folder ? "-o MODEL.gguf" : "the folder of a model");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp_option convert_options[] = {
+	{"output", 'o', "MODEL.gguf", 0, "The file to write", 0},
+	{"type", KEY_TYPE, "TYPE", 0,
+     "Type of the matrices: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1 (default: as they were published)", 0},
+	{0},
+};
+
+static const struct argp convert_argp = {
+	.options = convert_options,
+	.parser = parse_convert,
+	.doc = "Turn published weights into a GGUF file. HF_DIR has config.json and model.safetensors, or its shards with "
+           "model.safetensors.index.json: a Llama, Mistral, Qwen2, GPT-2, OPT or T5 as transformers saves it.",
+};
+
+static int run_convert(int argc, char **argv)
+{
+	struct convert_arguments arguments = {0};
+
+	aqm_cli_options(&convert_argp, argc, argv, &arguments);
+	aqm_interrupt_install();
+	int code = aqm_model_convert(arguments.folder, arguments.type, arguments.output);
+
+	return code == AQM_OK ? 0 : aqm_cli_fail(code);
+}
+
+static const struct aqm_command convert_command = {
+	.name = "convert",
+	.usage = "HF_DIR -o MODEL.gguf [--type TYPE]",
+	.help = "turn published weights (safetensors) into a model file",
+	.run = run_convert,
+};
+
 /* ---- model ---- */
 
-static const struct aqm_command *const subcommands[] = {&info_command, &synth_command, NULL};
+static const struct aqm_command *const subcommands[] = {&info_command, &synth_command, &convert_command, NULL};
 
 const struct aqm_command aqm_command_model = {
 	.name = "model",
-	.help = "look at base models, make synthetic ones",
+	.help = "look at base models, make synthetic ones, convert published ones",
 	.subcommands = subcommands,
 };

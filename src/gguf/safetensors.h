@@ -47,7 +47,8 @@ const struct aqm_safetensors_tensor *aqm_safetensors_find(const aqm_safetensors_
 const char *aqm_safetensors_metadata(const aqm_safetensors_reader *reader, const char *key);
 /* Elements [first, first + n) as float32, from any readable type. */
 void aqm_safetensors_read(const struct aqm_safetensors_tensor *tensor, int64_t first, size_t n, float *out);
-/* Give the memory of a tensor's pages back to the system; reading it again reads the file again. */
-void aqm_safetensors_forget(const aqm_safetensors_reader *reader, const struct aqm_safetensors_tensor *tensor);
+/* Give the pages of n bytes of a tensor back to the system; reading them again reads the file again. */
+void aqm_safetensors_forget(const aqm_safetensors_reader *reader, const struct aqm_safetensors_tensor *tensor,
+                            size_t first, size_t n);
 
 #endif

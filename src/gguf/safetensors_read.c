@@ -347,12 +347,13 @@ void aqm_safetensors_read(const struct aqm_safetensors_tensor *tensor, int64_t f
 	traits->expand((const uint8_t *)tensor->data + (size_t)first * traits->block_bytes, out, n);
 }
 
-void aqm_safetensors_forget(const aqm_safetensors_reader *reader, const struct aqm_safetensors_tensor *tensor)
+void aqm_safetensors_forget(const aqm_safetensors_reader *reader, const struct aqm_safetensors_tensor *tensor,
+                            size_t first, size_t n)
 {
-	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	const uintptr_t begin = (uintptr_t)tensor->data & ~(page - 1), end = (uintptr_t)tensor->data + tensor->bytes;
+	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)tensor->data + first;
+	const uintptr_t whole = start & ~(page - 1); /* neighbours on the same pages are read again, too */
 
-	/* Only a mapping can be read again; whole pages, also those shared with neighbours. */
-	if (reader->mapping.bytes && tensor->bytes)
-		(void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+	/* Only a mapping can be read again. */
+	if (reader->mapping.bytes && n)
+		(void)madvise((void *)whole, start + n - whole, MADV_DONTNEED);
 }

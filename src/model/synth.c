@@ -264,8 +264,7 @@ static int set_gpt2(struct synth *s)
 	return code == AQM_OK ? set_f32(s, "attention.layer_norm_epsilon", s->preset->shape.epsilon) : code;
 }
 
-/* Numbers of llama.cpp for "mostly this type". */
-static uint32_t file_type(enum aqm_dtype type)
+uint32_t aqm_model_file_type(enum aqm_dtype type)
 {
 	switch (type) {
 	case AQM_F16:
@@ -294,7 +293,7 @@ static int set_general(struct synth *s)
 	(void)((code = aqm_gguf_writer_set_string(s->writer, "general.architecture", s->preset->architecture)) < 0 ||
 	       (code = aqm_gguf_writer_set_string(s->writer, "general.type", "model")) < 0 ||
 	       (code = aqm_gguf_writer_set_string(s->writer, "general.name", s->preset->title)) < 0 ||
-	       (code = aqm_gguf_writer_set_u32(s->writer, "general.file_type", file_type(s->type))) < 0 ||
+	       (code = aqm_gguf_writer_set_u32(s->writer, "general.file_type", aqm_model_file_type(s->type))) < 0 ||
 	       (code = aqm_gguf_writer_set_u32(s->writer, "general.quantization_version", 2)) < 0);
 	return code;
 }
