@@ -111,13 +111,22 @@ size_t aqm_level_bin(const struct aqm_level_fit *fit, double change)
 	return bin;
 }
 
+/* The likeliest of bins with about equal weight is a matter of chance where they are many; the median is not. */
 double aqm_level_change(const struct aqm_level_fit *fit, const float *outputs)
 {
-	size_t best = 0;
+	double sum = 0, below = 0, highest = (double)outputs[0];
+	size_t b = 0;
 
 	if (fit->bins == 0)
 		return (double)outputs[0] * fit->change_scale;
-	for (size_t b = 1; b < fit->bins; b++)
-		best = outputs[b] > outputs[best] ? b : best;
-	return fit->value[best];
+	for (size_t i = 1; i < fit->bins; i++)
+		highest = fmax(highest, (double)outputs[i]);
+	for (size_t i = 0; i < fit->bins; i++)
+		sum += exp((double)outputs[i] - highest);
+	for (; b + 1 < fit->bins; b++) {
+		below += exp((double)outputs[b] - highest);
+		if (below >= sum / 2)
+			break;
+	}
+	return fit->value[b];
 }

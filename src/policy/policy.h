@@ -93,7 +93,7 @@ int aqm_policy_score(aqm_policy *policy, const struct aqm_rows *rows, double tar
 
 /* The bin of a change of level. */
 size_t aqm_level_bin(const struct aqm_level_fit *fit, double change);
-/* The change of level that the head's outputs stand for: the number, or the likeliest bin's. */
+/* The change of level that the head's outputs stand for: the number, or the value of the bin with the median. */
 double aqm_level_change(const struct aqm_level_fit *fit, const float *outputs);
 
 aqm_device *aqm_policy_device(aqm_policy *policy);

@@ -46,6 +46,31 @@ static void test_cross_entropy(void **state)
 		}
 }
 
+static void test_squared_error(void **state)
+{
+	float outputs[5] = {1, -2, 3, 100, 0.5f}, gradient[5], target[5] = {0, 1, 3, 7, -0.5f};
+	const int32_t counts[5] = {0, 2, 1, -1, 0};
+	struct aqm_mat y = aqm_mat_f32(outputs, 5, 1), dy = aqm_mat_f32(gradient, 5, 1);
+
+	(void)state;
+	memset(gradient, 0x7f, sizeof gradient);
+	double loss = ops->squared_error(device, y, counts, target, dy);
+	assert_true(fabs(loss - (1.0 + 9.0 + 0.0 + 1.0) / 4.0) < 1e-12);
+	assert_true(ops->squared_error(device, y, counts, target, aqm_mat_absent()) == loss);
+	assert_true(gradient[3] == 0);
+	for (int i = 0; i < 5; i++) {
+		const float step = 0x1p-8f, kept = outputs[i];
+
+		outputs[i] = kept + step;
+		double up = ops->squared_error(device, y, counts, target, aqm_mat_absent());
+		outputs[i] = kept - step;
+		double down = ops->squared_error(device, y, counts, target, aqm_mat_absent());
+		outputs[i] = kept;
+		assert_true(fabs((up - down) / (2 * (double)step) - (double)gradient[i]) < 1e-6);
+	}
+	assert_true(ops->squared_error(device, aqm_mat_f32(outputs, 1, 1), (int32_t[]){-1}, target, dy) == 0);
+}
+
 static void test_cross_entropy_edges(void **state)
 {
 	static const float weight[] = {1.0f, 1.0f, 0.0f};
@@ -142,6 +167,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cross_entropy),
 		cmocka_unit_test(test_cross_entropy_edges),
+		cmocka_unit_test(test_squared_error),
 		cmocka_unit_test(test_sum_squares),
 		cmocka_unit_test(test_adamw),
 	};

@@ -80,6 +80,12 @@ void fixture_init(struct fixture *f, const char *base, const char *const *settin
 		CHECK_OK(aqm_config_set(&f->config, settings[i]));
 	CHECK_OK(aqm_config_check(&f->config));
 	f->pool = make_pool();
+	if (f->config.control == AQM_CONTROL_UPDATE) {
+		aqm_pool *packets = f->pool;
+
+		CHECK_OK(aqm_pool_updates(&f->pool, packets));
+		aqm_pool_free(packets);
+	}
 	CHECK_OK(aqm_fit_rows(&f->fit, &f->config, f->pool));
 	CHECK_OK(aqm_rows_init(&f->rows, f->pool, &f->config, &f->fit));
 	CHECK_OK(aqm_policy_new(&f->policy, &f->config, &f->fit, golden_path(base), training));

@@ -23,7 +23,8 @@ const char *golden_path(const char *file);
  * them. */
 enum { ROWS = 61, SECOND_EPISODE = 37 };
 aqm_pool *make_pool(void);
-/* The configuration of these tests with `settings` (assignments, NULL-terminated) on top, the pool, and a policy
+/* The configuration of these tests with `settings` (assignments, NULL-terminated) on top, the pool (for control: update
+ * its intervals: a row less an episode, for drop_prob changes with every row), and a policy
  * over the golden base `base` ("llama.gguf") with buffers for `windows` windows, its LoRA B filled with noise so
  * that adapters matter. */
 void fixture_init(struct fixture *f, const char *base, const char *const *settings, int64_t windows, bool training);

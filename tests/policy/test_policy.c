@@ -106,6 +106,7 @@ static void change_future(struct aqm_batch *batch, size_t t, size_t states, size
 {
 	for (size_t i = t; i < (size_t)batch->steps; i++) {
 		batch->actions[i] = (batch->actions[i] + 1) % 3;
+		batch->action_values[i] += 0.5f;
 		if (i == t)
 			continue;
 		batch->returns[i] += 3;
