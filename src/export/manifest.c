@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/fields.h"
+
 enum { FORMAT = 1 };
 
 static bool is_sequence(const struct aqm_config *config, const char *feature)
@@ -29,11 +31,11 @@ static json_t *values_json(const struct aqm_fit *fit, const double *numbers, siz
 static json_t *feature_json(const struct aqm_config *config, const struct aqm_fit *fit, size_t index)
 {
 	const char *name = config->policy.features.items[index];
-	const struct aqm_field *field = aqm_field_find(name);
+	const struct aqm_column_type *type = aqm_column_type_find(name);
 	json_t *feature = json_pack("{s:s, s:b}", "name", name, "sequence", is_sequence(config, name));
 
-	json_object_set_new(feature, "unit", json_string(field && field->unit ? field->unit : ""));
-	json_object_set_new(feature, "description", json_string(field && field->description ? field->description : ""));
+	json_object_set_new(feature, "unit", json_string(type ? type->unit : ""));
+	json_object_set_new(feature, "description", json_string(type ? type->description : ""));
 	json_object_set_new(feature, "mean", values_json(fit, fit->states.mean, index));
 	json_object_set_new(feature, "scale", values_json(fit, fit->states.scale, index));
 	return feature;
@@ -77,6 +79,27 @@ static json_t *actions_json(void)
 	return list;
 }
 
+static json_t *numbers_json(const double *numbers, size_t count)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, json_real(numbers[i]));
+	return list;
+}
+
+/* How p' becomes a token, and outputs a change of log p'. */
+static json_t *levels_json(const struct aqm_level_fit *fit)
+{
+	json_t *levels = json_pack("{s:f, s:f, s:f}", "mean", fit->mean, "scale", fit->scale, "change_scale", fit->change_scale);
+
+	if (fit->bins > 0) {
+		json_object_set_new(levels, "edges", numbers_json(fit->edge, fit->bins - 1));
+		json_object_set_new(levels, "values", numbers_json(fit->value, fit->bins));
+	}
+	return levels;
+}
+
 static json_t *manifest_json(aqm_policy *policy, json_t *base, const char *yaml)
 {
 	const struct aqm_config *config = aqm_policy_config(policy);
@@ -84,7 +107,11 @@ static json_t *manifest_json(aqm_policy *policy, json_t *base, const char *yaml)
 	const char *normaliser = aqm_config_word("policy.normaliser", (int)fit->states.kind);
 	json_t *manifest = json_pack("{s:i, s:s, s:o}", "format", FORMAT, "program", "aqmtrain " AQM_VERSION, "base", base);
 
-	json_object_set_new(manifest, "actions", actions_json());
+	json_object_set_new(manifest, "control", json_string(aqm_config_word("control", (int)config->control)));
+	if (config->control == AQM_CONTROL_UPDATE)
+		json_object_set_new(manifest, "levels", levels_json(&fit->levels));
+	else
+		json_object_set_new(manifest, "actions", actions_json());
 	json_object_set_new(manifest, "features", features_json(config, fit));
 	json_object_set_new(manifest, "normaliser", json_string(normaliser));
 	json_object_set_new(manifest, "returns", returns_json(policy));

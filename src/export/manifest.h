@@ -9,7 +9,8 @@
 
 /* JSON, owned by the caller:
  *   {"format": 1, "program": "aqmtrain ...", "base": {"path", "architecture", "sha256", "layers", "used_layers"},
- *    "actions": ["enqueue", "drop", "mark"],
+ *    "control": "packet", "actions": ["enqueue", "drop", "mark"]
+ *       or "update", "levels": {"mean", "scale", "change_scale"[, "edges": [...], "values": [...]]},
  *    "features": [{"name", "unit", "description", "sequence", "mean", "scale"}, ...], "normaliser": "log-standard",
  *    "returns": {"mean", "scale", "target"}, "config": "<YAML>"}
  * NULL with an error message. */
