@@ -23,14 +23,15 @@ enum aqm_control { AQM_CONTROL_PACKET, AQM_CONTROL_UPDATE };
 enum aqm_labels { AQM_LABELS_EFFECTIVE, AQM_LABELS_LOGGED };
 enum aqm_reward_kind { AQM_REWARD_POWER, AQM_REWARD_TRADEOFF };
 enum aqm_delay_unit { AQM_UNIT_US, AQM_UNIT_MS, AQM_UNIT_S };
+enum aqm_reward_normaliser { AQM_REWARDS_RAW, AQM_REWARDS_STANDARD, AQM_REWARDS_MIN_MAX };
 enum aqm_horizon_unit { AQM_HORIZON_ROWS, AQM_HORIZON_MS };
 enum aqm_normaliser_kind { AQM_NORMALISER_NONE, AQM_NORMALISER_STANDARD, AQM_NORMALISER_LOG_STANDARD, AQM_NORMALISER_BOTH };
 enum aqm_action_embedding { AQM_ACTION_EMBEDDING, AQM_ACTION_LINEAR };
 enum aqm_time_embedding { AQM_TIME_WINDOW, AQM_TIME_EPISODE };
 enum aqm_class_weights { AQM_WEIGHTS_NONE, AQM_WEIGHTS_BALANCED, AQM_WEIGHTS_GIVEN };
-enum aqm_sampler_kind { AQM_SAMPLER_UNIFORM, AQM_SAMPLER_TRANSITIONS, AQM_SAMPLER_BALANCED };
+enum aqm_sampler_kind { AQM_SAMPLER_UNIFORM, AQM_SAMPLER_TRANSITIONS, AQM_SAMPLER_BALANCED, AQM_SAMPLER_TILES };
 enum aqm_schedule { AQM_SCHEDULE_CONSTANT, AQM_SCHEDULE_LINEAR, AQM_SCHEDULE_COSINE };
-enum aqm_best { AQM_BEST_AUTO, AQM_BEST_MACRO_F1, AQM_BEST_LOSS, AQM_BEST_ACCURACY, AQM_BEST_WITHIN };
+enum aqm_best { AQM_BEST_AUTO, AQM_BEST_MACRO_F1, AQM_BEST_LOSS, AQM_BEST_ACCURACY, AQM_BEST_WITHIN, AQM_BEST_LAST };
 enum { AQM_BINS_MAX = 256 };
 
 struct aqm_config {
@@ -58,7 +59,8 @@ struct aqm_config {
 		double gamma;                  /* reward.gamma */
 		int64_t horizon;               /* reward.horizon; 0 = to the end of the episode */
 		enum aqm_horizon_unit horizon_unit; /* reward.horizon_unit: rows | ms */
-		bool normalise;                /* reward.normalise: standardise returns on the training rows */
+		enum aqm_reward_normaliser normalise; /* reward.normalise: none | standard | min-max, fitted on the training rows */
+		double scale;                  /* reward.scale: returns that are not standardised are divided by it */
 	} reward;
 
 	struct {
@@ -93,6 +95,7 @@ struct aqm_config {
 		double weight_decay;           /* train.weight_decay, on matrices */
 		double beta1, beta2, epsilon;  /* train.beta1, .beta2, .epsilon */
 		double clip;                   /* train.clip: global gradient norm; 0 = off */
+		bool clip_each;                /* train.clip_each: windows one by one, the sum so far clipped after each */
 		double warmup;                 /* train.warmup: below 1 a fraction of all steps, else a number of steps */
 		enum aqm_schedule schedule;    /* train.schedule */
 		double lr_min;                 /* train.lr_min: end of linear and cosine, as a fraction of lr */

@@ -31,7 +31,7 @@ const char *aqm_policy_base_path(const aqm_policy *policy);
 
 typedef struct aqm_decider aqm_decider;
 
-/* One stream of decisions (one queue). target_return in reward units, before normalisation; NAN = the policy's own target
+/* One stream of decisions (one queue). target_return in units of returns, before they are standardised or divided; NAN = the policy's own target
  * (decide.target_quantile of the training returns x decide.target_factor). */
 int aqm_decider_new(aqm_decider **out, aqm_policy *policy, double target_return);
 void aqm_decider_free(aqm_decider *decider);

@@ -103,9 +103,16 @@ int aqm_pool_save(const aqm_pool *pool, const char *path);
 
 /* ---- rewards and returns ---- */
 
-/* rewards[rows] and returns[rows]: r_t by config->reward, R_t = sum over k < horizon of gamma^k r_{t+k}, inside the episode.
- * A horizon in ms needs a clock in the pool (measurement_start or time); AQM_EDATA otherwise. */
-int aqm_pool_returns(const aqm_pool *pool, const struct aqm_config *config, float *rewards, float *returns);
+/* Where rewards lie: the least of them, and how far above it the greatest. A reward r counts as (r - low) / width. */
+struct aqm_reward_range {
+	double low, width;
+};
+
+/* rewards[rows] and returns[rows]: r_t by config->reward, in the range where there is one (NULL: as they are), R_t = sum over
+ * k < horizon of gamma^k r_{t+k}, inside the episode. A horizon in ms needs a clock in the pool (measurement_start or time);
+ * AQM_EDATA otherwise. */
+int aqm_pool_returns(const aqm_pool *pool, const struct aqm_config *config, const struct aqm_reward_range *range, float *rewards,
+                     float *returns);
 
 /* ---- normaliser ---- */
 
@@ -140,7 +147,9 @@ struct aqm_window {
 
 /* uniform: each epoch tiles every episode with windows of w rows from a random offset, in random order, so that every row is seen
  * about once. transitions: windows that hold a change of action, at a random place inside the window (the change included).
- * balanced: windows around rows drawn with equal probability a class. windows_per_epoch 0 = ceil(rows / w).
+ * balanced: windows around rows drawn with equal probability a class. tiles: every episode cut into windows of w rows from its
+ * first row on, the same ones each epoch in another order; rows behind the last whole window are not seen (an episode shorter
+ * than w is one window). windows_per_epoch 0 = ceil(rows / w), and of tiles as many as there are.
  * `actions` is copied. */
 int aqm_sampler_new(aqm_sampler **out, enum aqm_sampler_kind kind, const aqm_pool *pool, const uint8_t *actions, size_t window,
                     size_t windows_per_epoch, uint64_t seed);

@@ -64,7 +64,7 @@ static void train_step(struct step *s)
 
 static int open_step(struct step *s, const struct aqm_bench *bench, const char *path, int64_t windows)
 {
-	struct aqm_fit fit = {.return_scale = 1.0};
+	struct aqm_fit fit = {.rewards.width = 1.0, .return_scale = 1.0};
 	struct aqm_memory_plan plan;
 	size_t before = aqm_memory_now(), opened = 0;
 	void *memory;

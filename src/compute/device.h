@@ -55,6 +55,8 @@ struct aqm_ops {
 	void (*copy)(aqm_device *device, struct aqm_mat x, struct aqm_mat y);
 	/* y += alpha x */
 	void (*axpy)(aqm_device *device, float alpha, struct aqm_mat x, struct aqm_mat y);
+	/* y *= alpha */
+	void (*scale)(aqm_device *device, float alpha, struct aqm_mat y);
 
 	/* C = alpha op(A) op(B) + beta C; op transposes when the flag is set. All float32. C does not overlap A or B. The
 	 * bits may depend on the number of threads (the library's split of the inner sums). beta == 0: what C held is not

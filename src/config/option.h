@@ -30,6 +30,7 @@ struct aqm_option {
 	double low, high;         /* inclusive */
 	const char *const *words; /* NULL-terminated */
 	const char *help;         /* one line */
+	const char *const *once;  /* words of former versions, by their index in `words`: read, never written; may be NULL */
 };
 
 extern const struct aqm_option aqm_options[];

@@ -8,21 +8,24 @@
 
 /* clang-format off */
 #define BOOL(name, field, initial, help) \
-	{name, AQM_OPTION_BOOL, AT(field), initial, 0, 0, NULL, help}
+	{name, AQM_OPTION_BOOL, AT(field), initial, 0, 0, NULL, help, NULL}
 #define INT(name, field, initial, low, high, help) \
-	{name, AQM_OPTION_INT, AT(field), initial, low, high, NULL, help}
+	{name, AQM_OPTION_INT, AT(field), initial, low, high, NULL, help, NULL}
 #define SEED(name, field, initial, help) \
-	{name, AQM_OPTION_SEED, AT(field), initial, 0, 0, NULL, help}
+	{name, AQM_OPTION_SEED, AT(field), initial, 0, 0, NULL, help, NULL}
 #define NUMBER(name, field, initial, low, high, help) \
-	{name, AQM_OPTION_NUMBER, AT(field), initial, low, high, NULL, help}
+	{name, AQM_OPTION_NUMBER, AT(field), initial, low, high, NULL, help, NULL}
 #define STRING(name, field, initial, help) \
-	{name, AQM_OPTION_STRING, AT(field), initial, 0, 0, NULL, help}
+	{name, AQM_OPTION_STRING, AT(field), initial, 0, 0, NULL, help, NULL}
 #define STRINGS(name, field, initial, words, help) \
-	{name, AQM_OPTION_STRINGS, AT(field), initial, 0, 0, words, help}
+	{name, AQM_OPTION_STRINGS, AT(field), initial, 0, 0, words, help, NULL}
 #define WORD(name, field, initial, words, help) \
-	{name, AQM_OPTION_WORD, AT(field), initial, 0, 0, words, help}
+	{name, AQM_OPTION_WORD, AT(field), initial, 0, 0, words, help, NULL}
+/* once: words of former versions, by the same numbers. */
+#define WORD_ONCE(name, field, initial, words, once, help) \
+	{name, AQM_OPTION_WORD, AT(field), initial, 0, 0, words, help, once}
 #define WEIGHTS(name, field, initial, words, help) \
-	{name, AQM_OPTION_WEIGHTS, AT(field), initial, 0, 1e9, words, help}
+	{name, AQM_OPTION_WEIGHTS, AT(field), initial, 0, 1e9, words, help, NULL}
 
 /* Words stand in the order of their enum. Options of a section stand together. */
 const struct aqm_option aqm_options[] = {
@@ -48,7 +51,11 @@ const struct aqm_option aqm_options[] = {
 	NUMBER("reward.gamma", reward.gamma, "0.99", 0, 1, "discount of a reward one row later"),
 	INT("reward.horizon", reward.horizon, "100", 0, 1e9, "rewards in a return-to-go; 0 = to the end of the episode"),
 	WORD("reward.horizon_unit", reward.horizon_unit, "rows", WORDS("rows", "ms"), "unit of the horizon"),
-	BOOL("reward.normalise", reward.normalise, "true", "standardise returns on the training rows"),
+	WORD_ONCE("reward.normalise", reward.normalise, "standard", WORDS("none", "standard", "min-max"), WORDS("false", "true"),
+	          "standard = standardise returns on the training rows; min-max = rewards between 0 and 1 before they are summed up "
+	          "(the paper's)"),
+	NUMBER("reward.scale", reward.scale, "1", 1e-9, 1e12,
+	       "returns that are not standardised are divided by this (the paper's code: 1000)"),
 
 	INT("policy.window", policy.window, "20", 1, 4096, "steps w in a window"),
 	STRINGS("policy.features", policy.features,
@@ -59,9 +66,9 @@ const struct aqm_option aqm_options[] = {
 	INT("policy.encoder_width", policy.encoder_width, "256", 1, 65536, "width e of a feature's encoder"),
 	INT("policy.kernel", policy.kernel, "4", 1, 64, "kernel k of the Conv1d encoders"),
 	WORD("policy.action_embedding", policy.action_embedding, "embedding", WORDS("embedding", "linear"),
-	     "a vector an action, or Linear of (action + 1) / 3"),
+	     "a vector an action, or Linear of (action + 1) / 3 (the paper's)"),
 	WORD("policy.time_embedding", policy.time_embedding, "window", WORDS("window", "episode"),
-	     "time counted from the window's start, or from the episode's"),
+	     "a vector for each step of a window, or for each row of the longest training episode (the paper's)"),
 	WORD("policy.normaliser", policy.normaliser, "log-standard", WORDS("none", "standard", "log-standard", "both"),
 	     "what is done to a feature before its encoder; both = the standard and the log-standard value, side by side"),
 	BOOL("policy.residual", policy.residual, "true", "add a token's input to its hidden state before the head"),
@@ -78,8 +85,9 @@ const struct aqm_option aqm_options[] = {
 	INT("train.epochs", train.epochs, "80", 1, 1e9, "epochs"),
 	INT("train.windows", train.windows, "32", 1, 65536, "windows B in a step"),
 	INT("train.windows_per_epoch", train.windows_per_epoch, "0", 0, 1e12, "windows in an epoch; 0 = rows / window"),
-	WORD("train.sampler", train.sampler, "uniform", WORDS("uniform", "transitions", "balanced"),
-	     "windows over all rows, around changes of action, or with classes equally likely"),
+	WORD("train.sampler", train.sampler, "uniform", WORDS("uniform", "transitions", "balanced", "tiles"),
+	     "windows over all rows, around changes of action, with classes equally likely, or the same whole windows side by "
+	     "side in each epoch (the paper's)"),
 	WEIGHTS("train.class_weights", train.class_weights, "none", WORDS("none", "balanced"),
 	        "weights of enqueue, drop and mark in the loss"),
 	NUMBER("train.lr", train.lr, "0.0001", 0, 10, "learning rate of AdamW"),
@@ -88,14 +96,16 @@ const struct aqm_option aqm_options[] = {
 	NUMBER("train.beta2", train.beta2, "0.999", 0, 0.999999, "AdamW's beta2"),
 	NUMBER("train.epsilon", train.epsilon, "1e-8", 1e-30, 1, "AdamW's epsilon"),
 	NUMBER("train.clip", train.clip, "0.25", 0, 1e9, "largest global norm of the gradient; 0 = off"),
+	BOOL("train.clip_each", train.clip_each, "false",
+	     "take the windows of a step one by one and clip the sum of their gradients after each (the paper's)"),
 	NUMBER("train.warmup", train.warmup, "0.05", 0, 1e9,
 	       "warm-up: below 1 a fraction of all steps, else a number of steps"),
 	WORD("train.schedule", train.schedule, "cosine", WORDS("constant", "linear", "cosine"),
 	     "learning rate after the warm-up"),
 	NUMBER("train.lr_min", train.lr_min, "0.1", 0, 1, "where linear and cosine end, as a fraction of lr"),
-	WORD("train.best", train.best, "auto", WORDS("auto", "macro_f1", "loss", "accuracy", "within"),
+	WORD("train.best", train.best, "auto", WORDS("auto", "macro_f1", "loss", "accuracy", "within", "last"),
 	     "held-out figure that picks the best checkpoint; auto = macro_f1 of actions, loss of updates; within = share of "
-	     "updates within 10 % of p'"),
+	     "updates within 10 % of p'; last = the last epoch, whatever it is (the paper's)"),
 	INT("train.eval_every", train.eval_every, "1", 0, 1e9, "epochs between evaluations; 0 = only at the end"),
 	INT("train.checkpoint_every", train.checkpoint_every, "0", 0, 1e9, "steps between checkpoints; 0 = once an epoch"),
 	INT("train.keep_checkpoints", train.keep_checkpoints, "2", 1, 1000, "checkpoints kept"),

@@ -255,7 +255,7 @@ int aqm_option_set(const struct aqm_option *option, struct aqm_config *config, c
 	}
 	case AQM_OPTION_WORD:
 	case AQM_OPTION_WEIGHTS:
-		if ((good = read_word(option->words, text, &word)))
+		if ((good = read_word(option->words, text, &word) || (option->once && read_word(option->once, text, &word))))
 			set_word(field, word);
 		break;
 	case AQM_OPTION_STRING:

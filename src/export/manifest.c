@@ -54,8 +54,8 @@ static json_t *returns_json(aqm_policy *policy)
 {
 	const struct aqm_fit *fit = aqm_policy_fit(policy);
 
-	return json_pack("{s:f, s:f, s:f}", "mean", fit->return_mean, "scale", fit->return_scale, "target",
-	                 aqm_policy_target(policy));
+	return json_pack("{s:f, s:f, s:f, s:f, s:f}", "reward_low", fit->rewards.low, "reward_width", fit->rewards.width,
+	                 "mean", fit->return_mean, "scale", fit->return_scale, "target", aqm_policy_target(policy));
 }
 
 static json_t *base_json(aqm_policy *policy)

@@ -18,7 +18,7 @@
 struct aqm_decider {
 	aqm_policy *policy;
 	aqm_cache *cache;
-	double target, left; /* return-to-go in reward units: at a window's start, and now */
+	double target, left; /* return-to-go before mean and scale: at a window's start, and now */
 	int64_t steps;       /* finished ones in the window */
 	uint64_t seen;       /* finished ones since the last reset */
 	bool decided;        /* waiting for observe() */
@@ -151,11 +151,7 @@ static double after_reward(const aqm_decider *decider, double left, double rewar
 /* Index of the step's time embedding. */
 static int32_t time_of(const aqm_decider *decider, int64_t step)
 {
-	uint64_t w = (uint64_t)decider->policy->encoder.window;
-
-	if (decider->policy->config.policy.time_embedding != AQM_TIME_EPISODE)
-		return (int32_t)step;
-	return (int32_t)((decider->seen - (uint64_t)decider->steps + (uint64_t)step) % w);
+	return aqm_policy_time(decider->policy, decider->seen - (uint64_t)decider->steps, (size_t)step);
 }
 
 /* Keep the newer part of a full window, as a new window. */
@@ -364,8 +360,8 @@ static int observe(aqm_decider *decider, int32_t action, float value, double rew
 		return aqm_error_set(AQM_EUSAGE, "an observation must follow a decision");
 	decider->actions[decider->steps] = action;
 	decider->action_values[decider->steps] = value;
-	decider->rewards[decider->steps] = reward;
-	decider->left = after_reward(decider, decider->left, reward);
+	decider->rewards[decider->steps] = aqm_policy_scale_reward(decider->policy, reward);
+	decider->left = after_reward(decider, decider->left, decider->rewards[decider->steps]);
 	decider->steps++;
 	decider->seen++;
 	decider->decided = false;

@@ -92,8 +92,8 @@ static int add_action(struct aqm_encoder *encoder, const struct aqm_config *conf
 	return encoder->action.weight < 0 ? (int)encoder->action.weight : AQM_OK;
 }
 
-int aqm_encoder_init(struct aqm_encoder *encoder, const struct aqm_config *config, int64_t width,
-                     struct aqm_params *params)
+int aqm_encoder_init(struct aqm_encoder *encoder, const struct aqm_config *config, int64_t longest_episode,
+                     int64_t width, struct aqm_params *params)
 {
 	size_t features = config->policy.features.count;
 
@@ -108,7 +108,10 @@ int aqm_encoder_init(struct aqm_encoder *encoder, const struct aqm_config *confi
 		.hidden = config->policy.encoder_width,
 		.width = width,
 		.window = config->policy.window,
+		.times = config->policy.window,
 	};
+	if (config->policy.time_embedding == AQM_TIME_EPISODE && longest_episode > encoder->times)
+		encoder->times = longest_episode;
 	int code = add_linear(params, "return", 1, width, &encoder->returns);
 	if (code == AQM_OK)
 		code = add_features(encoder, config, params);
@@ -117,7 +120,7 @@ int aqm_encoder_init(struct aqm_encoder *encoder, const struct aqm_config *confi
 	if (code != AQM_OK)
 		return code;
 	encoder->time =
-		aqm_params_add(params, "policy.time.table", encoder->window, width, AQM_INIT_NORMAL, table_deviation, true);
+		aqm_params_add(params, "policy.time.table", encoder->times, width, AQM_INIT_NORMAL, table_deviation, true);
 	encoder->norm.weight = aqm_params_add(params, "policy.norm.weight", 1, width, AQM_INIT_ONE, 0, false);
 	encoder->norm.bias = aqm_params_add(params, "policy.norm.bias", 1, width, AQM_INIT_ZERO, 0, false);
 	return encoder->time < 0 || encoder->norm.weight < 0 || encoder->norm.bias < 0 ? AQM_ERUN : AQM_OK;

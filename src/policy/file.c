@@ -225,6 +225,9 @@ static bool write_fit(const struct aqm_fit *fit, hid_t file)
 		write_string_attribute(group, "normaliser", aqm_config_word("policy.normaliser", (int)fit->states.kind)) &&
 		write_number_attribute(group, "return_mean", fit->return_mean) &&
 		write_number_attribute(group, "return_scale", fit->return_scale) &&
+		write_number_attribute(group, "reward_low", fit->rewards.low) &&
+		write_number_attribute(group, "reward_width", fit->rewards.width) &&
+		write_number_attribute(group, "longest_episode", (double)fit->longest_episode) &&
 		write_doubles(group, "mean", fit->states.mean, values) &&
 		write_doubles(group, "scale", fit->states.scale, values) &&
 		write_doubles(group, "return_quantiles", fit->return_quantiles, 101) &&
@@ -458,6 +461,22 @@ static bool read_levels(hid_t group, const struct aqm_config *config, struct aqm
 	       all_finite(levels->edge, levels->bins) && all_finite(levels->value, levels->bins);
 }
 
+/* What policies of former versions lack, because all of theirs had these values. */
+static bool read_later_attributes(hid_t group, const struct aqm_config *config, struct aqm_fit *fit)
+{
+	bool by_episode = config->policy.time_embedding == AQM_TIME_EPISODE;
+	double longest = 0;
+
+	fit->rewards = (struct aqm_reward_range){.low = 0, .width = 1};
+	if (!H5Aexists(group, "reward_low"))
+		return !by_episode; /* which had another meaning */
+	bool good = read_number_attribute(group, "reward_low", &fit->rewards.low) &&
+	            read_number_attribute(group, "reward_width", &fit->rewards.width) && fit->rewards.width > 0 &&
+	            read_number_attribute(group, "longest_episode", &longest) && longest >= 0 && longest <= INT32_MAX;
+	fit->longest_episode = good ? (int64_t)longest : 0;
+	return good;
+}
+
 static bool read_fit(hid_t file, const struct aqm_config *config, struct aqm_fit *fit)
 {
 	hid_t group = H5Gopen2(file, "fit", H5P_DEFAULT);
@@ -470,6 +489,7 @@ static bool read_fit(hid_t file, const struct aqm_config *config, struct aqm_fit
 	size_t values = features * aqm_normaliser_values(fit->states.kind);
 	bool good = read_number_attribute(group, "return_mean", &fit->return_mean) &&
 	            read_number_attribute(group, "return_scale", &fit->return_scale) && fit->return_scale > 0 &&
+	            read_later_attributes(group, config, fit) &&
 	            read_numbers(group, "mean", 0, values, H5T_NATIVE_DOUBLE, fit->states.mean) &&
 	            read_numbers(group, "scale", 0, values, H5T_NATIVE_DOUBLE, fit->states.scale) &&
 	            read_numbers(group, "return_quantiles", 0, 101, H5T_NATIVE_DOUBLE, fit->return_quantiles) &&

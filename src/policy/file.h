@@ -10,7 +10,7 @@
  *     /config                the run's configuration, YAML
  *     /base                  attributes path, sha256, architecture
  *     /fit                   mean, scale (F V), return_quantiles (101), class_share (3);
- *                            attributes normaliser, return_mean, return_scale
+ *                            attributes normaliser, return_mean, return_scale, reward_low, reward_width, longest_episode
  *     /parameters/<name>     float32 (rows, cols)
  *     /manifest              bundles only: what the file is, JSON for others to read
  */

@@ -32,7 +32,8 @@ struct aqm_encoder {
 	struct aqm_feature feature[AQM_FEATURES_MAX];
 	struct aqm_linear returns, action; /* action.bias < 0: action.weight is the table (3, d) */
 	struct aqm_linear norm;            /* weight, bias of the LayerNorm */
-	int64_t time;                      /* table (w, d) */
+	int64_t times;                     /* rows of the time embedding: w, or the longest episode's where that is longer */
+	int64_t time;                      /* table (times, d) */
 };
 
 /* What the encoder reads for n steps, in device memory; the indices stay on the host. */
@@ -92,9 +93,10 @@ static inline int64_t aqm_encoder_sequence_width(const struct aqm_encoder *encod
 	return encoder->sequences * encoder->kernel * encoder->values;
 }
 
-/* Read the encoder's shape from the config and register its parameters. 0, AQM_EUSAGE or AQM_ERUN. */
-int aqm_encoder_init(struct aqm_encoder *encoder, const struct aqm_config *config, int64_t width,
-                     struct aqm_params *params);
+/* Read the encoder's shape from the config and register its parameters; longest_episode: rows, of aqm_fit. 0, AQM_EUSAGE
+ * or AQM_ERUN. */
+int aqm_encoder_init(struct aqm_encoder *encoder, const struct aqm_config *config, int64_t longest_episode,
+                     int64_t width, struct aqm_params *params);
 /* Tokens 0 .. F of n steps: `tokens` (n T, d) is the block of the steps. inner (n, e) a feature, `inner_stride` floats
  * apart (0: one buffer is used again). Before the norm, time embedding included. */
 void aqm_encoder_embed_states(const struct aqm_encoder *encoder, const struct aqm_params *params,
@@ -133,6 +135,11 @@ static inline float aqm_action_value(int32_t action)
 }
 /* (R - mean) / scale */
 float aqm_policy_scale_return(const aqm_policy *policy, double value);
+/* (r - low) / width */
+double aqm_policy_scale_reward(const aqm_policy *policy, double value);
+/* Row of the time embedding for step `step` of a window that begins `offset` rows into its episode. By episode: rows
+ * behind the longest of training take its last. */
+int32_t aqm_policy_time(const aqm_policy *policy, uint64_t offset, size_t step);
 /* Steps by which a full window moves on: half of it, at least one. */
 int64_t aqm_policy_advance(const aqm_policy *policy);
 

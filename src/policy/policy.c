@@ -89,7 +89,7 @@ int aqm_policy_new(aqm_policy **out, const struct aqm_config *config, const stru
 	if (code == AQM_OK) {
 		int64_t width = aqm_model_shape(policy->model)->width;
 
-		code = aqm_encoder_init(&policy->encoder, &policy->config, width, &policy->params);
+		code = aqm_encoder_init(&policy->encoder, &policy->config, fit->longest_episode, width, &policy->params);
 		if (code == AQM_OK)
 			code = add_head(policy, width);
 	}
@@ -425,6 +425,20 @@ const char *aqm_policy_base_path(const aqm_policy *policy)
 float aqm_policy_scale_return(const aqm_policy *policy, double value)
 {
 	return (float)((value - policy->fit.return_mean) / policy->fit.return_scale);
+}
+
+double aqm_policy_scale_reward(const aqm_policy *policy, double value)
+{
+	return (value - policy->fit.rewards.low) / policy->fit.rewards.width;
+}
+
+int32_t aqm_policy_time(const aqm_policy *policy, uint64_t offset, size_t step)
+{
+	uint64_t row = offset + step, last = (uint64_t)policy->encoder.times - 1;
+
+	if (policy->config.policy.time_embedding != AQM_TIME_EPISODE)
+		return (int32_t)step;
+	return (int32_t)(row < last ? row : last);
 }
 
 int64_t aqm_policy_advance(const aqm_policy *policy)

@@ -14,8 +14,8 @@ struct aqm_rows {
 	size_t rows, features;
 	size_t width;          /* F V: numbers of a state */
 	float *states;         /* (rows, F V) normalised */
-	float *rewards;        /* (rows) raw */
-	float *returns;        /* (rows) return-to-go, raw */
+	float *rewards;        /* (rows) in the range of aqm_fit */
+	float *returns;        /* (rows) return-to-go of these rewards */
 	/* (rows) labels by config.pool.labels. control: update: where p' goes, which samplers look at: 0 stays within 10 %,
 	 * 1 rises, 2 falls. */
 	uint8_t *actions;
@@ -36,9 +36,11 @@ struct aqm_level_fit {
 struct aqm_fit {
 	struct aqm_level_fit levels; /* of control: update; zeros otherwise */
 	struct aqm_normaliser states;
-	double return_mean, return_scale; /* of returns; 0 and 1 when reward.normalise is off */
-	double return_quantiles[101];     /* of the training returns, raw: targets */
+	struct aqm_reward_range rewards;  /* reward.normalise: min-max; otherwise 0 and 1 */
+	double return_mean, return_scale; /* of returns of these rewards; 0 and reward.scale when they are not standardised */
+	double return_quantiles[101];     /* of the training returns, before mean and scale: targets */
 	double class_share[3];            /* of the training labels */
+	int64_t longest_episode;          /* rows of the longest in training: size of the time embedding by episode */
 };
 int aqm_fit_rows(struct aqm_fit *fit, const struct aqm_config *config, const aqm_pool *pool);
 
@@ -102,7 +104,7 @@ aqm_gguf *aqm_policy_gguf(aqm_policy *policy);
 struct aqm_params *aqm_policy_params(aqm_policy *policy);
 const struct aqm_fit *aqm_policy_fit(const aqm_policy *policy);
 /* The return that decisions aim at by default: decide.target_quantile of the training returns x
- * decide.target_factor, raw. */
+ * decide.target_factor, in units of returns before mean and scale. */
 double aqm_policy_target(const aqm_policy *policy);
 double aqm_policy_flops(const aqm_policy *policy, int64_t windows, bool backward);
 

@@ -42,8 +42,33 @@ static int compare_floats(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* The range of the training rewards, for reward.normalise: min-max. One reward for all rows gives a width of 1. */
+static struct aqm_reward_range fit_range(const float *rewards, size_t rows)
+{
+	double low = (double)rewards[0], high = low;
+
+	for (size_t i = 1; i < rows; i++) {
+		low = fmin(low, (double)rewards[i]);
+		high = fmax(high, (double)rewards[i]);
+	}
+	return (struct aqm_reward_range){.low = low, .width = high > low ? high - low : 1.0};
+}
+
+/* rewards and returns of the training rows, the first in their range. */
+static int fit_rewards(struct aqm_fit *fit, const struct aqm_config *config, const aqm_pool *pool, float *rewards,
+                       float *returns)
+{
+	fit->rewards = (struct aqm_reward_range){.low = 0, .width = 1};
+	int code = aqm_pool_returns(pool, config, NULL, rewards, returns);
+
+	if (code != AQM_OK || config->reward.normalise != AQM_REWARDS_MIN_MAX)
+		return code;
+	fit->rewards = fit_range(rewards, aqm_pool_rows(pool));
+	return aqm_pool_returns(pool, config, &fit->rewards, rewards, returns);
+}
+
 /* Mean, deviation and percentiles of the returns; sorts them. */
-static void fit_returns(struct aqm_fit *fit, bool normalise, float *returns, size_t rows)
+static void fit_returns(struct aqm_fit *fit, const struct aqm_config *config, float *returns, size_t rows)
 {
 	double sum = 0, squares = 0;
 
@@ -53,8 +78,12 @@ static void fit_returns(struct aqm_fit *fit, bool normalise, float *returns, siz
 	for (size_t i = 0; i < rows; i++)
 		squares += ((double)returns[i] - mean) * ((double)returns[i] - mean);
 	double deviation = sqrt(squares / (double)rows);
-	fit->return_mean = normalise ? mean : 0.0;
-	fit->return_scale = normalise && deviation > 1e-12 * fabs(mean) && deviation > 0 ? deviation : 1.0;
+	bool standard = config->reward.normalise == AQM_REWARDS_STANDARD;
+
+	fit->return_mean = standard ? mean : 0.0;
+	fit->return_scale = standard ? 1.0 : config->reward.scale;
+	if (standard && deviation > 1e-12 * fabs(mean) && deviation > 0)
+		fit->return_scale = deviation;
 
 	qsort(returns, rows, sizeof *returns, compare_floats);
 	for (int q = 0; q <= 100; q++) {
@@ -89,6 +118,19 @@ static int fit_updates(struct aqm_fit *fit, const struct aqm_config *config, con
 	return code;
 }
 
+static int64_t longest_episode(const aqm_pool *pool)
+{
+	size_t longest = 0;
+
+	for (size_t e = 0; e < aqm_pool_episodes(pool); e++) {
+		size_t start, length;
+
+		aqm_pool_episode(pool, e, &start, &length);
+		longest = length > longest ? length : longest;
+	}
+	return (int64_t)longest;
+}
+
 int aqm_fit_rows(struct aqm_fit *fit, const struct aqm_config *config, const aqm_pool *pool)
 {
 	size_t rows = aqm_pool_rows(pool), features = config->policy.features.count, counts[AQM_ACTIONS] = {0};
@@ -108,12 +150,13 @@ int aqm_fit_rows(struct aqm_fit *fit, const struct aqm_config *config, const aqm
 	rewards = aqm_malloc_array(rows, sizeof *rewards);
 	returns = aqm_malloc_array(rows, sizeof *returns);
 	actions = aqm_malloc_array(rows, sizeof *actions);
-	code = rewards && returns && actions ? aqm_pool_returns(pool, config, rewards, returns) : AQM_ERUN;
+	code = rewards && returns && actions ? fit_rewards(fit, config, pool, rewards, returns) : AQM_ERUN;
 	if (code == AQM_OK)
 		code = config->control == AQM_CONTROL_UPDATE ? fit_updates(fit, config, pool, actions)
 		                                             : aqm_pool_actions(pool, config->pool.labels, actions);
 	if (code == AQM_OK) {
-		fit_returns(fit, config->reward.normalise, returns, rows);
+		fit_returns(fit, config, returns, rows);
+		fit->longest_episode = longest_episode(pool);
 		for (size_t i = 0; i < rows; i++)
 			counts[actions[i]]++;
 		for (int a = 0; a < AQM_ACTIONS; a++)
@@ -185,7 +228,7 @@ int aqm_rows_init(struct aqm_rows *rows, const aqm_pool *pool, const struct aqm_
 		code = rows->level && rows->next_level ? AQM_OK : AQM_ERUN;
 	}
 	if (code == AQM_OK)
-		code = aqm_pool_returns(pool, config, rows->rewards, rows->returns);
+		code = aqm_pool_returns(pool, config, &fit->rewards, rows->rewards, rows->returns);
 	if (code == AQM_OK)
 		code = rows->level ? read_updates(pool, rows->level, rows->next_level, rows->actions)
 		                   : aqm_pool_actions(pool, config->pool.labels, rows->actions);
@@ -282,7 +325,6 @@ void aqm_policy_fill(aqm_policy *policy, const struct aqm_rows *rows, const stru
                      const size_t *score_from, int64_t count)
 {
 	size_t w = (size_t)policy->encoder.window;
-	bool by_episode = policy->config.policy.time_embedding == AQM_TIME_EPISODE;
 	struct aqm_batch *batch = &policy->batch;
 
 	batch->windows = count;
@@ -296,6 +338,6 @@ void aqm_policy_fill(aqm_policy *policy, const struct aqm_rows *rows, const stru
 				pad_step(policy, at);
 			if (score_from && t < score_from[b])
 				batch->labels[at] = -1;
-			batch->times[at] = (int32_t)(by_episode ? (windows[b].episode_offset + t) % w : t);
+			batch->times[at] = aqm_policy_time(policy, windows[b].episode_offset, t);
 		}
 }

@@ -194,7 +194,8 @@ static void discount(const struct aqm_config *config, const double *rewards, con
 	}
 }
 
-int aqm_pool_returns(const aqm_pool *pool, const struct aqm_config *config, float *rewards, float *returns)
+int aqm_pool_returns(const aqm_pool *pool, const struct aqm_config *config, const struct aqm_reward_range *range,
+                     float *rewards, float *returns)
 {
 	size_t rows = (size_t)pool->rows;
 	double *exact = aqm_malloc_array(rows, sizeof *exact), *suffix = aqm_malloc_array(rows, sizeof *suffix),
@@ -206,8 +207,11 @@ int aqm_pool_returns(const aqm_pool *pool, const struct aqm_config *config, floa
 		clock = aqm_malloc_array(rows, sizeof *clock);
 		code = clock ? read_clock(pool, config->reward.horizon, clock) : AQM_ERUN;
 	}
-	for (size_t i = 0; code == AQM_OK && i < rows; i++)
+	for (size_t i = 0; code == AQM_OK && i < rows; i++) {
+		if (range)
+			exact[i] = (exact[i] - range->low) / range->width;
 		rewards[i] = (float)exact[i];
+	}
 	for (size_t e = 0; code == AQM_OK && e < pool->episode_count; e++) {
 		size_t start = (size_t)pool->episodes[e].start, length = (size_t)pool->episodes[e].length;
 

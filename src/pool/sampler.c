@@ -24,11 +24,16 @@ struct aqm_sampler {
 	size_t class_first[AQM_ACTIONS + 1]; /* balanced: places in picks */
 	size_t pick_count;
 	struct aqm_window *windows; /* of the epoch */
-	/* uniform: one tiling. transitions: the order of picks. */
+	/* uniform, tiles: one tiling. transitions: the order of picks. */
 	struct aqm_window *tiles;
 	size_t *order;
 	size_t order_size;
 };
+
+static bool is_tiled(enum aqm_sampler_kind kind)
+{
+	return kind == AQM_SAMPLER_UNIFORM || kind == AQM_SAMPLER_TILES;
+}
 
 /* ---- making ---- */
 
@@ -80,13 +85,24 @@ static int make_room(aqm_sampler *sampler)
 
 	for (size_t e = 0; e < sampler->episode_count; e++)
 		tiles += tiles_at_most(sampler->episodes[e].length, sampler->window);
-	sampler->order_size = sampler->kind == AQM_SAMPLER_UNIFORM ? tiles : sampler->pick_count;
+	sampler->order_size = is_tiled(sampler->kind) ? tiles : sampler->pick_count;
 	sampler->order = aqm_malloc_array(sampler->order_size, sizeof *sampler->order);
 	sampler->windows = aqm_calloc_array(sampler->count, sizeof *sampler->windows);
-	if (sampler->kind == AQM_SAMPLER_UNIFORM)
+	if (is_tiled(sampler->kind))
 		sampler->tiles = aqm_malloc_array(tiles, sizeof *sampler->tiles);
-	return sampler->order && sampler->windows && (sampler->tiles || sampler->kind != AQM_SAMPLER_UNIFORM) ? AQM_OK
-	                                                                                                      : AQM_ERUN;
+	return sampler->order && sampler->windows && (sampler->tiles || !is_tiled(sampler->kind)) ? AQM_OK : AQM_ERUN;
+}
+
+/* Windows that see all rows about once; of tiles, all that there are. */
+static size_t default_count(const aqm_sampler *sampler)
+{
+	size_t w = sampler->window, count = 0;
+
+	if (sampler->kind != AQM_SAMPLER_TILES)
+		return sampler->rows / w + (sampler->rows % w != 0);
+	for (size_t e = 0; e < sampler->episode_count; e++)
+		count += sampler->episodes[e].length <= w ? 1 : sampler->episodes[e].length / w;
+	return count;
 }
 
 int aqm_sampler_new(aqm_sampler **out, enum aqm_sampler_kind kind, const aqm_pool *pool, const uint8_t *actions,
@@ -104,9 +120,10 @@ int aqm_sampler_new(aqm_sampler **out, enum aqm_sampler_kind kind, const aqm_poo
 	sampler->seed = seed;
 	sampler->rows = (size_t)pool->rows;
 	sampler->window = window;
-	sampler->count = windows_per_epoch ? windows_per_epoch : sampler->rows / window + (sampler->rows % window != 0);
 	int code = copy_spans(sampler, pool);
-	if (code == AQM_OK && kind != AQM_SAMPLER_UNIFORM &&
+	if (code == AQM_OK)
+		sampler->count = windows_per_epoch ? windows_per_epoch : default_count(sampler);
+	if (code == AQM_OK && !is_tiled(kind) &&
 	    !(sampler->picks = aqm_malloc_array(sampler->rows, sizeof *sampler->picks)))
 		code = AQM_ERUN;
 	if (code == AQM_OK && kind == AQM_SAMPLER_TRANSITIONS)
@@ -156,6 +173,23 @@ static struct aqm_window window_at(const struct span *episode, size_t offset, si
 	return (struct aqm_window){episode->start + offset, left < window ? left : window, offset};
 }
 
+/* One tiling of all episodes from their first rows on, without what is left behind the last whole window. */
+static size_t tile_from_start(aqm_sampler *sampler)
+{
+	size_t w = sampler->window, n = 0;
+
+	for (size_t e = 0; e < sampler->episode_count; e++) {
+		const struct span *episode = &sampler->episodes[e];
+
+		if (episode->length <= w)
+			sampler->tiles[n++] = window_at(episode, 0, w);
+		else
+			for (size_t at = 0; at + w <= episode->length; at += w)
+				sampler->tiles[n++] = window_at(episode, at, w);
+	}
+	return n;
+}
+
 /* One tiling of all episodes, each from an offset of its own. Windows at both ends of an episode are moved inside,
  * where they overlap their neighbours, so that all are whole. */
 static size_t tile(aqm_sampler *sampler, struct aqm_rng *rng)
@@ -188,10 +222,10 @@ static void shuffled_order(aqm_sampler *sampler, struct aqm_rng *rng, size_t cou
 }
 
 /* Tilings one after another until there are windows enough. */
-static void start_uniform(aqm_sampler *sampler, struct aqm_rng *rng)
+static void start_tilings(aqm_sampler *sampler, struct aqm_rng *rng)
 {
 	for (size_t n = 0; n < sampler->count;) {
-		size_t tiles = tile(sampler, rng);
+		size_t tiles = sampler->kind == AQM_SAMPLER_TILES ? tile_from_start(sampler) : tile(sampler, rng);
 
 		shuffled_order(sampler, rng, tiles);
 		for (size_t i = 0; i < tiles && n < sampler->count; i++)
@@ -265,8 +299,8 @@ int aqm_sampler_start_epoch(aqm_sampler *sampler, uint32_t epoch)
 	struct aqm_rng rng;
 
 	aqm_rng_init(&rng, sampler->seed, AQM_STREAM_SAMPLER, epoch);
-	if (sampler->kind == AQM_SAMPLER_UNIFORM)
-		start_uniform(sampler, &rng);
+	if (is_tiled(sampler->kind))
+		start_tilings(sampler, &rng);
 	else if (sampler->kind == AQM_SAMPLER_TRANSITIONS)
 		start_transitions(sampler, &rng);
 	else

@@ -70,23 +70,79 @@ static void count_hits(struct aqm_trainer *t, struct aqm_mat logits)
 	}
 }
 
-static int fill_batch(struct aqm_trainer *t)
+/* Windows of the epoch that the next step is made of: the place of the first, and how many. */
+static int find_windows(struct aqm_trainer *t, size_t *first, size_t *count)
 {
 	uint64_t place = t->state.step - epoch_of(t) * t->steps_per_epoch;
-	size_t batch = (size_t)t->config->train.windows, total = aqm_sampler_windows(t->sampler);
-	size_t first = (size_t)place * batch;
-	size_t count = total - first < batch ? total - first : batch;
+	size_t most = (size_t)t->config->train.windows, total = aqm_sampler_windows(t->sampler);
 
-	if (t->epoch_started != (int64_t)epoch_of(t)) {
-		int code = aqm_sampler_start_epoch(t->sampler, (uint32_t)epoch_of(t));
-
-		if (code != AQM_OK)
-			return code;
+	*first = (size_t)place * most;
+	*count = total - *first < most ? total - *first : most;
+	if (t->epoch_started == (int64_t)epoch_of(t))
+		return AQM_OK;
+	int code = aqm_sampler_start_epoch(t->sampler, (uint32_t)epoch_of(t));
+	if (code == AQM_OK)
 		t->epoch_started = (int64_t)epoch_of(t);
-	}
+	return code;
+}
+
+/* What the backward passes of a step leave behind: the mean loss, and in the parameters' gradients a sum whose norm times
+ * `scale` is the gradient to step along. */
+struct gradient {
+	double loss, norm, scale;
+};
+
+/* Forward, loss and backward of windows [first, first + count): gradients +=. `number` tells dropout's masks apart. */
+static int add_gradient(struct aqm_trainer *t, size_t first, size_t count, uint32_t number, struct gradient *g)
+{
+	aqm_device *device = aqm_policy_device(t->policy);
+	struct aqm_params *params = aqm_policy_params(t->policy);
+
 	for (size_t i = 0; i < count; i++)
 		t->windows[i] = aqm_sampler_window(t->sampler, first + i);
 	aqm_policy_fill(t->policy, &t->train.rows, t->windows, NULL, (int64_t)count);
+	struct aqm_mat logits = aqm_policy_forward(t->policy, true, number);
+	struct aqm_mat dlogits = aqm_mat_f32(t->dlogits, logits.rows, logits.cols);
+	g->loss = aqm_policy_loss(t->policy, logits, t->class_weight, dlogits);
+	if (!isfinite(g->loss))
+		return diverged(t, "the loss", g->loss);
+	count_hits(t, logits);
+	aqm_policy_backward(t->policy, dlogits, number);
+	g->norm = sqrt(device->ops->sum_squares(device, params->gradients, params->floats));
+	return isfinite(g->norm) ? AQM_OK : diverged(t, "the gradient", g->norm);
+}
+
+/* All windows at once, clipped once. */
+static int gradient_at_once(struct aqm_trainer *t, size_t first, size_t count, struct gradient *g)
+{
+	double clip = t->config->train.clip;
+	int code = add_gradient(t, first, count, (uint32_t)t->state.step, g);
+
+	g->scale = clip > 0 && g->norm > clip ? clip / g->norm : 1.0;
+	return code;
+}
+
+/* One window after the other, each for its B-th part; the sum so far is clipped behind each. (The paper's trainer: B
+ * windows of accumulation, and clip_grad_norm_ between backward() and the step that may follow.) The sum is kept B
+ * times as large until the step. */
+static int gradient_one_by_one(struct aqm_trainer *t, size_t first, size_t count, struct gradient *g)
+{
+	aqm_device *device = aqm_policy_device(t->policy);
+	struct aqm_params *params = aqm_policy_params(t->policy);
+	double parts = (double)t->config->train.windows, most = t->config->train.clip * parts, loss = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		uint32_t number = (uint32_t)(t->state.step * (uint64_t)t->config->train.windows + i);
+		int code = add_gradient(t, first + i, 1, number, g);
+
+		if (code != AQM_OK)
+			return code;
+		if (most > 0 && g->norm > most)
+			device->ops->scale(device, (float)(most / g->norm),
+			                   aqm_mat_f32(params->gradients, 1, (int64_t)params->floats));
+		loss += g->loss;
+	}
+	*g = (struct gradient){.loss = loss / (double)count, .norm = g->norm / parts, .scale = 1.0 / parts};
 	return AQM_OK;
 }
 
@@ -108,34 +164,26 @@ static int train_step(struct aqm_trainer *t)
 {
 	struct aqm_params *params = aqm_policy_params(t->policy);
 	aqm_device *device = aqm_policy_device(t->policy);
-	const struct aqm_batch *batch = aqm_policy_batch(t->policy);
-	uint32_t number = (uint32_t)t->state.step;
 	double before = aqm_clock_seconds();
-	int code = fill_batch(t);
+	struct gradient g = {0};
+	size_t first, count;
+	int code = find_windows(t, &first, &count);
 
 	if (code != AQM_OK)
 		return code;
-	struct aqm_mat logits = aqm_policy_forward(t->policy, true, number);
-	struct aqm_mat dlogits = aqm_mat_f32(t->dlogits, logits.rows, logits.cols);
-	double loss = aqm_policy_loss(t->policy, logits, t->class_weight, dlogits);
-	if (!isfinite(loss))
-		return diverged(t, "the loss", loss);
-	count_hits(t, logits);
 	device->ops->zero(device, aqm_mat_f32(params->gradients, 1, (int64_t)params->floats));
-	aqm_policy_backward(t->policy, dlogits, number);
-	double norm = sqrt(device->ops->sum_squares(device, params->gradients, params->floats));
-	if (!isfinite(norm))
-		return diverged(t, "the gradient", norm);
-	double clip = t->config->train.clip, scale = clip > 0 && norm > clip ? clip / norm : 1.0;
+	code = t->config->train.clip_each ? gradient_one_by_one(t, first, count, &g) : gradient_at_once(t, first, count, &g);
+	if (code != AQM_OK)
+		return code;
 	double lr = aqm_learning_rate(t->config, t->state.step, t->steps);
-	aqm_optimizer_step(&t->optimizer, t->config, t->state.step, (float)lr, (float)scale);
+	aqm_optimizer_step(&t->optimizer, t->config, t->state.step, (float)lr, (float)g.scale);
 	code = aqm_device_check(device);
 	if (code != AQM_OK)
 		return code;
-	t->state.epoch_loss += loss;
+	t->state.epoch_loss += g.loss;
 	t->state.step++;
-	double tokens = (double)(batch->windows * batch->steps) * (double)(t->config->policy.features.count + 2);
-	return journal_step(t, loss, lr, norm, tokens / (aqm_clock_seconds() - before));
+	double tokens = (double)(count * (size_t)t->config->policy.window) * (double)(t->config->policy.features.count + 2);
+	return journal_step(t, g.loss, lr, g.norm, tokens / (aqm_clock_seconds() - before));
 }
 
 /* ---- the end of an epoch ---- */
@@ -144,6 +192,8 @@ static bool is_best(const struct aqm_trainer *t, const struct aqm_measure *measu
 {
 	double score = aqm_measure_score(measure, t->config->train.best);
 
+	if (t->config->train.best == AQM_BEST_LAST)
+		return true;
 	return !t->state.best_step || score > t->state.best_score ||
 	       (score == t->state.best_score && aqm_measure_loss(measure) < t->state.best_loss);
 }

@@ -117,7 +117,7 @@ double aqm_measure_loss(const struct aqm_measure *measure)
 
 static enum aqm_best resolve(enum aqm_control control, enum aqm_best best)
 {
-	if (best != AQM_BEST_AUTO)
+	if (best != AQM_BEST_AUTO && best != AQM_BEST_LAST)
 		return best;
 	return control == AQM_CONTROL_UPDATE ? AQM_BEST_LOSS : AQM_BEST_MACRO_F1;
 }

@@ -53,9 +53,9 @@ int aqm_trainer_announce(struct aqm_trainer *t, size_t base_resident)
 {
 	struct aqm_memory_plan plan;
 	const struct aqm_params *params = aqm_policy_params(t->policy);
-	size_t steps = (size_t)(t->config->train.windows * t->config->policy.window), now = aqm_memory_now();
+	size_t steps = (size_t)(aqm_trainer_batch(t) * t->config->policy.window), now = aqm_memory_now();
 	size_t reached = aqm_memory_peak(); /* by opening and warming up: more than a tiny training takes */
-	int code = aqm_policy_plan(t->policy, t->config->train.windows, &plan);
+	int code = aqm_policy_plan(t->policy, aqm_trainer_batch(t), &plan);
 
 	if (code != AQM_OK)
 		return code;

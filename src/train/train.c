@@ -95,12 +95,12 @@ static int weigh_classes(struct aqm_trainer *t)
 
 static int allocate_batch(struct aqm_trainer *t)
 {
-	size_t steps = (size_t)(t->config->train.windows * t->config->policy.window);
+	size_t steps = (size_t)(aqm_trainer_batch(t) * t->config->policy.window);
 	size_t width = (size_t)aqm_policy_outputs(t->policy) * sizeof(float);
 	aqm_device *device = aqm_policy_device(t->policy);
 	void *memory = NULL;
 
-	t->windows = aqm_malloc_array((size_t)t->config->train.windows, sizeof *t->windows);
+	t->windows = aqm_malloc_array((size_t)aqm_trainer_batch(t), sizeof *t->windows);
 	t->logits = aqm_malloc_array(steps, width);
 	t->eval_logits = aqm_malloc_array(t->eval.rows.rows, width);
 	int code = t->windows && t->logits && t->eval_logits ? device->ops->allocate(device, steps * width, &memory) : AQM_ERUN;
@@ -119,7 +119,7 @@ static int open_policy(struct aqm_trainer *t)
 	aqm_trainer_warm_up(aqm_policy_device(t->policy));
 	code = aqm_trainer_announce(t, after > before ? after - before : 0);
 	if (code == AQM_OK)
-		code = aqm_policy_allocate(t->policy, t->config->train.windows);
+		code = aqm_policy_allocate(t->policy, aqm_trainer_batch(t));
 	if (code == AQM_OK)
 		code = aqm_optimizer_init(&t->optimizer, aqm_policy_params(t->policy));
 	if (code == AQM_OK)
@@ -263,6 +263,8 @@ int aqm_train(const struct aqm_config *config, const char *run_path, bool resume
 		code = open_data(t);
 	if (code == AQM_OK)
 		code = weigh_classes(t);
+	if (code == AQM_OK)
+		aqm_trainer_warn(t);
 	if (code == AQM_OK)
 		code = open_policy(t);
 	if (code == AQM_OK)

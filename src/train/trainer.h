@@ -39,13 +39,21 @@ struct aqm_trainer {
 	uint64_t checkpoint_step;       /* of the last good one; UINT64_MAX: none */
 	size_t memory_planned;
 
-	struct aqm_window *windows; /* (B) of a step */
+	struct aqm_window *windows; /* (B) of a batch: B = aqm_trainer_batch() */
 	float *logits;              /* (B w, outputs) host */
 	float *dlogits;             /* (B w, outputs) device */
 	float *eval_logits;         /* (rows of eval, outputs) host */
 	struct aqm_measure trivial; /* of the eval rows: the training rows' commonest action, or p' unchanged */
 };
 
+/* Windows that go through the model at once: those of a step, or one by one. */
+static inline int64_t aqm_trainer_batch(const struct aqm_trainer *trainer)
+{
+	return trainer->config->train.clip_each ? 1 : trainer->config->train.windows;
+}
+
+/* Warn of settings that a sound training would not have; they are there so that the paper's can be repeated. */
+void aqm_trainer_warn(const struct aqm_trainer *trainer);
 /* Print what the training will take: memory by kind, trainable parameters, steps and tokens. Call before anything
  * large is allocated. base_resident: bytes of the base's mapping that are in memory already. */
 int aqm_trainer_announce(struct aqm_trainer *trainer, size_t base_resident);

@@ -68,7 +68,7 @@ static void test_kinds_of_device(void **state)
 	aqm_device_close(NULL);
 }
 
-static void test_zero_copy_axpy(void **state)
+static void test_zero_copy_axpy_scale(void **state)
 {
 	static const int64_t shapes[][2] = {{1, 1}, {3, 17}, {130, 257}, {0, 4}, {4, 0}};
 
@@ -83,6 +83,10 @@ static void test_zero_copy_axpy(void **state)
 		ops->axpy(device, -0.5f, x, y);
 		for (int64_t i = 0; i < rows * cols; i++)
 			a[i] *= 0.5;
+		check_close(y, a, 0.0);
+		ops->scale(device, -0.25f, y);
+		for (int64_t i = 0; i < rows * cols; i++)
+			a[i] *= -0.25;
 		check_close(y, a, 0.0);
 		ops->zero(device, y);
 		for (int64_t i = 0; i < rows * cols; i++)
@@ -131,7 +135,7 @@ int main(void)
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_too_much_memory),
 		cmocka_unit_test(test_kinds_of_device),
-		cmocka_unit_test(test_zero_copy_axpy),
+		cmocka_unit_test(test_zero_copy_axpy_scale),
 		cmocka_unit_test(test_gather_and_scatter),
 	};
 

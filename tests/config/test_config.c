@@ -55,7 +55,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config.train.schedule, AQM_SCHEDULE_COSINE);
 	assert_int_equal(config.train.class_weights, AQM_WEIGHTS_NONE);
 	assert_string_equal(config.model.path, "");
-	assert_true(config.reward.normalise);
+	assert_int_equal(config.reward.normalise, AQM_REWARDS_STANDARD);
 	assert_int_equal(aqm_config_check(&config), AQM_OK);
 }
 

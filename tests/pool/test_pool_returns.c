@@ -63,7 +63,7 @@ static void check(const aqm_pool *pool, struct aqm_config *config, const double 
 	static float rewards[ROWS], returns[ROWS];
 	double exact[ROWS];
 
-	assert_int_equal(aqm_pool_returns(pool, config, rewards, returns), AQM_OK);
+	assert_int_equal(aqm_pool_returns(pool, config, NULL, rewards, returns), AQM_OK);
 	for (size_t i = 0; i < ROWS; i++) {
 		double d = delay[i] / (config->reward.unit == AQM_UNIT_MS ? 1e3 : config->reward.unit == AQM_UNIT_S ? 1e6 : 1);
 		exact[i] = config->reward.kind == AQM_REWARD_POWER ? length[i] / (d + config->reward.c)
@@ -143,7 +143,7 @@ static void test_a_horizon_in_milliseconds_needs_a_clock(void **state)
 	}
 	aqm_pool *pools[] = {make_pool(NULL, NULL), make_pool("time", whole), make_pool("measurement_start", still)};
 	for (size_t i = 0; i < 3; i++) {
-		assert_int_equal(aqm_pool_returns(pools[i], &config, rewards, returns), AQM_EDATA);
+		assert_int_equal(aqm_pool_returns(pools[i], &config, NULL, rewards, returns), AQM_EDATA);
 		assert_non_null(strstr(aqm_error_message(), i == 1 ? "whole seconds" : "clock"));
 		aqm_pool_free(pools[i]);
 	}
@@ -166,7 +166,7 @@ static void test_large_rewards_do_not_drown_small_ones(void **state)
 		l[i] = 1500;
 	}
 	assert_int_equal(aqm_pool_from_columns(&pool, N, 2, names, columns, NULL, NULL, 0, NULL), AQM_OK);
-	assert_int_equal(aqm_pool_returns(pool, &config, rewards, returns), AQM_OK);
+	assert_int_equal(aqm_pool_returns(pool, &config, NULL, rewards, returns), AQM_OK);
 	assert_true(fabsf(returns[N / 2] - 0.03f) < 1e-8f);
 	aqm_pool_free(pool);
 }
@@ -189,7 +189,7 @@ static void test_packets_of_unknown_length(void **state)
 	(void)state;
 	assert_int_equal(aqm_pool_from_columns(&pool, ROWS, 1, names, columns, NULL, NULL, 0, NULL), AQM_OK);
 	aqm_log_set_sink(count_warning, NULL);
-	assert_int_equal(aqm_pool_returns(pool, &config, rewards, returns), AQM_OK);
+	assert_int_equal(aqm_pool_returns(pool, &config, NULL, rewards, returns), AQM_OK);
 	aqm_log_set_sink(NULL, NULL);
 	assert_int_equal(warnings, 1);
 	assert_true(fabs((double)rewards[7] - 1500 / (delay[7] / 1e3 + 1)) < 1e-3);
@@ -206,7 +206,7 @@ static void test_no_delay_no_reward(void **state)
 
 	(void)state;
 	assert_int_equal(aqm_pool_from_columns(&pool, ROWS, 1, names, columns, NULL, NULL, 0, NULL), AQM_OK);
-	assert_int_equal(aqm_pool_returns(pool, &config, rewards, returns), AQM_EDATA);
+	assert_int_equal(aqm_pool_returns(pool, &config, NULL, rewards, returns), AQM_EDATA);
 	assert_non_null(strstr(aqm_error_message(), "current_qdelay"));
 	assert_non_null(strstr(aqm_error_message(), "pkt_len"));
 	aqm_pool_free(pool);

@@ -82,7 +82,7 @@ static void test_rewards_are_of_all_bytes(void **state)
 	CHECK_OK(aqm_pool_updates(&pool, source));
 	CHECK_OK(aqm_config_init(&config));
 	config.reward.unit = AQM_UNIT_US;
-	CHECK_OK(aqm_pool_returns(pool, &config, rewards, returns));
+	CHECK_OK(aqm_pool_returns(pool, &config, NULL, rewards, returns));
 	assert_true(fabs((double)rewards[1] - 1552.0 / 7.0) < 1e-4);
 	assert_true(fabs((double)returns[0] - (600.0 / 21.0 + 0.99 * 1552.0 / 7.0)) < 1e-3); /* ends with the queue's episode */
 	aqm_config_release(&config);

@@ -33,6 +33,7 @@ SEQUENCES = ["len_bytes", "current_qdelay"]  # not in the order of the features
 W, E, K, RANK, ALPHA, GAMMA, HORIZON, C = 5, 8, 3, 3, 6.0, 0.9, 7, 1.0
 EPISODES = [0, 13]
 ROWS = 24
+LONGEST = 13  # rows of the longest episode
 WINDOWS = [(0, 5, 0), (6, 5, 6), (13, 4, 0), (19, 5, 6)]  # start, length, offset in the episode
 SCORE_FROM = [0, 2, 0, 1]
 
@@ -151,7 +152,7 @@ class Policy(nn.Module):
         self.inner = nn.ModuleDict({f: nn.Linear(values * (K if f in SEQUENCES else 1), E) for f in FEATURES})
         self.outer = nn.ModuleDict({f: nn.Linear(E, d) for f in FEATURES})
         self.action = nn.Embedding(3, d) if case["action"] == "embedding" else nn.Linear(1, d)
-        self.time = nn.Embedding(W, d)
+        self.time = nn.Embedding(W if case["time"] == "window" else LONGEST, d)
         self.norm = nn.LayerNorm(d)
         self.head = nn.Linear(d, 3)
         randomise(self)
@@ -189,7 +190,7 @@ def batch_of(case, pool, actions):
                labels=np.full((b, W), -1), times=np.zeros((b, W), dtype=int), sequences={f: np.zeros((b, W, K * values)) for f in SEQUENCES})
     for i, (start, length, offset) in enumerate(WINDOWS):
         for t in range(W):
-            out["times"][i, t] = t if case["time"] == "window" else (offset + t) % W
+            out["times"][i, t] = t if case["time"] == "window" else min(offset + t, LONGEST - 1)
             if t >= length:
                 continue
             row = start + t

@@ -60,6 +60,7 @@ void aqm_cpu_download(aqm_device *device, void *to_host, const void *from, size_
 void aqm_cpu_zero(aqm_device *device, struct aqm_mat y);
 void aqm_cpu_copy(aqm_device *device, struct aqm_mat x, struct aqm_mat y);
 void aqm_cpu_axpy(aqm_device *device, float alpha, struct aqm_mat x, struct aqm_mat y);
+void aqm_cpu_scale(aqm_device *device, float alpha, struct aqm_mat y);
 void aqm_cpu_expand(aqm_device *device, struct aqm_mat w, struct aqm_mat y);
 void aqm_cpu_gather(aqm_device *device, struct aqm_mat table, const int32_t *index, bool add, struct aqm_mat y);
 void aqm_cpu_scatter_add(aqm_device *device, struct aqm_mat dy, const int32_t *index, struct aqm_mat dtable);

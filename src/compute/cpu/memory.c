@@ -85,6 +85,20 @@ void aqm_cpu_axpy(aqm_device *device, float alpha, struct aqm_mat x, struct aqm_
 		axpy_row(y.cols, alpha, aqm_row(x, r), aqm_row(y, r));
 }
 
+AQM_CLONES static void scale_row(int64_t n, float alpha, float *y)
+{
+	for (int64_t i = 0; i < n; i++)
+		y[i] *= alpha;
+}
+
+void aqm_cpu_scale(aqm_device *device, float alpha, struct aqm_mat y)
+{
+	(void)device;
+#pragma omp parallel for schedule(static) if (aqm_cpu_large(y))
+	for (int64_t r = 0; r < y.rows; r++)
+		scale_row(y.cols, alpha, aqm_row(y, r));
+}
+
 void aqm_cpu_expand(aqm_device *device, struct aqm_mat w, struct aqm_mat y)
 {
 	if (w.dtype == AQM_F32) {

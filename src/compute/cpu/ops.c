@@ -105,6 +105,7 @@ const struct aqm_ops aqm_cpu_ops = {
 	.zero = aqm_cpu_zero,
 	.copy = aqm_cpu_copy,
 	.axpy = aqm_cpu_axpy,
+	.scale = aqm_cpu_scale,
 	.gemm = aqm_cpu_gemm,
 	.linear_few = aqm_cpu_linear_few,
 	.expand = aqm_cpu_expand,
