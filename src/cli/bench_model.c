@@ -119,13 +119,14 @@ TIMED(rope, OP_ROPE,
 TIMED(attention_forward, OP_ATTENTION, (on d, struct aqm_attention s, mat q, mat k, mat v, mat o, mat lse),
       (d, s, q, k, v, o, lse))
 TIMED(attention_backward, OP_ATTENTION,
-      (on d, struct aqm_attention s, mat q, mat k, mat v, mat o, mat lse, mat dout, mat dq, mat dk, mat dv),
-      (d, s, q, k, v, o, lse, dout, dq, dk, dv))
+      (on d, struct aqm_attention s, mat q, mat k, mat v, mat o, mat lse, mat dout, mat dq, mat dk, mat dv,
+       mat dbias),
+      (d, s, q, k, v, o, lse, dout, dq, dk, dv, dbias))
 TIMED(attention_cached, OP_ATTENTION,
       (on d, struct aqm_attention s, int64_t past, mat q, mat k, mat v, mat o), (d, s, past, q, k, v, o))
-TIMED(swiglu_forward, OP_ACTIVATION, (on d, mat gate, mat up, mat y), (d, gate, up, y))
-TIMED(swiglu_backward, OP_ACTIVATION, (on d, mat dy, mat gate, mat up, mat dgate, mat dup),
-      (d, dy, gate, up, dgate, dup))
+TIMED(glu_forward, OP_ACTIVATION, (on d, enum aqm_glu kind, mat gate, mat up, mat y), (d, kind, gate, up, y))
+TIMED(glu_backward, OP_ACTIVATION, (on d, enum aqm_glu kind, mat dy, mat gate, mat up, mat dgate, mat dup),
+      (d, kind, dy, gate, up, dgate, dup))
 TIMED(activation_forward, OP_ACTIVATION, (on d, enum aqm_activation kind, float slope, mat x, mat y),
       (d, kind, slope, x, y))
 TIMED(activation_backward, OP_ACTIVATION,
@@ -180,8 +181,8 @@ void aqm_bench_profile_start(aqm_device *device)
 	USE(attention_forward);
 	USE(attention_backward);
 	USE(attention_cached);
-	USE(swiglu_forward);
-	USE(swiglu_backward);
+	USE(glu_forward);
+	USE(glu_backward);
 	USE(activation_forward);
 	USE(activation_backward);
 	USE(dropout);

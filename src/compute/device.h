@@ -36,9 +36,14 @@ struct aqm_attention {
 	int64_t heads, kv_heads, head_dim;
 	float scale;
 	bool causal;
+	/* (heads, 2 reach + 1), or absent: what is added to each score, by the key's position less the query's, from -reach
+	 * to reach; farther keys get the nearest end's. */
+	struct aqm_mat bias;
 };
 
 enum aqm_activation { AQM_GELU_TANH, AQM_GELU_ERF, AQM_RELU, AQM_LEAKY_RELU };
+/* Gated linear units: f(gate) * up with f = SiLU or GELU by tanh (Shazeer, 2020). */
+enum aqm_glu { AQM_SWIGLU, AQM_GEGLU };
 /* Which pairs RoPE turns: (2i, 2i+1), as GGUF's permuted llama weights need, or (i, i + dim/2). */
 enum aqm_rope_pairs { AQM_ROPE_ADJACENT, AQM_ROPE_HALVES };
 
@@ -94,24 +99,25 @@ struct aqm_ops {
 	void (*rope)(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim, int64_t first,
 	             struct aqm_mat inverse_frequency, enum aqm_rope_pairs pairs, bool backward);
 
-	/* o (B*T, heads*head_dim) = softmax(scale q k^T + mask) v. q, o: heads*head_dim columns; k, v: kv_heads*head_dim
+	/* o (B*T, heads*head_dim) = softmax(scale q k^T + bias + mask) v. q, o: heads*head_dim columns; k, v: kv_heads*head_dim
 	 * (column slices of a fused qkv are fine). lse (heads, B*T): log-sum-exp of each score row, kept for backward. */
 	void (*attention_forward)(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,
 	                          struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse);
-	/* dq, dk, dv = ... */
+	/* dq, dk, dv = ...; dbias += ... (absent when frozen). */
 	void (*attention_backward)(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,
 	                           struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse, struct aqm_mat dout,
-	                           struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv);
+	                           struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv, struct aqm_mat dbias);
 	/* Streaming: one window (shape.windows == 1) of shape.tokens new queries q whose keys and values are the last rows
 	 * of the cache k, v, which holds `past + shape.tokens` rows; query i sees rows 0 .. past + i. */
 	void (*attention_cached)(aqm_device *device, struct aqm_attention shape, int64_t past, struct aqm_mat q,
 	                         struct aqm_mat k, struct aqm_mat v, struct aqm_mat o);
 
-	/* y = silu(gate) * up; y may be gate's memory. */
-	void (*swiglu_forward)(aqm_device *device, struct aqm_mat gate, struct aqm_mat up, struct aqm_mat y);
+	/* y = f(gate) * up; y may be gate's memory. */
+	void (*glu_forward)(aqm_device *device, enum aqm_glu kind, struct aqm_mat gate, struct aqm_mat up,
+	                    struct aqm_mat y);
 	/* dgate, dup = ...; in place over gate and up allowed (dgate == gate, dup == up). */
-	void (*swiglu_backward)(aqm_device *device, struct aqm_mat dy, struct aqm_mat gate, struct aqm_mat up,
-	                        struct aqm_mat dgate, struct aqm_mat dup);
+	void (*glu_backward)(aqm_device *device, enum aqm_glu kind, struct aqm_mat dy, struct aqm_mat gate,
+	                     struct aqm_mat up, struct aqm_mat dgate, struct aqm_mat dup);
 	/* y = f(x); in place allowed. slope: of leaky ReLU. */
 	void (*activation_forward)(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat x,
 	                           struct aqm_mat y);

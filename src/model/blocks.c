@@ -141,7 +141,7 @@ static void attend_cached(const aqm_model *model, const struct aqm_pass *pass, i
 static void activate(const aqm_model *model, const struct aqm_kept *kept, struct aqm_mat act)
 {
 	if (model->gated)
-		OPS(model)->swiglu_forward(model->device, kept->gate, kept->up, act);
+		OPS(model)->glu_forward(model->device, AQM_SWIGLU, kept->gate, kept->up, act);
 	else
 		OPS(model)->activation_forward(model->device, model->activation, 0.0f, kept->up, act);
 }
@@ -232,7 +232,7 @@ static void ffn_backward(const aqm_model *model, const struct aqm_buffers *buffe
 		norm_forward(model, buffers, &layer->ffn_norm, kept->x1, aqm_mat_absent(), h, kept->mean1, kept->rstd1);
 	aqm_base_linear_backward(linears, &layer->down, dx, act, kept->u_down, false, dact);
 	if (model->gated) {
-		OPS(model)->swiglu_backward(model->device, dact, kept->gate, kept->up, kept->gate, kept->up);
+		OPS(model)->glu_backward(model->device, AQM_SWIGLU, dact, kept->gate, kept->up, kept->gate, kept->up);
 		aqm_base_linear_backward(linears, &layer->gate, kept->gate, h, kept->u_gate, false, dh);
 		aqm_base_linear_backward(linears, &layer->up, kept->up, h, kept->u_up, true, dh);
 	} else {
@@ -255,7 +255,7 @@ static void attention_backward(const aqm_model *model, const struct aqm_buffers 
 	aqm_base_linear_backward(linears, &layer->attn_output, dx, kept->o, kept->u_output, false, dout);
 	OPS(model)->attention_backward(model->device, attention_shape(model, pass), q_of(model, kept->qkv),
 	                               k_of(model, kept->qkv), v_of(model, kept->qkv), kept->o, kept->lse, dout,
-	                               q_of(model, dqkv), k_of(model, dqkv), v_of(model, dqkv));
+	                               q_of(model, dqkv), k_of(model, dqkv), v_of(model, dqkv), aqm_mat_absent());
 	rotate(model, dqkv, pass, true);
 	for (int i = 0; i < model->qkv_count; i++)
 		needs_h = needs_h || aqm_base_linear_needs_input(&layer->qkv[i]);

@@ -2,7 +2,8 @@
 #include "compute/cpu/cpu.h"
 #include "helper.h"
 
-/* in: q (B*T, heads*d), k, v (B*(past+T), kv*d), one after the other; out: o, then lse (heads, B*T) if wanted. */
+/* in: q (B*T, heads*d), k, v (B*(past+T), kv*d), bias (heads, 2 reach + 1), one after the other; out: o, then lse (heads,
+ * B*T) if wanted. */
 struct attention {
 	struct aqm_attention s;
 	int64_t past;
@@ -18,12 +19,33 @@ static size_t k_count(const struct attention *a)
 	return (size_t)(a->s.windows * (a->past + a->s.tokens) * a->s.kv_heads * a->s.head_dim);
 }
 
+static size_t bias_count(const struct attention *a)
+{
+	return (size_t)(a->s.bias.rows * a->s.bias.cols);
+}
+
+static size_t input_count(const struct attention *a)
+{
+	return q_count(a) + 2 * k_count(a) + bias_count(a);
+}
+
+/* What head h adds to the score of a key that far behind (< 0) or ahead of the query. */
+static double bias_of(const struct attention *a, const double *bias, int64_t h, int64_t distance)
+{
+	int64_t reach = a->s.bias.cols / 2;
+
+	if (!a->s.bias.data)
+		return 0.0;
+	distance = distance < -reach ? -reach : distance > reach ? reach : distance;
+	return bias[h * a->s.bias.cols + reach + distance];
+}
+
 static void attention_reference(const void *context, const double *in, double *out)
 {
 	const struct attention *a = context;
 	const struct aqm_attention s = a->s;
 	int64_t keys = a->past + s.tokens, rows = s.windows * s.tokens, d = s.head_dim;
-	const double *q = in, *k = q + q_count(a), *v = k + k_count(a);
+	const double *q = in, *k = q + q_count(a), *v = k + k_count(a), *bias = v + k_count(a);
 	double *p = new_doubles((size_t)keys);
 
 	for (int64_t r = 0; r < rows; r++)
@@ -33,7 +55,7 @@ static void attention_reference(const void *context, const double *in, double *o
 			double highest = -INFINITY, sum = 0.0, *o = out + (r * s.heads + h) * d;
 
 			for (int64_t j = 0; j < seen; j++) {
-				p[j] = 0.0;
+				p[j] = bias_of(a, bias, h, j - a->past - r % s.tokens);
 				for (int64_t c = 0; c < d; c++)
 					p[j] +=
 						(double)s.scale * q[(r * s.heads + h) * d + c] * k[((w * keys + j) * s.kv_heads + kv) * d + c];
@@ -52,21 +74,28 @@ static void attention_reference(const void *context, const double *in, double *o
 	free(p);
 }
 
-static double *joined(struct aqm_mat q, struct aqm_mat k, struct aqm_mat v)
+static double *joined(struct aqm_mat q, struct aqm_mat k, struct aqm_mat v, struct aqm_mat bias)
 {
-	size_t nq = (size_t)(q.rows * q.cols), nk = (size_t)(k.rows * k.cols);
-	double *in = new_doubles(nq + 2 * nk), *parts[] = {doubles(q), doubles(k), doubles(v)};
+	const struct aqm_mat parts[] = {q, k, v, bias};
+	size_t all = 0, done = 0;
 
-	memcpy(in, parts[0], nq * sizeof *in);
-	memcpy(in + nq, parts[1], nk * sizeof *in);
-	memcpy(in + nq + nk, parts[2], nk * sizeof *in);
-	for (int i = 0; i < 3; i++)
-		free(parts[i]);
+	for (int i = 0; i < 4; i++)
+		all += (size_t)(parts[i].rows * parts[i].cols);
+	double *in = new_doubles(all);
+
+	for (int i = 0; i < 4; i++) {
+		double *part = doubles(parts[i]);
+		size_t n = (size_t)(parts[i].rows * parts[i].cols);
+
+		memcpy(in + done, part, n * sizeof *in);
+		done += n;
+		free(part);
+	}
 	return in;
 }
 
 struct tensors {
-	struct aqm_mat fused, q, k, v, o, lse, dout, dq, dk, dv;
+	struct aqm_mat fused, q, k, v, o, lse, dout, dq, dk, dv, dbias;
 };
 
 /* q, k, v as columns of one fused matrix, as gpt2 has them. */
@@ -86,12 +115,16 @@ static struct tensors new_tensors(struct aqm_attention s)
 	t.q = aqm_mat_cols(t.fused, 0, wide);
 	t.k = aqm_mat_cols(t.fused, wide, narrow);
 	t.v = aqm_mat_cols(t.fused, wide + narrow, narrow);
+	if (s.bias.data) {
+		t.dbias = new_mat(s.bias.rows, s.bias.cols, 1);
+		ops->zero(device, t.dbias);
+	}
 	return t;
 }
 
 static void free_tensors(struct tensors t)
 {
-	struct aqm_mat all[] = {t.fused, t.o, t.lse, t.dout, t.dq, t.dk, t.dv};
+	struct aqm_mat all[] = {t.fused, t.o, t.lse, t.dout, t.dq, t.dk, t.dv, t.dbias};
 
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		free_mat(all[i]);
@@ -100,7 +133,7 @@ static void free_tensors(struct tensors t)
 static void check_forward(const struct attention *a, struct tensors t)
 {
 	struct attention with = *a;
-	double *in = joined(t.q, t.k, t.v), *out = new_doubles(q_count(a) + (size_t)(a->s.heads * t.q.rows));
+	double *in = joined(t.q, t.k, t.v, a->s.bias), *out = new_doubles(q_count(a) + (size_t)(a->s.heads * t.q.rows));
 
 	with.with_lse = true;
 	ops->attention_forward(device, a->s, t.q, t.k, t.v, t.o, t.lse);
@@ -120,21 +153,38 @@ static void test_forward_and_gradients(void **state)
 		{.windows = 1, .tokens = 70, .heads = 2, .kv_heads = 1, .head_dim = 3, .scale = 0.5f, .causal = true},
 		{.windows = 3, .tokens = 17, .heads = 2, .kv_heads = 2, .head_dim = 5, .scale = 0.4f, .causal = true},
 	};
+	static const int64_t reaches[] = {-1, 0, 3, 25, 100}; /* of the bias; -1: none */
 
 	(void)state;
-	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-		const struct attention a = {.s = shapes[i]};
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes * 5; i++) {
+		struct attention a = {.s = shapes[i / 5]};
+
+		if (reaches[i % 5] >= 0)
+			a.s.bias = random_mat(a.s.heads, 2 * reaches[i % 5] + 1, 1, 1);
 		struct tensors t = new_tensors(a.s);
-		size_t inputs = q_count(&a) + 2 * k_count(&a);
+		size_t inputs = input_count(&a);
 
 		check_forward(&a, t);
-		double *in = joined(t.q, t.k, t.v), *upstream = doubles(t.dout), *gradient = new_doubles(inputs);
+		double *in = joined(t.q, t.k, t.v, a.s.bias), *upstream = doubles(t.dout), *gradient = new_doubles(inputs);
+		double *dbias = gradient + q_count(&a) + 2 * k_count(&a);
 
 		finite_differences(attention_reference, &a, inputs, in, q_count(&a), upstream, gradient);
-		ops->attention_backward(device, a.s, t.q, t.k, t.v, t.o, t.lse, t.dout, t.dq, t.dk, t.dv);
+		ops->attention_backward(device, a.s, t.q, t.k, t.v, t.o, t.lse, t.dout, t.dq, t.dk, t.dv, t.dbias);
 		check_close(t.dq, gradient, 1e-4);
 		check_close(t.dk, gradient + q_count(&a), 1e-4);
 		check_close(t.dv, gradient + q_count(&a) + k_count(&a), 1e-4);
+		check_close(t.dbias, dbias, 1e-4);
+		/* added to what is there; a frozen one leaves the rest as it is */
+		ops->attention_backward(device, a.s, t.q, t.k, t.v, t.o, t.lse, t.dout, t.dq, t.dk, t.dv, t.dbias);
+		for (size_t j = 0; j < bias_count(&a); j++)
+			dbias[j] *= 2.0;
+		check_close(t.dbias, dbias, 2e-4);
+		struct aqm_mat dk = copy_mat(t.dk);
+
+		ops->attention_backward(device, a.s, t.q, t.k, t.v, t.o, t.lse, t.dout, t.dq, t.dk, t.dv, aqm_mat_absent());
+		check_same_bits(t.dk, dk);
+		free_mat(dk);
+		free_mat(a.s.bias);
 		free(in);
 		free(upstream);
 		free(gradient);
@@ -145,16 +195,23 @@ static void test_forward_and_gradients(void **state)
 /* A window of the real size; its gradient along one random direction. */
 static void test_large_window(void **state)
 {
-	const struct attention a = {
-		.s = {.windows = 2, .tokens = 200, .heads = 3, .kv_heads = 1, .head_dim = 64, .scale = 0.125f, .causal = true}};
+	const struct attention a = {.s = {.windows = 2,
+	                                  .tokens = 200,
+	                                  .heads = 3,
+	                                  .kv_heads = 1,
+	                                  .head_dim = 64,
+	                                  .scale = 0.125f,
+	                                  .causal = true,
+	                                  .bias = random_mat(3, 65, 0, 1)}};
 	struct tensors t = new_tensors(a.s);
-	size_t inputs = q_count(&a) + 2 * k_count(&a);
+	size_t inputs = input_count(&a);
 	const double step = 1e-5;
 
 	(void)state;
 	check_forward(&a, t);
-	ops->attention_backward(device, a.s, t.q, t.k, t.v, t.o, t.lse, t.dout, t.dq, t.dk, t.dv);
-	double *in = joined(t.q, t.k, t.v), *gradient = joined(t.dq, t.dk, t.dv), *upstream = doubles(t.dout);
+	ops->attention_backward(device, a.s, t.q, t.k, t.v, t.o, t.lse, t.dout, t.dq, t.dk, t.dv, t.dbias);
+	double *in = joined(t.q, t.k, t.v, a.s.bias), *gradient = joined(t.dq, t.dk, t.dv, t.dbias),
+		   *upstream = doubles(t.dout);
 	double *moved = new_doubles(inputs), *out[2] = {new_doubles(q_count(&a)), new_doubles(q_count(&a))}, expected = 0.0,
 		   change = 0.0;
 
@@ -179,14 +236,21 @@ static void test_large_window(void **state)
 	free(moved);
 	free(out[0]);
 	free(out[1]);
+	free_mat(a.s.bias);
 	free_tensors(t);
 }
 
 /* What comes later in a window changes no bit of what came before. */
 static void test_no_look_ahead(void **state)
 {
-	const struct aqm_attention s = {
-		.windows = 1, .tokens = 150, .heads = 2, .kv_heads = 1, .head_dim = 16, .scale = 0.25f, .causal = true};
+	const struct aqm_attention s = {.windows = 1,
+	                                .tokens = 150,
+	                                .heads = 2,
+	                                .kv_heads = 1,
+	                                .head_dim = 16,
+	                                .scale = 0.25f,
+	                                .causal = true,
+	                                .bias = random_mat(2, 41, 0, 1)};
 	struct tensors t = new_tensors(s);
 	int64_t cut = 77;
 
@@ -200,6 +264,7 @@ static void test_no_look_ahead(void **state)
 	ops->attention_forward(device, s, t.q, t.k, t.v, t.o, t.lse);
 	check_same_bits(aqm_mat_rows(t.o, 0, cut), aqm_mat_rows(before, 0, cut));
 	free_mat(before);
+	free_mat(s.bias);
 	free_tensors(t);
 }
 
@@ -214,11 +279,12 @@ static void test_cached(void **state)
 			                                  .kv_heads = 2,
 			                                  .head_dim = 8,
 			                                  .scale = 0.3f,
-			                                  .causal = true},
+			                                  .causal = true,
+			                                  .bias = random_mat(4, 33, 1, 1)},
 			                            .past = past};
 			struct aqm_mat q = random_mat(tokens, 32, 1, 1), k = random_mat(past + tokens, 16, 2, 1),
 						   v = random_mat(past + tokens, 16, 3, 1), o = poisoned_mat(tokens, 32, 4);
-			double *in = joined(q, k, v), *out = new_doubles(q_count(&a));
+			double *in = joined(q, k, v, a.s.bias), *out = new_doubles(q_count(&a));
 
 			ops->attention_cached(device, a.s, past, q, k, v, o);
 			attention_reference(&a, in, out);
@@ -229,6 +295,7 @@ static void test_cached(void **state)
 			free_mat(k);
 			free_mat(v);
 			free_mat(o);
+			free_mat(a.s.bias);
 		}
 }
 
@@ -238,7 +305,7 @@ static void test_extremes(void **state)
 	const struct attention a = {
 		.s = {.windows = 1, .tokens = 40, .heads = 1, .kv_heads = 1, .head_dim = 4, .scale = 400.0f, .causal = true}};
 	struct tensors t = new_tensors(a.s);
-	double *in = joined(t.q, t.k, t.v), *out = new_doubles(q_count(&a));
+	double *in = joined(t.q, t.k, t.v, a.s.bias), *out = new_doubles(q_count(&a));
 
 	(void)state;
 	ops->attention_forward(device, a.s, t.q, t.k, t.v, t.o, t.lse);

@@ -118,11 +118,10 @@ static double silu(double x)
 	return x / (1.0 + exp(-x));
 }
 
-static void test_swiglu(void **state)
+static void check_glu(enum aqm_glu kind, double (*f)(double))
 {
 	static const int64_t shapes[][2] = {{1, 1}, {7, 45}, {64, 300}};
 
-	(void)state;
 	for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
 		int64_t rows = shapes[s][0], cols = shapes[s][1];
 		struct aqm_mat gate = random_mat(rows, cols, 1, 3), up = random_mat(rows, cols, 2, 1),
@@ -132,22 +131,22 @@ static void test_swiglu(void **state)
 		const double h = 1e-6;
 
 		for (int64_t i = 0; i < rows * cols; i++)
-			out[i] = silu(g[i]) * u[i];
-		ops->swiglu_forward(device, gate, up, y);
+			out[i] = f(g[i]) * u[i];
+		ops->glu_forward(device, kind, gate, up, y);
 		check_close(y, out, 1e-6);
-		ops->swiglu_backward(device, dy, gate, up, dgate, dup);
+		ops->glu_backward(device, kind, dy, gate, up, dgate, dup);
 		for (int64_t i = 0; i < rows * cols; i++)
-			out[i] = upstream[i] * u[i] * (silu(g[i] + h) - silu(g[i] - h)) / (2.0 * h);
+			out[i] = upstream[i] * u[i] * (f(g[i] + h) - f(g[i] - h)) / (2.0 * h);
 		check_close(dgate, out, 3e-6);
 		for (int64_t i = 0; i < rows * cols; i++)
-			out[i] = upstream[i] * silu(g[i]);
+			out[i] = upstream[i] * f(g[i]);
 		check_close(dup, out, 1e-6);
 		/* in place: forward over gate; backward over both */
 		struct aqm_mat over = copy_mat(gate);
 
-		ops->swiglu_forward(device, over, up, over);
+		ops->glu_forward(device, kind, over, up, over);
 		check_same_bits(over, y);
-		ops->swiglu_backward(device, dy, gate, up, gate, up);
+		ops->glu_backward(device, kind, dy, gate, up, gate, up);
 		check_same_bits(gate, dgate);
 		check_same_bits(up, dup);
 		free(g);
@@ -160,6 +159,13 @@ static void test_swiglu(void **state)
 		for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 			free_mat(all[i]);
 	}
+}
+
+static void test_glu(void **state)
+{
+	(void)state;
+	check_glu(AQM_SWIGLU, silu);
+	check_glu(AQM_GEGLU, gelu_tanh);
 }
 
 static void test_dropout(void **state)
@@ -200,7 +206,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_exp),    cmocka_unit_test(test_activations), cmocka_unit_test(test_activation_tails),
-		cmocka_unit_test(test_swiglu), cmocka_unit_test(test_dropout),
+		cmocka_unit_test(test_glu), cmocka_unit_test(test_dropout),
 	};
 
 	return cmocka_run_group_tests(tests, open_device, close_device);

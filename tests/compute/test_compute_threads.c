@@ -43,18 +43,20 @@ static struct outputs attention(void)
 	                                .kv_heads = 2,
 	                                .head_dim = HEAD_DIM,
 	                                .scale = 0.1f,
-	                                .causal = true};
+	                                .causal = true,
+	                                .bias = drawn(HEADS, 31)};
 	struct aqm_mat q = drawn(ROWS, COLS), k = drawn(ROWS, COLS / 2), v = drawn(ROWS, COLS / 2),
 				   dout = drawn(ROWS, COLS);
 	float frequencies[HEAD_DIM / 2];
 	struct outputs o = {.mats = {drawn(ROWS, COLS), drawn(HEADS, ROWS), drawn(ROWS, COLS), drawn(ROWS, COLS / 2),
-	                             drawn(ROWS, COLS / 2), drawn(20, COLS)}};
+	                             drawn(ROWS, COLS / 2), drawn(20, COLS), drawn(HEADS, 31)}};
 
 	for (int i = 0; i < HEAD_DIM / 2; i++)
 		frequencies[i] = powf(0.7f, (float)i);
 	ops->rope(device, q, s.tokens, HEAD_DIM, 0, aqm_mat_f32(frequencies, 1, HEAD_DIM / 2), AQM_ROPE_ADJACENT, false);
 	ops->attention_forward(device, s, q, k, v, o.mats[0], o.mats[1]);
-	ops->attention_backward(device, s, q, k, v, o.mats[0], o.mats[1], dout, o.mats[2], o.mats[3], o.mats[4]);
+	ops->attention_backward(device, s, q, k, v, o.mats[0], o.mats[1], dout, o.mats[2], o.mats[3], o.mats[4],
+	                        o.mats[6]);
 
 	struct aqm_attention last = s;
 
@@ -65,6 +67,7 @@ static struct outputs attention(void)
 	free_mat(k);
 	free_mat(v);
 	free_mat(dout);
+	free_mat(s.bias);
 	return o;
 }
 
@@ -77,8 +80,8 @@ static struct outputs pointwise(void)
 
 	for (int i = 0; i < ROWS; i++)
 		index[i] = i % 10;
-	ops->swiglu_forward(device, x, up, o.mats[0]);
-	ops->swiglu_backward(device, o.mats[0], x, up, o.mats[1], o.mats[2]);
+	ops->glu_forward(device, AQM_GEGLU, x, up, o.mats[0]);
+	ops->glu_backward(device, AQM_SWIGLU, o.mats[0], x, up, o.mats[1], o.mats[2]);
 	ops->activation_forward(device, AQM_GELU_TANH, 0, o.mats[0], o.mats[0]);
 	ops->dropout(device, 0.1f, 9, 1, 2, o.mats[0], o.mats[0]);
 	ops->axpy(device, 0.3f, up, o.mats[0]);

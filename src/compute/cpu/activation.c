@@ -12,14 +12,6 @@ AQM_CLONES static void swiglu_row(int64_t n, const float *gate, const float *res
 		y[i] = gate[i] * aqm_sigmoid(gate[i]) * up[i];
 }
 
-void aqm_cpu_swiglu_forward(aqm_device *device, struct aqm_mat gate, struct aqm_mat up, struct aqm_mat y)
-{
-	(void)device;
-#pragma omp parallel for schedule(static) if (aqm_cpu_large(y))
-	for (int64_t r = 0; r < y.rows; r++)
-		swiglu_row(y.cols, aqm_row(gate, r), aqm_row(up, r), aqm_row(y, r));
-}
-
 AQM_CLONES static void swiglu_row_backward(int64_t n, const float *restrict dy, const float *gate, const float *up,
                                            float *dgate, float *dup)
 {
@@ -30,16 +22,6 @@ AQM_CLONES static void swiglu_row_backward(int64_t n, const float *restrict dy, 
 		dup[i] = dy[i] * g * s;
 		dgate[i] = dy[i] * u * s * (1.0f + g * (1.0f - s));
 	}
-}
-
-void aqm_cpu_swiglu_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat gate, struct aqm_mat up,
-                             struct aqm_mat dgate, struct aqm_mat dup)
-{
-	(void)device;
-#pragma omp parallel for schedule(static) if (aqm_cpu_large(dy))
-	for (int64_t r = 0; r < dy.rows; r++)
-		swiglu_row_backward(dy.cols, aqm_row(dy, r), aqm_row(gate, r), aqm_row(up, r), aqm_row(dgate, r),
-		                    aqm_row(dup, r));
 }
 
 /* GELU by tanh (Hendrycks & Gimpel, 2016): x/2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3). */
@@ -61,6 +43,46 @@ AQM_CLONES static void gelu_tanh_row_backward(int64_t n, const float *dy, const 
 
 		dx[i] = dy[i] * (s + x[i] * s * (1.0f - s) * gelu_slope * (1.0f + 3.0f * gelu_cubic * square));
 	}
+}
+
+/* GELU by tanh in front of a product. */
+AQM_CLONES static void geglu_row(int64_t n, const float *gate, const float *restrict up, float *y)
+{
+	AQM_INDEPENDENT
+	for (int64_t i = 0; i < n; i++)
+		y[i] = gate[i] * aqm_sigmoid(gelu_slope * gate[i] * (1.0f + gelu_cubic * gate[i] * gate[i])) * up[i];
+}
+
+AQM_CLONES static void geglu_row_backward(int64_t n, const float *restrict dy, const float *gate, const float *up,
+                                          float *dgate, float *dup)
+{
+	AQM_INDEPENDENT
+	for (int64_t i = 0; i < n; i++) {
+		float g = gate[i], u = up[i], square = g * g;
+		float s = aqm_sigmoid(gelu_slope * g * (1.0f + gelu_cubic * square));
+
+		dup[i] = dy[i] * g * s;
+		dgate[i] = dy[i] * u * (s + g * s * (1.0f - s) * gelu_slope * (1.0f + 3.0f * gelu_cubic * square));
+	}
+}
+
+void aqm_cpu_glu_forward(aqm_device *device, enum aqm_glu kind, struct aqm_mat gate, struct aqm_mat up,
+                         struct aqm_mat y)
+{
+	(void)device;
+#pragma omp parallel for schedule(static) if (aqm_cpu_large(y))
+	for (int64_t r = 0; r < y.rows; r++)
+		(kind == AQM_SWIGLU ? swiglu_row : geglu_row)(y.cols, aqm_row(gate, r), aqm_row(up, r), aqm_row(y, r));
+}
+
+void aqm_cpu_glu_backward(aqm_device *device, enum aqm_glu kind, struct aqm_mat dy, struct aqm_mat gate,
+                          struct aqm_mat up, struct aqm_mat dgate, struct aqm_mat dup)
+{
+	(void)device;
+#pragma omp parallel for schedule(static) if (aqm_cpu_large(dy))
+	for (int64_t r = 0; r < dy.rows; r++)
+		(kind == AQM_SWIGLU ? swiglu_row_backward : geglu_row_backward)(
+			dy.cols, aqm_row(dy, r), aqm_row(gate, r), aqm_row(up, r), aqm_row(dgate, r), aqm_row(dup, r));
 }
 
 /* GELU with the normal distribution itself: x Phi(x). */

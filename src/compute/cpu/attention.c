@@ -10,9 +10,12 @@
  * Forward keeps the log-sum-exp of each row; backward computes P again from it, then (Dao et al., FlashAttention, 2022)
  *     dV += P^T dO,  dS = scale P (dO V^T - rowsum(dO O)),  dQ = dS K,  dK += dS^T Q.
  * Threads share out (window, key head) pairs. The products of a block are too small for a library's packing: they are
- * panels (panel.h), for which K and V are transposed once a head where their transpose is wanted.
+ * panels (panel.h), for which K and V are transposed once a head where their transpose is wanted. A bias by distance is
+ * added to the scores of a block; its gradient is the sum of dS / scale along the diagonals, a head of a window at a
+ * time, folded in the order of the windows.
  */
 #include <omp.h>
+#include <string.h>
 
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/panel.h"
@@ -69,6 +72,8 @@ struct head {
 	int64_t past; /* keys before the first query's own */
 	float scale;
 	bool causal;
+	const float *bias; /* of 2 reach + 1 distances, or NULL */
+	int64_t reach;
 };
 
 /* Keys that the last query before row `end` may see. */
@@ -121,6 +126,35 @@ AQM_CLONES static void divide_rows(int64_t rows, int64_t columns, const float *d
 
 		for (int64_t c = 0; c < columns; c++)
 			x[r * ld + c] *= factor;
+	}
+}
+
+/* Where the keys of one query, at `position`, are near enough to have a bias of their own. */
+struct near {
+	int64_t begin, end;
+};
+
+static struct near near_keys(int64_t position, int64_t reach, int64_t columns)
+{
+	int64_t begin = position > reach ? position - reach : 0, end = position + reach + 1;
+
+	return (struct near){begin < columns ? begin : columns, end < columns ? end : columns};
+}
+
+/* Add to scores of queries from `position` on. */
+AQM_CLONES static void add_bias(int64_t rows, int64_t columns, int64_t position, const float *bias, int64_t reach,
+                                float *scores, int64_t ld)
+{
+	for (int64_t r = 0; r < rows; r++, position++) {
+		struct near near = near_keys(position, reach, columns);
+		float *row = scores + r * ld;
+
+		for (int64_t i = 0; i < near.begin; i++)
+			row[i] += bias[0];
+		for (int64_t i = near.begin; i < near.end; i++)
+			row[i] += bias[reach + i - position];
+		for (int64_t i = near.end; i < columns; i++)
+			row[i] += bias[2 * reach];
 	}
 }
 
@@ -217,6 +251,8 @@ static void head_forward(const struct head *h, const struct room *room)
 
 		row_products(rows, visible, h->head_dim, h->scale, h->q + first * h->q_ld, h->q_ld, room->k, room->scores,
 		             room->ld);
+		if (h->bias)
+			add_bias(rows, visible, h->past + first, h->bias, h->reach, room->scores, room->ld);
 		exponentials(rows, visible_keys(h, first + 1), h->causal, visible, room->scores, room->ld, room->sums,
 		             h->lse ? h->lse + first : NULL);
 		mix(rows, h->head_dim, visible, room->scores, room->ld, h->v, h->v_ld, o, h->o_ld);
@@ -252,6 +288,8 @@ static void forward(aqm_device *device, struct aqm_attention s, int64_t past, st
 				.past = past,
 				.scale = s.scale,
 				.causal = s.causal,
+				.bias = s.bias.data ? aqm_row(s.bias, i) : NULL,
+				.reach = s.bias.cols / 2,
 			};
 
 			const struct room room = room_of(base + omp_get_thread_num() * stride, keys, s.head_dim);
@@ -300,9 +338,25 @@ AQM_CLONES static void row_dots(int64_t rows, int64_t columns, const float *x, i
 		out[r] = aqm_dot(x + r * x_ld, y + r * y_ld, columns);
 }
 
+/* Sums of d (rows, columns) by distance. */
+AQM_CLONES static void sum_distances(int64_t rows, int64_t columns, int64_t position, const float *d, int64_t ld,
+                                     int64_t reach, float *sums)
+{
+	for (int64_t r = 0; r < rows; r++, position++) {
+		struct near near = near_keys(position, reach, columns);
+		const float *row = d + r * ld;
+
+		sums[0] += aqm_sum(row, near.begin);
+		for (int64_t i = near.begin; i < near.end; i++)
+			sums[reach + i - position] += row[i];
+		sums[2 * reach] += aqm_sum(row + near.end, columns - near.end);
+	}
+}
+
 struct head_gradients {
 	const float *dout;
 	float *dq, *dk, *dv;
+	float *dbias; /* scale * the gradient of this window's bias, +=; or NULL */
 	int64_t dout_ld, dq_ld, dk_ld, dv_ld;
 	bool add; /* to dk and dv: not the first head of its group */
 };
@@ -321,31 +375,49 @@ static void head_backward(const struct head *h, const struct head_gradients *g, 
 
 		row_products(rows, visible, n, h->scale, q, h->q_ld, room->k, room->scores, ld);
 		row_products(rows, visible, n, 1.0f, dout, g->dout_ld, room->v, room->slopes, ld);
+		if (h->bias)
+			add_bias(rows, visible, first, h->bias, h->reach, room->scores, ld);
 		row_dots(rows, n, dout, g->dout_ld, h->o + first * h->o_ld, h->o_ld, room->sums);
 		score_slopes(rows, visible_keys(h, first + 1), h->causal, visible, h->scale, h->lse + first, room->sums,
 		             room->scores, room->slopes, ld);
+		if (g->dbias)
+			sum_distances(rows, visible, first, room->slopes, ld, h->reach, g->dbias);
 		mix_back(rows, n, visible, room->scores, ld, dout, g->dout_ld, add, g->dv, g->dv_ld);
 		mix_back(rows, n, visible, room->slopes, ld, q, h->q_ld, add, g->dk, g->dk_ld);
 		mix(rows, n, visible, room->slopes, ld, h->k, h->k_ld, g->dq + first * g->dq_ld, g->dq_ld);
 	}
 }
 
+/* dbias += the windows' sums (windows, heads, cols) / scale. */
+static void fold_windows(struct aqm_attention s, const float *sums, struct aqm_mat dbias)
+{
+	for (int64_t w = 0; w < s.windows; w++)
+		for (int64_t i = 0; i < s.heads; i++, sums += dbias.cols)
+			for (int64_t c = 0; c < dbias.cols; c++)
+				aqm_row(dbias, i)[c] += sums[c] / s.scale;
+}
+
 void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention s, struct aqm_mat q, struct aqm_mat k,
                                 struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse, struct aqm_mat dout,
-                                struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv)
+                                struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv, struct aqm_mat dbias)
 {
-	int64_t group = s.heads / s.kv_heads;
+	int64_t group = s.heads / s.kv_heads, threads = omp_get_max_threads();
+	int64_t floats = round_up(room_floats(s.tokens, s.head_dim)), sums_floats = s.windows * s.heads * dbias.cols;
 	float *base;
 	int64_t stride;
 
-	if (s.tokens == 0 ||
-	    !aqm_cpu_scratch(device, omp_get_max_threads(), room_floats(s.tokens, s.head_dim), &base, &stride))
+	if (s.tokens == 0 || !aqm_cpu_scratch(device, (int)threads, floats + (sums_floats + threads - 1) / threads, &base,
+	                                      &stride))
 		return;
+	float *sums = dbias.data ? base + threads * floats : NULL;
+
+	if (sums)
+		memset(sums, 0, (size_t)sums_floats * sizeof *sums);
 		/* The heads of one key head add to the same dk and dv: one thread takes them in order. */
 #pragma omp parallel for collapse(2) schedule(dynamic)
 	for (int64_t w = 0; w < s.windows; w++)
 		for (int64_t kv = 0; kv < s.kv_heads; kv++) {
-			const struct room room = room_of(base + omp_get_thread_num() * stride, s.tokens, s.head_dim);
+			const struct room room = room_of(base + omp_get_thread_num() * floats, s.tokens, s.head_dim);
 			struct aqm_mat own_k = aqm_mat_cols(aqm_mat_rows(k, w * s.tokens, s.tokens), kv * s.head_dim, s.head_dim);
 			struct aqm_mat own_v = aqm_mat_cols(aqm_mat_rows(v, w * s.tokens, s.tokens), kv * s.head_dim, s.head_dim);
 
@@ -368,12 +440,15 @@ void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention s, stru
 					.head_dim = s.head_dim,
 					.scale = s.scale,
 					.causal = s.causal,
+					.bias = s.bias.data ? aqm_row(s.bias, i) : NULL,
+					.reach = s.bias.cols / 2,
 				};
 				const struct head_gradients g = {
 					.dout = aqm_row(dout, row) + column,
 					.dq = aqm_row(dq, row) + column,
 					.dk = aqm_row(dk, row) + kv_column,
 					.dv = aqm_row(dv, row) + kv_column,
+					.dbias = sums ? sums + (w * s.heads + i) * dbias.cols : NULL,
 					.dout_ld = dout.ld,
 					.dq_ld = dq.ld,
 					.dk_ld = dk.ld,
@@ -384,4 +459,6 @@ void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention s, stru
 				head_backward(&h, &g, &room);
 			}
 		}
+	if (sums)
+		fold_windows(s, sums, dbias);
 }

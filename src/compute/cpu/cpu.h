@@ -98,14 +98,15 @@ void aqm_cpu_attention_forward(aqm_device *device, struct aqm_attention shape, s
                                struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse);
 void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,
                                 struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse, struct aqm_mat dout,
-                                struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv);
+                                struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv, struct aqm_mat dbias);
 void aqm_cpu_attention_cached(aqm_device *device, struct aqm_attention shape, int64_t past, struct aqm_mat q,
                               struct aqm_mat k, struct aqm_mat v, struct aqm_mat o);
 
 /* activation.c */
-void aqm_cpu_swiglu_forward(aqm_device *device, struct aqm_mat gate, struct aqm_mat up, struct aqm_mat y);
-void aqm_cpu_swiglu_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat gate, struct aqm_mat up,
-                             struct aqm_mat dgate, struct aqm_mat dup);
+void aqm_cpu_glu_forward(aqm_device *device, enum aqm_glu kind, struct aqm_mat gate, struct aqm_mat up,
+                         struct aqm_mat y);
+void aqm_cpu_glu_backward(aqm_device *device, enum aqm_glu kind, struct aqm_mat dy, struct aqm_mat gate,
+                          struct aqm_mat up, struct aqm_mat dgate, struct aqm_mat dup);
 void aqm_cpu_activation_forward(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat x,
                                 struct aqm_mat y);
 void aqm_cpu_activation_backward(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat dy,
