@@ -9,10 +9,20 @@
 #include "base/progress.h"
 #include "cli/command.h"
 
+/* A warning that a pool is read with comes each time it is read; once is enough. Messages come from one thread. */
+static bool is_repeated(const char *warning)
+{
+	static char last[1024];
+	bool repeated = strcmp(last, warning) == 0;
+
+	snprintf(last, sizeof last, "%s", warning);
+	return repeated;
+}
+
 static void print_line(void *context, enum aqm_log_level level, const char *line)
 {
 	(void)context;
-	if (level == AQM_LOG_DEBUG)
+	if (level == AQM_LOG_DEBUG || (level == AQM_LOG_WARNING && is_repeated(line)))
 		return;
 	aqm_progress_hide();
 	fprintf(stderr, "aqmtrain: %s%s\n", level == AQM_LOG_WARNING ? "warning: " : "", line);
