@@ -422,6 +422,7 @@ int aqm_decider_observe_update(aqm_decider *decider, double next, double reward)
 
 	if (code == AQM_OK)
 		code = check_probability(next);
-	return code == AQM_OK ? observe(decider, 0, (float)((aqm_update_level(next * 0x1p31) - fit->mean) / fit->scale), reward)
-	                      : code;
+	return code == AQM_OK
+	           ? observe(decider, 0, (float)((aqm_update_level(next * 0x1p31) - fit->mean) / fit->scale), reward)
+	           : code;
 }

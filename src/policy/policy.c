@@ -297,7 +297,8 @@ struct aqm_mat aqm_policy_forward(aqm_policy *policy, bool training, uint32_t st
 	int64_t tokens = encoder->window * aqm_encoder_tokens(encoder);
 	struct aqm_mat embedded = aqm_mat_f32(policy->embedded, windows * tokens, d);
 	struct aqm_mat stream = aqm_mat_f32(policy->stream, windows * tokens, d);
-	struct aqm_mat read = aqm_mat_f32(policy->read, n, d), logits = aqm_mat_f32(policy->logits, n, aqm_policy_outputs(policy));
+	struct aqm_mat read = aqm_mat_f32(policy->read, n, d),
+				   logits = aqm_mat_f32(policy->logits, n, aqm_policy_outputs(policy));
 
 	upload_batch(policy, n);
 	struct aqm_inputs inputs = device_inputs(policy, n);

@@ -172,7 +172,8 @@ static int train_step(struct aqm_trainer *t)
 	if (code != AQM_OK)
 		return code;
 	device->ops->zero(device, aqm_mat_f32(params->gradients, 1, (int64_t)params->floats));
-	code = t->config->train.clip_each ? gradient_one_by_one(t, first, count, &g) : gradient_at_once(t, first, count, &g);
+	code =
+		t->config->train.clip_each ? gradient_one_by_one(t, first, count, &g) : gradient_at_once(t, first, count, &g);
 	if (code != AQM_OK)
 		return code;
 	double lr = aqm_learning_rate(t->config, t->state.step, t->steps);
@@ -298,8 +299,8 @@ static void announce_epoch(const struct aqm_trainer *t, double loss, double shar
 		         "accuracy %.2f %%)%s",
 		         m->loss, 100 * m->accuracy, m->macro_f1, m->balanced_accuracy, 100 * t->trivial.packet.accuracy,
 		         best_mark(t));
-	aqm_log_info("epoch %" PRIu64 "/%" PRId64 ": train loss %.4f, %s %.2f %%%s", epoch_of(t) + 1, t->config->train.epochs,
-	             loss, update ? "within 10 %:" : "accuracy", 100 * share, held_out);
+	aqm_log_info("epoch %" PRIu64 "/%" PRId64 ": train loss %.4f, %s %.2f %%%s", epoch_of(t) + 1,
+	             t->config->train.epochs, loss, update ? "within 10 %:" : "accuracy", 100 * share, held_out);
 }
 
 /* Evaluate, write the epoch's lines, keep the best. An interruption during the evaluation leaves the epoch open. */

@@ -103,7 +103,8 @@ static int allocate_batch(struct aqm_trainer *t)
 	t->windows = aqm_malloc_array((size_t)aqm_trainer_batch(t), sizeof *t->windows);
 	t->logits = aqm_malloc_array(steps, width);
 	t->eval_logits = aqm_malloc_array(t->eval.rows.rows, width);
-	int code = t->windows && t->logits && t->eval_logits ? device->ops->allocate(device, steps * width, &memory) : AQM_ERUN;
+	int code =
+		t->windows && t->logits && t->eval_logits ? device->ops->allocate(device, steps * width, &memory) : AQM_ERUN;
 	t->dlogits = memory;
 	return code;
 }

@@ -61,15 +61,21 @@ static const struct {
 	setting *chosen;
 	const char *what;
 } doubts[] = {
-	{raw_features, "'policy.normaliser: none': features of up to 10^10 drown those of 0 and 1, and saturate the encoder"},
-	{whole_episode, "'reward.gamma: 1' over whole episodes: a return tells how many rows are left rather than how good an "
-	                "action is"},
-	{min_max, "'reward.normalise: min-max': the two most extreme rewards decide how large all returns are, and none is below 0"},
-	{time_by_row, "'policy.time_embedding: episode': what is learned about a row hangs on its place in the pool, which says "
-	              "nothing elsewhere"},
+	{raw_features,
+     "'policy.normaliser: none': features of up to 10^10 drown those of 0 and 1, and saturate the encoder"},
+	{whole_episode,
+     "'reward.gamma: 1' over whole episodes: a return tells how many rows are left rather than how good an "
+     "action is"},
+	{min_max,
+     "'reward.normalise: min-max': the two most extreme rewards decide how large all returns are, and none is below 0"},
+	{time_by_row,
+     "'policy.time_embedding: episode': what is learned about a row hangs on its place in the pool, which says "
+     "nothing elsewhere"},
 	{actions_on_a_line, "'policy.action_embedding: linear' puts a drop halfway between an enqueue and a mark"},
-	{fixed_windows, "'train.sampler: tiles': the same windows in every epoch; the last rows of an episode are never seen"},
-	{clipped_each, "'train.clip_each': how much a window counts hangs on its place in the step, and one after the other is slow"},
+	{fixed_windows,
+     "'train.sampler: tiles': the same windows in every epoch; the last rows of an episode are never seen"},
+	{clipped_each,
+     "'train.clip_each': how much a window counts hangs on its place in the step, and one after the other is slow"},
 	{nothing_picked, "'train.best: last': best/ is the last epoch, however the held-out rows fare"},
 };
 
@@ -89,8 +95,9 @@ static void warn_of_phantoms(const struct aqm_trainer *t)
 	}
 	free(effective);
 	if (phantoms > 0)
-		aqm_log_warning("'pool.labels: logged': %zu of %zu logged drops were enqueued in fact; they are learned as drops",
-		                phantoms, logged);
+		aqm_log_warning(
+			"'pool.labels: logged': %zu of %zu logged drops were enqueued in fact; they are learned as drops", phantoms,
+			logged);
 }
 
 void aqm_trainer_warn(const struct aqm_trainer *t)
@@ -101,8 +108,8 @@ void aqm_trainer_warn(const struct aqm_trainer *t)
 	if (always_warming_up(t))
 		aqm_log_warning("'train.warmup' is %.0f steps, but there are only %" PRIu64
 		                ": the learning rate ends at %.3g instead of reaching %g",
-		                t->config->train.warmup, t->steps, t->config->train.lr * (double)t->steps / t->config->train.warmup,
-		                t->config->train.lr);
+		                t->config->train.warmup, t->steps,
+		                t->config->train.lr * (double)t->steps / t->config->train.warmup, t->config->train.lr);
 	if (t->config->control == AQM_CONTROL_PACKET && t->config->pool.labels == AQM_LABELS_LOGGED)
 		warn_of_phantoms(t);
 }

@@ -89,6 +89,34 @@ static void test_reading(void **state)
 	assert_int_equal(parse("---\n# nothing\n"), AQM_OK);
 }
 
+/* Words of former versions are read and written as today's. */
+static void test_former_words(void **state)
+{
+	static const struct {
+		const char *text;
+		enum aqm_reward_normaliser normalise;
+		const char *written;
+	} cases[] = {{"true", AQM_REWARDS_STANDARD, "normalise: standard"},
+	             {"false", AQM_REWARDS_RAW, "normalise: none"},
+	             {"min-max", AQM_REWARDS_MIN_MAX, "normalise: min-max"}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		char text[64], *yaml;
+
+		snprintf(text, sizeof text, "reward: {normalise: %s}\n", cases[i].text);
+		assert_int_equal(parse(text), AQM_OK);
+		assert_int_equal(config.reward.normalise, cases[i].normalise);
+		assert_int_equal(aqm_config_dump(&config, &yaml), AQM_OK);
+		assert_non_null(strstr(yaml, cases[i].written));
+		free(yaml);
+	}
+	assert_refused("reward: {normalise: yes}\n",
+	               "x.yaml:1:21: 'reward.normalise' wants none | standard | min-max, not 'yes'");
+	assert_refused("train: {sampler: true}\n", "x.yaml:1:18: 'train.sampler' wants uniform | transitions | balanced | tiles, "
+	                                            "not 'true'");
+}
+
 static void test_places(void **state)
 {
 	(void)state;
@@ -343,6 +371,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_defaults), TEST(test_reading),  TEST(test_places),   TEST(test_values),  TEST(test_hostile),
+		TEST(test_former_words),
 		TEST(test_set),      TEST(test_check),    TEST(test_round_trip), TEST(test_describe), TEST(test_explain),
 		TEST(test_words),    TEST(test_table),    TEST(test_file),
 	};

@@ -19,11 +19,24 @@ static const char *const linear[] = {
 
 static const char *const both[] = {"policy.normaliser=both", "policy.time_embedding=episode", NULL};
 
+/* The paper's: a return of the whole episode out of rewards between 0 and 1, divided by a thousand; raw features, all of
+ * them scalars. */
+static const char *const published[] = {"reward.gamma=1",
+                                        "reward.horizon=0",
+                                        "reward.normalise=min-max",
+                                        "reward.scale=1000",
+                                        "policy.normaliser=none",
+                                        "policy.sequences=[]",
+                                        "policy.action_embedding=linear",
+                                        "policy.time_embedding=episode",
+                                        "policy.residual=false",
+                                        NULL};
+
 static const struct variant {
 	const char *base;
 	const char *const *settings;
-} variants[] = {
-	{"llama.gguf", plain}, {"gpt2.gguf", plain}, {"llama.gguf", linear}, {"gpt2.gguf", linear}, {"llama.gguf", both}};
+} variants[] = {{"llama.gguf", plain}, {"gpt2.gguf", plain}, {"llama.gguf", linear},
+                {"gpt2.gguf", linear}, {"llama.gguf", both}, {"gpt2.gguf", published}};
 
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
@@ -44,6 +57,50 @@ static void test_fit(void **state)
 	for (int a = 0; a < AQM_ACTIONS; a++)
 		share += f.fit.class_share[a];
 	assert_true(fabs(share - 1) < 1e-12);
+	fixture_release(&f);
+}
+
+/* min-max: rewards between 0 and 1 on the rows that they were fitted on, returns divided by reward.scale. */
+static void test_min_max(void **state)
+{
+	struct fixture f;
+	double low = INFINITY, high = -INFINITY, sum = 0;
+
+	(void)state;
+	fixture_init(&f, "gpt2.gguf", published, 1, false);
+	for (size_t i = ROWS; i-- > 0;) {
+		low = fmin(low, (double)f.rows.rewards[i]);
+		high = fmax(high, (double)f.rows.rewards[i]);
+		sum = (i == SECOND_EPISODE - 1 ? 0 : sum) + (double)f.rows.rewards[i];
+		assert_true(fabs((double)f.rows.returns[i] - sum) < 1e-5 * sum);
+	}
+	assert_true(fabs(low) < 1e-6 && fabs(high - 1) < 1e-6);
+	assert_true(f.fit.rewards.low > 0 && f.fit.rewards.width > 1); /* bytes a millisecond */
+	const struct aqm_window window = {0, 6, 0};
+	aqm_policy_fill(f.policy, &f.rows, &window, NULL, 1);
+	for (size_t t = 0; t < 6; t++)
+		assert_true(aqm_policy_batch(f.policy)->returns[t] == (float)((double)f.rows.returns[t] / 1000));
+	fixture_release(&f);
+}
+
+/* By episode: a vector for each row of the longest episode of training; rows behind it in a longer one take the last. */
+static void test_time_by_episode(void **state)
+{
+	static const char *const by_episode[] = {"policy.time_embedding=episode", NULL};
+	const struct aqm_window windows[] = {{SECOND_EPISODE + 4, 6, 4}, {SECOND_EPISODE - 3, 3, SECOND_EPISODE - 3}};
+	struct fixture f;
+
+	(void)state;
+	fixture_init(&f, "llama.gguf", by_episode, 2, false);
+	const struct aqm_params *params = aqm_policy_params(f.policy);
+	assert_int_equal(f.fit.longest_episode, SECOND_EPISODE);
+	assert_int_equal(params->items[aqm_params_find(params, "policy.time.table")].rows, SECOND_EPISODE);
+	aqm_policy_fill(f.policy, &f.rows, windows, NULL, 2);
+	const int32_t *times = aqm_policy_batch(f.policy)->times;
+	for (int t = 0; t < 6; t++) {
+		assert_int_equal(times[t], 4 + t);
+		assert_int_equal(times[6 + t], t < 3 ? SECOND_EPISODE - 3 + t : SECOND_EPISODE - 1);
+	}
 	fixture_release(&f);
 }
 
@@ -130,7 +187,7 @@ static void test_no_future(void **state)
 
 			aqm_policy_fill(f.policy, &f.rows, &window, NULL, 1);
 			float *before = copy_logits(aqm_policy_forward(f.policy, false, 0));
-			change_future(aqm_policy_batch(f.policy), t, 4 * values, 6 * values);
+			change_future(aqm_policy_batch(f.policy), t, 4 * values, 3 * values * f.config.policy.sequences.count);
 			const float *after = aqm_policy_forward(f.policy, false, 0).data;
 			assert_memory_equal(before, after, (t + 1) * AQM_ACTIONS * sizeof(float));
 			if (t + 1 < w) /* and the change does arrive */
@@ -253,6 +310,12 @@ static void features_of(const aqm_pool *pool, size_t row, double features[4])
 	}
 }
 
+/* The reward of a row in its own units, out of its place in the range. */
+static double raw_reward(const struct fixture *f, size_t row)
+{
+	return f->fit.rewards.low + f->fit.rewards.width * (double)f->rows.rewards[row];
+}
+
 /* A stream of decisions over an episode sees what evaluation windows with the same target see. */
 static void check_stream(struct fixture *f, double target, size_t first, size_t end, aqm_decider *decider)
 {
@@ -275,7 +338,7 @@ static void check_stream(struct fixture *f, double target, size_t first, size_t 
 			best = logits[a] > logits[best] ? a : best;
 		}
 		assert_int_equal(action, best);
-		CHECK_OK(aqm_decider_observe(decider, (enum aqm_action)f->rows.actions[i], (double)f->rows.rewards[i]));
+		CHECK_OK(aqm_decider_observe(decider, (enum aqm_action)f->rows.actions[i], raw_reward(f, i)));
 	}
 }
 
@@ -457,6 +520,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fit),
+		cmocka_unit_test(test_min_max),
+		cmocka_unit_test(test_time_by_episode),
 		cmocka_unit_test(test_fill),
 		cmocka_unit_test(test_window_that_does_not_fit),
 		cmocka_unit_test(test_no_future),

@@ -171,6 +171,31 @@ static void test_large_rewards_do_not_drown_small_ones(void **state)
 	aqm_pool_free(pool);
 }
 
+/* In a range, returns are sums of (r - low) / width. */
+static void test_returns_of_rewards_in_a_range(void **state)
+{
+	static const struct aqm_reward_range range = {.low = -3, .width = 40};
+	static float raw[ROWS], rewards[ROWS], returns[ROWS];
+	struct aqm_config config = {.reward = {.c = 1, .unit = AQM_UNIT_MS, .gamma = 1, .horizon = 0}};
+	double scaled[ROWS];
+	aqm_pool *pool = make_pool(NULL, NULL);
+
+	(void)state;
+	assert_int_equal(aqm_pool_returns(pool, &config, NULL, raw, returns), AQM_OK);
+	assert_int_equal(aqm_pool_returns(pool, &config, &range, rewards, returns), AQM_OK);
+	for (size_t i = 0; i < ROWS; i++) {
+		scaled[i] = ((double)raw[i] + 3) / 40;
+		assert_true(fabs((double)rewards[i] - scaled[i]) < 1e-6 * scaled[i]);
+	}
+	for (size_t e = 0; e < 4; e++)
+		for (size_t t = starts[e]; t < ends[e]; t++) {
+			double expected = by_definition(scaled, NULL, t, ends[e], 1, 0);
+
+			assert_true(fabs((double)returns[t] - expected) < 1e-5 * expected);
+		}
+	aqm_pool_free(pool);
+}
+
 static unsigned warnings;
 static void count_warning(void *context, enum aqm_log_level level, const char *line)
 {
@@ -299,6 +324,7 @@ int main(void)
 		cmocka_unit_test(test_horizons_in_milliseconds),
 		cmocka_unit_test(test_a_horizon_in_milliseconds_needs_a_clock),
 		cmocka_unit_test(test_large_rewards_do_not_drown_small_ones),
+		cmocka_unit_test(test_returns_of_rewards_in_a_range),
 		cmocka_unit_test(test_packets_of_unknown_length),
 		cmocka_unit_test(test_no_delay_no_reward),
 		cmocka_unit_test(test_normalised_columns_have_mean_0_and_deviation_1),

@@ -109,6 +109,47 @@ static void test_epochs_can_be_taken_up_again(void **state)
 	}
 }
 
+static int compare_sizes(const void *a, const void *b)
+{
+	size_t x = *(const size_t *)a, y = *(const size_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Whole windows side by side from each episode's first row on; the same in every epoch, in another order. */
+static void test_tiles_are_the_same_in_every_epoch(void **state)
+{
+	enum { W = 20 };
+	size_t expected[ROWS], found[ROWS], count = 0, moved = 0, before = 0;
+	aqm_sampler *sampler;
+
+	(void)state;
+	for (size_t e = 0; e < EPISODES; e++) {
+		size_t end = e + 1 < EPISODES ? starts[e + 1] : ROWS, at = starts[e];
+
+		do
+			expected[count++] = at;
+		while ((at += W) + W <= end);
+	}
+	assert_int_equal(aqm_sampler_new(&sampler, AQM_SAMPLER_TILES, pool, actions, W, 0, 9), AQM_OK);
+	assert_int_equal(aqm_sampler_windows(sampler), count);
+	for (uint32_t epoch = 0; epoch < 4; epoch++) {
+		aqm_sampler_start_epoch(sampler, epoch);
+		for (size_t i = 0; i < count; i++) {
+			struct aqm_window window = aqm_sampler_window(sampler, i);
+
+			check_window(window, W);
+			found[i] = window.start;
+		}
+		moved += epoch > 0 && found[0] != before;
+		before = found[0];
+		qsort(found, count, sizeof *found, compare_sizes);
+		assert_memory_equal(found, expected, count * sizeof *found);
+	}
+	assert_true(moved > 0);
+	aqm_sampler_free(sampler);
+}
+
 /* With room for a whole tiling every row is seen, and few of them twice. */
 static void test_uniform_sees_every_row_about_once(void **state)
 {
@@ -248,6 +289,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_windows_stay_in_their_episodes),
 		cmocka_unit_test(test_epochs_can_be_taken_up_again),
+		cmocka_unit_test(test_tiles_are_the_same_in_every_epoch),
 		cmocka_unit_test(test_uniform_sees_every_row_about_once),
 		cmocka_unit_test(test_uniform_favours_no_row),
 		cmocka_unit_test(test_transitions_are_inside),

@@ -16,6 +16,7 @@
 #include "helper.h"
 #include "policy/policy.h"
 #include "train/checkpoint.h"
+#include "train/optimizer.h"
 
 enum { STEPS = 12 }; /* 90 rows, windows of 6: 15 windows or a few more, 4 a step, 3 epochs */
 
@@ -30,6 +31,18 @@ static void raise_at_start(void *context, enum aqm_log_level level, const char *
 		aqm_interrupt_raise(true);
 }
 
+/* The same, but notes warnings. */
+static char warned[8192];
+
+static void note_warnings(void *context, enum aqm_log_level level, const char *line)
+{
+	size_t length = strlen(warned);
+
+	if (level == AQM_LOG_WARNING && length < sizeof warned)
+		snprintf(warned + length, sizeof warned - length, "%s\n", line);
+	raise_at_start(context, level, line);
+}
+
 static int train_with(const char *run, const char *const *settings, bool resume)
 {
 	struct aqm_config config;
@@ -42,11 +55,16 @@ static int train_with(const char *run, const char *const *settings, bool resume)
 }
 
 /* The same with a signal at its start: one step is done. */
-static void interrupt(const char *run)
+static void interrupt_with(const char *run, const char *const *settings)
 {
 	signal_comes = true;
-	assert_int_equal(train_with(run, NULL, false), AQM_EINTERRUPTED);
+	assert_int_equal(train_with(run, settings, false), AQM_EINTERRUPTED);
 	signal_comes = false;
+}
+
+static void interrupt(const char *run)
+{
+	interrupt_with(run, NULL);
 }
 
 /* ---- metrics.jsonl ---- */
@@ -224,6 +242,197 @@ static void test_missing_inputs(void **state)
 	CHECK_OK(train_with("run", NULL, false)); /* neither left a run behind that is in the way */
 }
 
+/* ---- the paper's switches ---- */
+
+static const char *const one_by_one[] = {"train.clip_each=true", "train.clip=0.05", "lora.dropout=0", "train.epochs=1",
+                                         NULL};
+
+/* One epoch with the gradient of each window taken by itself and summed up in double, as the paper's trainer does:
+ * g <- clip(g + g_i / B). The policy is the caller's. */
+static aqm_policy *train_by_hand(void)
+{
+	static const float ones[] = {1, 1, 1};
+	struct aqm_config config;
+	struct aqm_fit fit;
+	struct aqm_rows rows;
+	struct aqm_optimizer optimizer;
+	aqm_sampler *sampler;
+	aqm_policy *policy;
+	aqm_pool *pool;
+	size_t clipped = 0;
+
+	small_config(&config, one_by_one);
+	CHECK_OK(aqm_pool_open(&pool, "train.h5"));
+	CHECK_OK(aqm_fit_rows(&fit, &config, pool));
+	CHECK_OK(aqm_rows_init(&rows, pool, &config, &fit));
+	CHECK_OK(aqm_sampler_new(&sampler, config.train.sampler, pool, rows.actions, 6, 0, config.seed));
+	CHECK_OK(aqm_policy_new(&policy, &config, &fit, config.model.path, true));
+	CHECK_OK(aqm_policy_allocate(policy, 1));
+	struct aqm_params *params = aqm_policy_params(policy);
+	CHECK_OK(aqm_optimizer_init(&optimizer, params));
+	size_t windows = aqm_sampler_windows(sampler), batch = (size_t)config.train.windows,
+		   steps = (windows + batch - 1) / batch;
+	double *sum = test_malloc(params->floats * sizeof *sum);
+	float dlogits[6 * AQM_ACTIONS];
+	struct aqm_mat gradient = aqm_mat_f32(dlogits, 6, AQM_ACTIONS);
+
+	for (size_t i = 0; i < windows; i++) {
+		struct aqm_window window = aqm_sampler_window(sampler, i);
+		double squares = 0;
+
+		if (i % batch == 0)
+			memset(sum, 0, params->floats * sizeof *sum);
+		memset(params->gradients, 0, params->floats * sizeof(float));
+		aqm_policy_fill(policy, &rows, &window, NULL, 1);
+		aqm_policy_loss(policy, aqm_policy_forward(policy, true, (uint32_t)i), ones, gradient);
+		aqm_policy_backward(policy, gradient, (uint32_t)i);
+		for (size_t k = 0; k < params->floats; k++) {
+			sum[k] += (double)params->gradients[k] / (double)batch;
+			squares += sum[k] * sum[k];
+		}
+		double factor = fmin(1, 0.05 / sqrt(squares));
+		clipped += factor < 1;
+		for (size_t k = 0; k < params->floats; k++)
+			sum[k] *= factor;
+		if (i % batch + 1 < batch && i + 1 < windows)
+			continue;
+		for (size_t k = 0; k < params->floats; k++)
+			params->gradients[k] = (float)sum[k];
+		aqm_optimizer_step(&optimizer, &config, i / batch, (float)aqm_learning_rate(&config, i / batch, steps), 1);
+	}
+	assert_true(clipped > windows / 2);
+	test_free(sum);
+	aqm_optimizer_release(&optimizer);
+	aqm_sampler_free(sampler);
+	aqm_rows_release(&rows);
+	aqm_pool_free(pool);
+	aqm_config_release(&config);
+	return policy;
+}
+
+/* The largest difference of any parameter between a policy and what a run wrote. */
+static double distance(aqm_policy *policy, const char *run)
+{
+	const struct aqm_params *a = aqm_policy_params(policy);
+	aqm_policy *other;
+	double worst = 0;
+
+	CHECK_OK(aqm_policy_load(&other, run, NULL, AQM_DEVICE_CPU));
+	const struct aqm_params *b = aqm_policy_params(other);
+	assert_int_equal(a->floats, b->floats);
+	for (size_t i = 0; i < a->floats; i++)
+		worst = fmax(worst, fabs((double)a->values[i] - (double)b->values[i]));
+	aqm_policy_free(other);
+	return worst;
+}
+
+static void test_clip_each(void **state)
+{
+	static const char *const once[] = {"train.clip=0.05", "lora.dropout=0", "train.epochs=1", NULL};
+
+	(void)state;
+	CHECK_OK(train_with("each", one_by_one, false));
+	CHECK_OK(train_with("once", once, false));
+	aqm_policy *by_hand = train_by_hand();
+	assert_true(distance(by_hand, "each/policy.h5") < 2e-5); /* of steps of 0.003 */
+	assert_true(distance(by_hand, "once/policy.h5") > 1e-3);
+	aqm_policy_free(by_hand);
+}
+
+/* One window a step: both are the same, to the bit. */
+static void test_clip_each_of_one_window(void **state)
+{
+	static const char *const once[] = {"train.windows=1", "train.epochs=1", NULL};
+	static const char *const each[] = {"train.windows=1", "train.epochs=1", "train.clip_each=true", NULL};
+	aqm_policy *policy;
+
+	(void)state;
+	CHECK_OK(train_with("once", once, false));
+	CHECK_OK(train_with("each", each, false));
+	CHECK_OK(aqm_policy_load(&policy, "once/policy.h5", NULL, AQM_DEVICE_CPU));
+	assert_true(distance(policy, "each/policy.h5") == 0);
+	aqm_policy_free(policy);
+}
+
+static const char *const published[] = {"reward.gamma=1",
+                                        "reward.horizon=0",
+                                        "reward.normalise=min-max",
+                                        "reward.scale=1000",
+                                        "policy.normaliser=none",
+                                        "policy.sequences=[]",
+                                        "policy.action_embedding=linear",
+                                        "policy.time_embedding=episode",
+                                        "policy.residual=false",
+                                        "train.sampler=tiles",
+                                        "train.clip_each=true",
+                                        "train.warmup=2000",
+                                        "train.schedule=constant",
+                                        "train.best=last",
+                                        NULL};
+
+/* Each is warned of once, and none of ours. */
+static void test_warnings(void **state)
+{
+	static const char *const expected[] = {"'policy.normaliser: none'",   "'reward.gamma: 1'",
+	                                       "'reward.normalise: min-max'", "'policy.time_embedding: episode'",
+	                                       "'train.sampler: tiles'",      "'train.clip_each'",
+	                                       "'train.warmup' is 2000",      "'policy.action_embedding: linear'",
+	                                       "'train.best: last'"};
+
+	(void)state;
+	*warned = '\0';
+	CHECK_OK(train_with("ours", NULL, false));
+	assert_string_equal(warned, "");
+	CHECK_OK(train_with("paper", published, false));
+	for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+		const char *found = strstr(warned, expected[i]);
+
+		if (!found || strstr(found + 1, expected[i]))
+			fail_msg("not once: %s", expected[i]);
+	}
+}
+
+/* A pool whose log knows of phantom drops: learned as drops only with a warning. */
+static void test_phantoms_are_warned_of(void **state)
+{
+	static const char *const names[] = {"current_qdelay", "drop_prob", "len_bytes", "pkt_len"};
+	static const char *const logged[] = {"pool.train=phantoms.h5", "pool.labels=logged", "train.epochs=1", NULL};
+	static const char *const effective[] = {"pool.train=phantoms.h5", "train.epochs=1", NULL};
+	enum { N = 60 };
+	static double column[N];
+	const double *const columns[] = {column, column, column, column};
+	uint8_t actions[N], logs[N];
+	aqm_pool *pool;
+
+	(void)state;
+	for (size_t i = 0; i < N; i++) {
+		column[i] = (double)(i * i % 37);
+		logs[i] = i % 3 == 0 ? AQM_DROP : AQM_ENQUEUE;
+		actions[i] = i % 6 == 0 ? AQM_DROP : AQM_ENQUEUE;
+	}
+	CHECK_OK(aqm_pool_from_columns(&pool, N, 4, names, columns, actions, logs, 0, NULL));
+	CHECK_OK(aqm_pool_save(pool, "phantoms.h5"));
+	aqm_pool_free(pool);
+	*warned = '\0';
+	CHECK_OK(train_with("effective", effective, false));
+	assert_string_equal(warned, "");
+	CHECK_OK(train_with("logged", logged, false));
+	assert_non_null(strstr(warned, "'pool.labels: logged': 10 of 20 logged drops"));
+}
+
+/* The last epoch replaces the best one, and the whole set-up resumes to the same bits. */
+static void test_published_set_up_resumes(void **state)
+{
+	(void)state;
+	CHECK_OK(train_with("whole", published, false));
+	assert_true(same_files("whole/policy.h5", "whole/best/policy.h5"));
+	interrupt_with("cut", published);
+	CHECK_OK(train_with("cut", published, true));
+	assert_true(same_files("whole/policy.h5", "cut/policy.h5"));
+	struct lines lines = read_lines("whole/metrics.jsonl");
+	assert_true(lines.steps > 0 && lines.steps % 3 == 0);
+}
+
 /* ---- things that go wrong ---- */
 
 /* A parameter so large that the next loss is not finite: training stops with the step named, and the checkpoint
@@ -306,10 +515,15 @@ int main(void)
 		IN_SCRATCH(test_other_configuration_is_refused),
 		IN_SCRATCH(test_other_pool_is_refused),
 		IN_SCRATCH(test_missing_inputs),
+		IN_SCRATCH(test_clip_each),
+		IN_SCRATCH(test_clip_each_of_one_window),
+		IN_SCRATCH(test_warnings),
+		IN_SCRATCH(test_phantoms_are_warned_of),
+		IN_SCRATCH(test_published_set_up_resumes),
 		IN_SCRATCH(test_divergence),
 		IN_SCRATCH(test_full_disk),
 	};
 
-	aqm_log_set_sink(raise_at_start, NULL);
+	aqm_log_set_sink(note_warnings, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
