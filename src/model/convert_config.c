@@ -183,7 +183,8 @@ static int read_rope(struct aqm_hf_config *c, const struct section *s)
 	return take_real(&rope, "factor", 1e-3, 1e6, -1, &c->rope.factor);
 }
 
-/* Operations in float32, in the order of the reference implementation, so that the factors are the same numbers. */
+/* Operations in float32 and in the order in which torch does them (quotients as products with a reciprocal), so that the
+ * factors are the numbers that llama.cpp's converter writes. */
 void aqm_hf_rope_factors(const struct aqm_hf_config *config, float *factors)
 {
 	const float old = (float)config->rope.original_context, factor = (float)config->rope.factor;
@@ -194,8 +195,8 @@ void aqm_hf_rope_factors(const struct aqm_hf_config *config, float *factors)
 	for (int64_t i = 0; i < config->head_dim / 2; i++) {
 		float exponent = (float)(2 * i) / (float)config->head_dim;
 		float frequency = 1.0f / powf((float)config->rope.base, exponent);
-		float wavelength = 6.28318530717958647692f / frequency;
-		float smooth = (old / wavelength - low) / (high - low);
+		float wavelength = 1.0f / frequency * 6.28318530717958647692f;
+		float smooth = (1.0f / wavelength * old - low) / (high - low);
 
 		if (wavelength < shortest)
 			factors[i] = 1.0f;
