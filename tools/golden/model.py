@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Golden files of the base transformers: transformers computes hidden states and every gradient, in double precision.
 
-    model.py OUT_FOLDER
+    model.py OUT_FOLDER [SEED]
 
 writes, for each case, <case>.gguf (the base) and <case>.h5: `embeddings` (B, T, d), `hidden`, `dhidden` (the gradient that goes in),
 `dembeddings`, and groups `values` and `gradients` by the C program's parameter names.
@@ -168,9 +168,9 @@ def array(tensor, order=lambda x: x):
     return np.ascontiguousarray(order(tensor.detach().numpy()).astype(np.float32))
 
 
-def make(name, folder):
+def make(name, folder, seed):
     case = CASES[name]
-    torch.manual_seed(sum(map(ord, name)))
+    torch.manual_seed(sum(map(ord, name)) + seed)
     model = build(case).double()
     base = base_tensors(case, model)
     trained = base
@@ -200,4 +200,4 @@ if __name__ == "__main__":
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
     for case_name in CASES:
-        make(case_name, out)
+        make(case_name, out, int(sys.argv[2]) if len(sys.argv) > 2 else 0)
