@@ -49,7 +49,7 @@ static const struct argp info_argp = {
 	.options = info_options,
 	.parser = parse_info,
 	.doc = "Print architecture, size, hyperparameters, metadata and tensors of a model. Tensors of types that cannot "
-           "be trained on are listed too.",
+		   "be trained on are listed too.",
 };
 
 static int run_info(int argc, char **argv)
@@ -129,7 +129,7 @@ static const struct argp synth_argp = {
 	.options = synth_options,
 	.parser = parse_synth,
 	.doc = "Write a model of a known shape with random weights: for tests, demonstrations and measurements. The same "
-           "preset, type and seed "
+		   "preset, type and seed "
 		   "give the same file on every machine.",
 };
 
@@ -196,7 +196,7 @@ static const struct argp convert_argp = {
 	.options = convert_options,
 	.parser = parse_convert,
 	.doc = "Turn published weights into a GGUF file. HF_DIR has config.json and model.safetensors, or its shards with "
-           "model.safetensors.index.json: a Llama, Mistral, Qwen2, GPT-2, OPT or T5 as transformers saves it.",
+		   "model.safetensors.index.json: a Llama, Mistral, Qwen2, GPT-2, OPT or T5 as transformers saves it.",
 };
 
 static int run_convert(int argc, char **argv)

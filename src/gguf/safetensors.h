@@ -22,13 +22,13 @@ typedef struct aqm_safetensors_reader aqm_safetensors_reader;
 
 struct aqm_safetensors_tensor {
 	const char *name;
-	const char *type;      /* as in the file: "BF16"; also of types that we do not read ("I64") */
-	enum aqm_dtype dtype;  /* AQM_F32, AQM_F16 or AQM_BF16; valid only when `readable` */
+	const char *type;     /* as in the file: "BF16"; also of types that we do not read ("I64") */
+	enum aqm_dtype dtype; /* AQM_F32, AQM_F16 or AQM_BF16; valid only when `readable` */
 	bool readable;
 	unsigned dimensions;
-	int64_t shape[8];      /* as in the file: the last one is contiguous */
+	int64_t shape[8]; /* as in the file: the last one is contiguous */
 	int64_t elements;
-	const void *data;      /* in the mapping; not necessarily aligned */
+	const void *data; /* in the mapping; not necessarily aligned */
 	size_t bytes;
 };
 

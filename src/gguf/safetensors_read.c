@@ -20,15 +20,15 @@
 enum {
 	LENGTH_BYTES = 8,
 	HEADER_BYTES = 100000000, /* the format's own limit */
-	DIMENSIONS = sizeof ((struct aqm_safetensors_tensor *)0)->shape / sizeof(int64_t),
+	DIMENSIONS = sizeof((struct aqm_safetensors_tensor *)0)->shape / sizeof(int64_t),
 };
 
 struct aqm_safetensors_reader {
 	char *path;
-	struct aqm_mapping mapping; /* empty over the caller's memory */
-	const uint8_t *data;        /* of the tensors */
-	size_t bytes;               /* of their data */
-	json_t *header;             /* owns every name and text */
+	struct aqm_mapping mapping;             /* empty over the caller's memory */
+	const uint8_t *data;                    /* of the tensors */
+	size_t bytes;                           /* of their data */
+	json_t *header;                         /* owns every name and text */
 	struct aqm_safetensors_tensor *tensors; /* in the order of their data */
 	const struct aqm_safetensors_tensor **by_name;
 	size_t count;
@@ -41,26 +41,13 @@ static const struct type {
 	bool readable;
 	enum aqm_dtype dtype;
 } types[] = {
-	{"F32", 32, true, AQM_F32},
-	{"F16", 16, true, AQM_F16},
-	{"BF16", 16, true, AQM_BF16},
-	{.name = "BOOL", .bits = 8},
-	{.name = "U8", .bits = 8},
-	{.name = "I8", .bits = 8},
-	{.name = "F4", .bits = 4},
-	{.name = "F6_E2M3", .bits = 6},
-	{.name = "F6_E3M2", .bits = 6},
-	{.name = "F8_E5M2", .bits = 8},
-	{.name = "F8_E4M3", .bits = 8},
-	{.name = "F8_E8M0", .bits = 8},
-	{.name = "I16", .bits = 16},
-	{.name = "U16", .bits = 16},
-	{.name = "I32", .bits = 32},
-	{.name = "U32", .bits = 32},
-	{.name = "I64", .bits = 64},
-	{.name = "U64", .bits = 64},
-	{.name = "F64", .bits = 64},
-	{.name = "C64", .bits = 64},
+	{"F32", 32, true, AQM_F32},     {"F16", 16, true, AQM_F16},     {"BF16", 16, true, AQM_BF16},
+	{.name = "BOOL", .bits = 8},    {.name = "U8", .bits = 8},      {.name = "I8", .bits = 8},
+	{.name = "F4", .bits = 4},      {.name = "F6_E2M3", .bits = 6}, {.name = "F6_E3M2", .bits = 6},
+	{.name = "F8_E5M2", .bits = 8}, {.name = "F8_E4M3", .bits = 8}, {.name = "F8_E8M0", .bits = 8},
+	{.name = "I16", .bits = 16},    {.name = "U16", .bits = 16},    {.name = "I32", .bits = 32},
+	{.name = "U32", .bits = 32},    {.name = "I64", .bits = 64},    {.name = "U64", .bits = 64},
+	{.name = "F64", .bits = 64},    {.name = "C64", .bits = 64},
 };
 
 AQM_PRINTF(2, 3) static int fault(const aqm_safetensors_reader *reader, const char *format, ...)
@@ -161,9 +148,8 @@ static int read_metadata(const aqm_safetensors_reader *reader, json_t *metadata)
 
 	if (!json_is_object(metadata))
 		return fault(reader, "'__metadata__' is no object");
-	json_object_foreach(metadata, key, value)
-		if (!json_is_string(value))
-			return fault(reader, "'__metadata__' has '%.100s', which is no text", key);
+	json_object_foreach(metadata, key, value) if (!json_is_string(value)) return fault(
+		reader, "'__metadata__' has '%.100s', which is no text", key);
 	return AQM_OK;
 }
 
@@ -208,9 +194,9 @@ static int parse_header(aqm_safetensors_reader *reader, const char *text, size_t
 	if (bytes == 0 || *text != '{')
 		return fault(reader, "its header is not JSON: it does not begin with '{'");
 	reader->header = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
-	return reader->header ? AQM_OK
-	                      : fault(reader, "its header is not JSON: line %d, column %d: %s", error.line, error.column,
-	                              error.text);
+	return reader->header
+	           ? AQM_OK
+	           : fault(reader, "its header is not JSON: line %d, column %d: %s", error.line, error.column, error.text);
 }
 
 static int read_header(aqm_safetensors_reader *reader)
@@ -224,7 +210,8 @@ static int read_header(aqm_safetensors_reader *reader)
 	reader->by_name = aqm_calloc_array(entries, sizeof *reader->by_name);
 	if (!reader->tensors || !reader->by_name)
 		return AQM_ERUN;
-	json_object_foreach(reader->header, name, entry) {
+	json_object_foreach(reader->header, name, entry)
+	{
 		if (strcmp(name, "__metadata__") == 0)
 			code = read_metadata(reader, entry);
 		else

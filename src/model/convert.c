@@ -18,7 +18,7 @@ enum {
 	CHUNK = 1 << 20, /* floats converted at a time, unless a row has more */
 	NAME = 192,      /* of a tensor, as published */
 	CONFIG_BYTES = 16 << 20,
-	NAMED = 3,       /* tensors that a message names before it only counts them */
+	NAMED = 3, /* tensors that a message names before it only counts them */
 };
 
 /* A tensor to be written; `row` NULL: the factors of the rotary frequencies. */
@@ -133,7 +133,10 @@ static int plan_row(struct conversion *c, const struct aqm_tensor_name *row, int
 {
 	struct planned p = {.row = row, .rows = c->config.extents[row->rows], .cols = c->config.extents[row->cols]};
 	char name[NAME];
+	const bool gate = row->gguf && strstr(row->gguf, ".ffn_gate.weight");
 
+	if (gate && !c->config.gated)
+		return AQM_OK; /* one that is there all the same is unknown */
 	for (const struct aqm_tensor_name *other = row; other < c->names + c->name_count; other++) {
 		if (other != row && !(row->gguf && other->gguf && strcmp(row->gguf, other->gguf) == 0))
 			continue;
@@ -150,7 +153,7 @@ static int plan_row(struct conversion *c, const struct aqm_tensor_name *row, int
 		return AQM_OK;
 	if (!p.source) {
 		aqm_tensor_name_expand(name, sizeof name, row->hf, layer);
-		if (!row->optional)
+		if (!row->optional || gate)
 			list_name(c, c->missing++, name);
 		return AQM_OK;
 	}
@@ -176,7 +179,7 @@ static int64_t layers_of(const struct conversion *c, const struct aqm_tensor_nam
 	if (!strchr(row->hf, '%'))
 		return 1;
 	return strncmp(row->hf, "decoder.", 8) == 0 && c->config.decoder_layers ? c->config.decoder_layers
-	                                                                         : c->config.layers;
+	                                                                        : c->config.layers;
 }
 
 static int plan_rope_factors(struct conversion *c)
@@ -208,8 +211,8 @@ static int plan_all(struct conversion *c)
 		if (!c->weights.sources[i].known)
 			list_name(c, c->unknown++, c->weights.sources[i].tensor->name);
 	if (c->unknown)
-		return aqm_error_set(AQM_EDATA, "'%s' has %zu tensor%s that a %s model does not have: %s", c->folder, c->unknown,
-		                     c->unknown > 1 ? "s" : "", c->config.architecture, c->list);
+		return aqm_error_set(AQM_EDATA, "'%s' has %zu tensor%s that a %s model does not have: %s", c->folder,
+		                     c->unknown, c->unknown > 1 ? "s" : "", c->config.architecture, c->list);
 	return AQM_OK;
 }
 
@@ -385,7 +388,8 @@ static int check_folder(const char *folder)
 		fclose(file);
 	if (n == sizeof magic && memcmp(magic, "GGUF", sizeof magic) == 0)
 		return aqm_error_set(AQM_EUSAGE, "'%s' is a GGUF file already: use it as it is", folder);
-	return aqm_error_set(AQM_EUSAGE, "'%s' is a file; expected the folder that has config.json and the weights", folder);
+	return aqm_error_set(AQM_EUSAGE, "'%s' is a file; expected the folder that has config.json and the weights",
+	                     folder);
 }
 
 static int read_config(struct conversion *c)

@@ -20,7 +20,7 @@ enum {
 	FFN = 1 << 22,
 	VOCABULARY = 1 << 24,
 	POSITIONS = 1 << 24,
-	BUCKETS = 1 << 12,
+	BUCKETS = 128,
 	REQUIRED = -1, /* in place of a fallback */
 };
 
@@ -168,8 +168,8 @@ static int read_rope(struct aqm_hf_config *c, const struct section *s)
 	if (code == AQM_OK)
 		code = take_real(value_of(&rope, "rope_theta") ? &rope : s, "rope_theta", 1, 1e12, 10000, &c->rope.base);
 	if (code == AQM_OK)
-		code = take_real(value_of(&rope, "partial_rotary_factor") ? &rope : s, "partial_rotary_factor", 1, 1, 1,
-		                 &partial);
+		code =
+			take_real(value_of(&rope, "partial_rotary_factor") ? &rope : s, "partial_rotary_factor", 1, 1, 1, &partial);
 	if (code == AQM_OK && rope.json != s->json)
 		code = take_text(&rope, value_of(&rope, "rope_type") ? "rope_type" : "type", "default", &kind);
 	if (code != AQM_OK || strcmp(kind, "default") == 0)
@@ -177,8 +177,8 @@ static int read_rope(struct aqm_hf_config *c, const struct section *s)
 	if (strcmp(kind, "llama3") == 0)
 		return read_llama3_scaling(c, &rope);
 	if (strcmp(kind, "linear") != 0)
-		return aqm_error_set(AQM_EDATA, "'%s': positions are scaled by '%.40s'; linear and llama3 are supported", s->path,
-		                     kind);
+		return aqm_error_set(AQM_EDATA, "'%s': positions are scaled by '%.40s'; linear and llama3 are supported",
+		                     s->path, kind);
 	c->rope.scaling = AQM_ROPE_LINEAR;
 	return take_real(&rope, "factor", 1e-3, 1e6, -1, &c->rope.factor);
 }
@@ -230,7 +230,7 @@ static int divide_width(struct aqm_hf_config *c, const struct section *s)
 
 static int read_heads(struct aqm_hf_config *c, const struct section *s)
 {
-	/* The older classes have more key-value heads by default than some models have heads: there the key must be given. */
+	/* The other classes have numbers of key-value heads of their own by default: there the key must be given. */
 	bool llama = strcmp(c->kind->model_type, "llama") == 0, given = json_object_get(s->json, "num_key_value_heads");
 	int code;
 
@@ -243,9 +243,9 @@ static int read_heads(struct aqm_hf_config *c, const struct section *s)
 	c->head_dim_given = c->head_dim > 0;
 	code = c->head_dim_given ? AQM_OK : divide_width(c, s);
 	if (code == AQM_OK && (c->heads % c->kv_heads != 0 || c->head_dim % 2 != 0 || c->head_dim > HEAD_DIM))
-		code = aqm_error_set(AQM_EDATA,
-		                     "'%s': %lld heads of %lld cannot share %lld key-value heads with rotary positions", s->path,
-		                     (long long)c->heads, (long long)c->head_dim, (long long)c->kv_heads);
+		code =
+			aqm_error_set(AQM_EDATA, "'%s': %lld heads of %lld cannot share %lld key-value heads with rotary positions",
+		                  s->path, (long long)c->heads, (long long)c->head_dim, (long long)c->kv_heads);
 	return code;
 }
 
@@ -275,6 +275,7 @@ static int read_llama(struct aqm_hf_config *c, const struct section *s)
 	       (code = take_real(s, "rms_norm_eps", 0, 1, 1e-6, &c->epsilon)) < 0 ||
 	       (code = insist_text(s, "hidden_act", "silu", "swish")) < 0 || (code = read_heads(c, s)) < 0 ||
 	       (code = read_rope(c, s)) < 0 || (code = note_sliding_window(s)) < 0);
+	c->gated = true;
 	return code;
 }
 
@@ -339,7 +340,7 @@ static int read_t5(struct aqm_hf_config *c, const struct section *s)
 	       (code = take_int(s, "d_kv", 1, HEAD_DIM, REQUIRED, &c->head_dim)) < 0 ||
 	       (code = take_int(s, "num_heads", 1, HEADS, REQUIRED, &c->heads)) < 0 ||
 	       (code = take_int(s, "n_positions", 1, INT32_MAX, 512, &c->context)) < 0 ||
-	       (code = take_int(s, "relative_attention_num_buckets", 2, BUCKETS, 32, &e[AQM_EXTENT_BUCKETS])) < 0 ||
+	       (code = take_int(s, "relative_attention_num_buckets", 4, BUCKETS, 32, &e[AQM_EXTENT_BUCKETS])) < 0 ||
 	       (code = take_int(s, "relative_attention_max_distance", 1, INT32_MAX, DISTANCE, &distance)) < 0 ||
 	       (code = take_int(s, "decoder_start_token_id", 0, VOCABULARY, 0, &c->start_token)) < 0 ||
 	       (code = take_real(s, "layer_norm_epsilon", 0, 1, 1e-6, &c->epsilon)) < 0 ||
@@ -347,12 +348,17 @@ static int read_t5(struct aqm_hf_config *c, const struct section *s)
 	if (code != AQM_OK)
 		return code;
 	if (distance != DISTANCE)
-		return aqm_error_set(AQM_EDATA, "'%s': 'relative_attention_max_distance' is %lld; only %d is supported", s->path,
-		                     (long long)distance, DISTANCE);
+		return aqm_error_set(AQM_EDATA, "'%s': 'relative_attention_max_distance' is %lld; only %d is supported",
+		                     s->path, (long long)distance, DISTANCE);
 	c->kv_heads = c->heads;
 	c->head_dim_given = true;
-	/* With a gate the tensors say so. */
-	return insist_text(s, "feed_forward_proj", "relu", "gated-gelu");
+	const char *ffn = "relu";
+
+	code = insist_text(s, "feed_forward_proj", ffn, "gated-gelu");
+	if (code == AQM_OK)
+		code = take_text(s, "feed_forward_proj", ffn, &ffn);
+	c->gated = strcmp(ffn, "gated-gelu") == 0;
+	return code;
 }
 
 /* ---- metadata ---- */

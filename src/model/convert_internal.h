@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The two halves of a published model: what config.json says (convert_config.c), and its tensors, in one file or in shards
- * (convert_weights.c). convert.c joins them.
+ * The two halves of a published model: what config.json says (convert_config.c), and its tensors, in one file or in
+ * shards (convert_weights.c). convert.c joins them.
  */
 #ifndef AQM_MODEL_CONVERT_INTERNAL_H
 #define AQM_MODEL_CONVERT_INTERNAL_H
@@ -22,7 +22,8 @@ struct aqm_hf_config {
 	int64_t heads, kv_heads, head_dim, context;
 	bool head_dim_given;
 	double epsilon;
-	bool tied; /* the token table is also the LM head */
+	bool tied;  /* the token table is also the LM head */
+	bool gated; /* two matrices side by side in the feed-forward half */
 	struct {
 		double base, factor, low, high; /* low, high: Llama-3's frequency factors */
 		enum aqm_rope_scaling scaling;
@@ -42,7 +43,7 @@ void aqm_hf_rope_factors(const struct aqm_hf_config *config, float *factors);
 
 /* model.safetensors.index.json: in which shard a tensor is. */
 struct aqm_hf_index {
-	void *json; /* owns the strings */
+	void *json;    /* owns the strings */
 	char **shards; /* names of files in the same folder, each once; not owned */
 	size_t shard_count;
 };

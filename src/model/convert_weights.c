@@ -39,12 +39,14 @@ static int read_index(struct aqm_hf_index *index, const char *name)
 	index->shards = aqm_calloc_array(json_object_size(map), sizeof *index->shards);
 	if (!index->shards)
 		return AQM_ERUN;
-	json_object_foreach(map, tensor, shard) {
+	json_object_foreach(map, tensor, shard)
+	{
 		const char *file = json_string_value(shard);
 
 		if (!file || !is_plain_name(file))
-			return aqm_error_set(AQM_EDATA, "'%s': tensor '%.100s' is in '%.100s', which is no name of a file beside it",
-			                     name, tensor, file ? file : "");
+			return aqm_error_set(AQM_EDATA,
+			                     "'%s': tensor '%.100s' is in '%.100s', which is no name of a file beside it", name,
+			                     tensor, file ? file : "");
 		index->shards[count++] = (char *)(uintptr_t)file;
 	}
 	qsort(index->shards, count, sizeof *index->shards, compare_texts);
@@ -126,7 +128,8 @@ static int check_index(const struct aqm_hf_weights *weights, const struct aqm_hf
 	const char *tensor;
 	json_t *shard;
 
-	json_object_foreach(json_object_get(index->json, "weight_map"), tensor, shard) {
+	json_object_foreach(json_object_get(index->json, "weight_map"), tensor, shard)
+	{
 		(void)shard;
 		if (!aqm_hf_weights_find(weights, tensor))
 			return aqm_error_set(AQM_EDATA, "'%s' names tensor '%.100s', which is in no file", path, tensor);

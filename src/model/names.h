@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The two names of every tensor: what GGUF calls it, and what the published weights (transformers) call it. One table an
- * architecture, in its descriptor file; read by the converter (weights in), by the PEFT export (adapters out) and by the
- * PEFT import (adapters in), so that a name is written once.
+ * The two names of every tensor: what GGUF calls it, and what the published weights (transformers) call it. One table
+ * an architecture, in its descriptor file; read by the converter (weights in), by the PEFT export (adapters out) and by
+ * the PEFT import (adapters in), so that a name is written once.
  *
  * A name is a pattern: '%' stands for the layer's number. Published names are those of the whole language model; a file
  * of the bare transformer has them without the first component ("model.", "transformer."). Two rows with one GGUF name
@@ -27,22 +27,22 @@ enum aqm_layout {
 
 /* Lengths that a tensor's dimensions have, by the model's shape. */
 enum aqm_extent {
-	AQM_EXTENT_ONE,        /* rows of a vector */
+	AQM_EXTENT_ONE, /* rows of a vector */
 	AQM_EXTENT_WIDTH,
 	AQM_EXTENT_HEADS,
-	AQM_EXTENT_Q,          /* heads * head_dim */
-	AQM_EXTENT_KV,         /* key-value heads * head_dim */
-	AQM_EXTENT_QKV,        /* q, k and v fused */
+	AQM_EXTENT_Q,   /* heads * head_dim */
+	AQM_EXTENT_KV,  /* key-value heads * head_dim */
+	AQM_EXTENT_QKV, /* q, k and v fused */
 	AQM_EXTENT_FFN,
 	AQM_EXTENT_VOCABULARY,
-	AQM_EXTENT_POSITIONS,  /* rows of the table of learned positions */
-	AQM_EXTENT_BUCKETS,    /* of relative positions */
+	AQM_EXTENT_POSITIONS, /* rows of the table of learned positions */
+	AQM_EXTENT_BUCKETS,   /* of relative positions */
 	AQM_EXTENTS
 };
 
 struct aqm_tensor_name {
-	const char *gguf; /* "blk.%.attn_q.weight" */
-	const char *hf;   /* "model.layers.%.self_attn.q_proj.weight" */
+	const char *gguf;           /* "blk.%.attn_q.weight" */
+	const char *hf;             /* "model.layers.%.self_attn.q_proj.weight" */
 	enum aqm_extent rows, cols; /* of the GGUF tensor: (out, in); a vector has ONE row */
 	enum aqm_layout layout;
 	bool optional;

@@ -61,8 +61,8 @@ static void reads_sound_file(void **state)
 	assert_null(aqm_safetensors_metadata(reader, "absent"));
 
 	const struct aqm_safetensors_tensor *a = aqm_safetensors_find(reader, "a"), *b = aqm_safetensors_find(reader, "b"),
-	                                    *c = aqm_safetensors_find(reader, "c"),
-	                                    *one = aqm_safetensors_find(reader, "one");
+										*c = aqm_safetensors_find(reader, "c"),
+										*one = aqm_safetensors_find(reader, "one");
 	assert_true(a->dimensions == 2 && a->shape[0] == 1 && a->shape[1] == 2 && a->elements == 2 && a->bytes == 8);
 	aqm_safetensors_read(a, 0, 2, out);
 	assert_memory_equal(out, f32, sizeof f32);

@@ -62,7 +62,7 @@ static void check_hidden(const char *path, const aqm_safetensors_reader *expecte
 {
 	const struct aqm_model_options options = {.frozen = true};
 	const struct aqm_safetensors_tensor *x = aqm_safetensors_find(expected, "embeddings"),
-	                                    *hidden = aqm_safetensors_find(expected, "hidden");
+										*hidden = aqm_safetensors_find(expected, "hidden");
 	float *found = malloc(x->bytes), *wanted = malloc(hidden->bytes);
 	struct fixture f;
 
@@ -222,16 +222,17 @@ static void test_names(void **state)
 
 /* ---- what is wrong ---- */
 
-#define LLAMA(more) \
+#define LLAMA(more)                                                                                                    \
 	"{\"model_type\":\"llama\",\"vocab_size\":40,\"hidden_size\":24,\"intermediate_size\":20,\"num_hidden_layers\":2," \
 	"\"num_attention_heads\":3" more "}"
 #define GPT2(more) \
 	"{\"model_type\":\"gpt2\",\"vocab_size\":40,\"n_embd\":24,\"n_layer\":2,\"n_head\":3,\"n_positions\":16" more "}"
-#define OPT(more) \
+#define OPT(more)                                                                                          \
 	"{\"model_type\":\"opt\",\"vocab_size\":40,\"hidden_size\":24,\"ffn_dim\":20,\"num_hidden_layers\":2," \
 	"\"num_attention_heads\":3,\"max_position_embeddings\":16" more "}"
-#define T5(more) \
-	"{\"model_type\":\"t5\",\"vocab_size\":40,\"d_model\":24,\"d_ff\":20,\"d_kv\":6,\"num_layers\":2,\"num_heads\":3" more "}"
+#define T5(more)                                                                                                     \
+	"{\"model_type\":\"t5\",\"vocab_size\":40,\"d_model\":24,\"d_ff\":20,\"d_kv\":6,\"num_layers\":2,\"num_heads\":" \
+	"3" more "}"
 #define SCALED(more) LLAMA(",\"rope_scaling\":{" more "}")
 #define LLAMA3 "\"type\":\"llama3\",\"factor\":8,\"original_max_position_embeddings\":64"
 
@@ -266,7 +267,8 @@ static const struct wrong_config {
 	{SCALED("\"type\":\"linear\",\"factor\":0"), "'rope_scaling.factor' is 0"},
 	{SCALED(LLAMA3 ",\"low_freq_factor\":4,\"high_freq_factor\":4"), "no more than low_freq_factor"},
 	{SCALED(LLAMA3 ",\"low_freq_factor\":4"), "has no 'rope_scaling.high_freq_factor'"},
-	{"{\"model_type\":\"mistral\",\"vocab_size\":40,\"hidden_size\":24,\"intermediate_size\":20,\"num_hidden_layers\":2,"
+	{"{\"model_type\":\"mistral\",\"vocab_size\":40,\"hidden_size\":24,\"intermediate_size\":20,\"num_hidden_layers\":"
+     "2,"
      "\"num_attention_heads\":3}",
      "has no 'num_key_value_heads'"},
 	{GPT2(",\"n_embd\":25"), "line 1"},
@@ -450,10 +452,35 @@ static void test_unknown_tensors(void **state)
 	CHECK_OK(aqm_remove_tree("broken"));
 }
 
+/* A gate is where config.json says so, and nowhere else. */
+static void test_wrong_gates(void **state)
+{
+	static const char gated[] = "\"feed_forward_proj\": \"gated-gelu\"",
+					  plain[] = "\"feed_forward_proj\": \"relu\"      ";
+	static const char gate[] = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight";
+	static const char other[] = "encoder.block.0.layer.1.DenseReluDense.wi_9.weight";
+	size_t count;
+
+	(void)state;
+	if (!aqm_tensor_names("t5", &count))
+		skip();
+	CHECK_OK(aqm_remove_tree("broken"));
+	CHECK_OK(aqm_make_folders("broken"));
+	copy("t5-1.1", "config.json", gated, plain);
+	copy("t5-1.1", "model.safetensors", NULL, NULL);
+	expect_refusal(AQM_EDATA,
+	               "has 2 tensors that a t5 model does not have: 'decoder.block.0.layer.2.DenseReluDense.wi_0");
+	copy("t5-1.1", "config.json", NULL, NULL);
+	copy("t5-1.1", "model.safetensors", gate, other);
+	expect_refusal(AQM_EDATA, "lacks 1 tensor of a t5 model: 'encoder.block.0.layer.1.DenseReluDense.wi_0.weight'");
+	CHECK_OK(aqm_remove_tree("broken"));
+}
+
 static void copy_shards(const char *file, const char *from, const char *to)
 {
-	static const char *const files[] = {"config.json", "model.safetensors.index.json", "model-00001-of-00003.safetensors",
-	                                    "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors"};
+	static const char *const files[] = {"config.json", "model.safetensors.index.json",
+	                                    "model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
+	                                    "model-00003-of-00003.safetensors"};
 
 	CHECK_OK(aqm_remove_tree("broken"));
 	CHECK_OK(aqm_make_folders("broken"));
@@ -487,10 +514,19 @@ static void test_wrong_shards(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_llama_in_shards), cmocka_unit_test(test_qwen2),         cmocka_unit_test(test_gpt2),
-		cmocka_unit_test(test_opt),             cmocka_unit_test(test_t5),            cmocka_unit_test(test_names),
-		cmocka_unit_test(test_wrong_configs),   cmocka_unit_test(test_old_configs),   cmocka_unit_test(test_wrong_indices),
-		cmocka_unit_test(test_wrong_folders),   cmocka_unit_test(test_unknown_tensors), cmocka_unit_test(test_wrong_shards),
+		cmocka_unit_test(test_llama_in_shards),
+		cmocka_unit_test(test_qwen2),
+		cmocka_unit_test(test_gpt2),
+		cmocka_unit_test(test_opt),
+		cmocka_unit_test(test_t5),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_wrong_configs),
+		cmocka_unit_test(test_old_configs),
+		cmocka_unit_test(test_wrong_indices),
+		cmocka_unit_test(test_wrong_folders),
+		cmocka_unit_test(test_unknown_tensors),
+		cmocka_unit_test(test_wrong_gates),
+		cmocka_unit_test(test_wrong_shards),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
