@@ -21,8 +21,7 @@ work=${2:-build/differences}
 aqmtrain=${AQMTRAIN:-build/release/aqmtrain}
 seeds=${SEEDS:-1 2 3}
 document=docs/differences.md
-unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE || true
-export OMP_WAIT_POLICY=passive
+. tools/runs.sh
 
 mkdir -p "$work"
 
@@ -40,7 +39,7 @@ items() {
 			time|time embedding by the row in the episode|policy.time_embedding=episode
 			gamma|return of the whole episode: gamma 1, no horizon|reward.gamma=1 reward.horizon=0
 			min-max|min-max rewards, returns / 1000|reward.normalise=min-max reward.scale=1000
-			returns|the last two together|reward.gamma=1 reward.horizon=0 reward.normalise=min-max reward.scale=1000
+			returns|both: gamma 1, no horizon, min-max rewards, returns / 1000|reward.gamma=1 reward.horizon=0 reward.normalise=min-max reward.scale=1000
 			tiles|the same windows in every epoch|train.sampler=tiles
 			windows|32 windows a step|train.windows=32
 			clip|clipped behind each window|train.clip_each=true
@@ -48,7 +47,7 @@ items() {
 			lr|learning rate 1e-4|train.lr=0.0001
 			constant|no decay of the rate|train.schedule=constant
 			warmup|warm-up of 2,000 steps|train.warmup=2000
-			schedule|the last three together|train.lr=0.0001 train.schedule=constant train.warmup=2000
+			schedule|all three: 1e-4, no decay, warm-up of 2,000 steps|train.lr=0.0001 train.schedule=constant train.warmup=2000
 			residual|the input added before the head|policy.residual=true
 			full|every weight trained, no adapters|lora.rank=0
 			full-lr|every weight trained, no adapters, learning rate 1e-4|lora.rank=0 train.lr=0.0001
@@ -64,9 +63,9 @@ items() {
 			tiles|windows cut anew each epoch|train.sampler=uniform
 			windows|8 windows a step, clipped once|train.windows=8 train.clip_each=false
 			schedule|learning rate 1e-3, warm-up of 5 %, cosine|train.lr=0.001 train.warmup=0.05 train.schedule=cosine train.lr_min=0.02
-			schedule-windows|the last two together|train.lr=0.001 train.warmup=0.05 train.schedule=cosine train.lr_min=0.02 train.windows=8 train.clip_each=false
-			schedule-features|our rates and normalised features|train.lr=0.001 train.warmup=0.05 train.schedule=cosine train.lr_min=0.02 policy.normaliser=both
-			three|our rates, normalised features, our returns|train.lr=0.001 train.warmup=0.05 train.schedule=cosine train.lr_min=0.02 policy.normaliser=both reward.gamma=0.99 reward.horizon=100 reward.normalise=standard
+			schedule-windows|our rate (as above) and 8 windows a step|train.lr=0.001 train.warmup=0.05 train.schedule=cosine train.lr_min=0.02 train.windows=8 train.clip_each=false
+			schedule-features|our rate and normalised features|train.lr=0.001 train.warmup=0.05 train.schedule=cosine train.lr_min=0.02 policy.normaliser=both
+			three|our rate, normalised features, our returns|train.lr=0.001 train.warmup=0.05 train.schedule=cosine train.lr_min=0.02 policy.normaliser=both reward.gamma=0.99 reward.horizon=100 reward.normalise=standard
 		PLAN
 	fi
 }
@@ -79,7 +78,15 @@ bases() {
 	PLAN
 }
 
-# sides_of BASE POOL: which sides are measured there; SmolLM2 takes ten times as long
+# is_run BASE ITEM: SmolLM2 takes ten times as long: only what makes the most difference
+is_run() {
+	[ "$1" != smollm2 ] || case $2 in
+	as-it-is | features | time | returns | schedule | schedule-features | three) ;;
+	*) return 1 ;;
+	esac
+}
+
+# sides_of BASE POOL: which sides are measured there
 sides_of() {
 	case $1/$2 in
 	*/paper-train-pool) echo "ours paper" ;;
@@ -87,13 +94,7 @@ sides_of() {
 	esac
 }
 
-# settings of a base, of a pool
-settings_of_base() {
-	case $1 in
-	smollm2) echo "model.path=$smollm2 model.stop_layer=2" ;;
-	*) echo "model.path=$work/$1.gguf model.stop_layer=0" ;;
-	esac
-}
+# fields_of_pool POOL: where it lacks some of the configurations'
 fields_of_pool() {
 	case $1 in
 	freebsd-dualpi2-a)
@@ -105,74 +106,19 @@ fields_of_pool() {
 # ---- runs ----
 
 prepare() {
-	[ -f "$work/tiny-llama.gguf" ] || "$aqmtrain" model synth --preset tiny-llama --seed 1 -o "$work/tiny-llama.gguf"
-	smollm2=${SMOLLM2:-$(find "$work" -name '*SmolLM2*.gguf' | head -n 1)}
-	if [ -z "$smollm2" ]; then
-		tools/fetch-smollm2.sh "$work"
-		smollm2=$(find "$work" -name '*SmolLM2*.gguf' | head -n 1)
-	fi
-	for pool in paper-train-pool freebsd-dualpi2-a; do
-		[ -f "$work/$pool.h5" ] || "$aqmtrain" pool import "$data/$pool.csv.gz" -o "$work/$pool.h5"
+	for base in tiny-llama smollm2; do
+		prepare_base $base
 	done
-	[ -f "$work/logs.h5" ] || "$aqmtrain" pool parse "$data/logs" -o "$work/logs.h5"
 	for pool in paper-train-pool freebsd-dualpi2-a logs; do
-		[ -f "$work/$pool-eval.h5" ] ||
-			"$aqmtrain" pool split "$work/$pool.h5" --train "$work/$pool-train.h5" --eval "$work/$pool-eval.h5" --fraction 0.7
+		prepare_pool $pool
 	done
 	# What happened, as if it had been logged: what a policy of either labels is scored on.
-	if [ ! -f "$work/happened-eval.h5" ]; then
-		"$aqmtrain" pool export "$work/logs-eval.h5" -o "$work/happened.csv"
+	if [ ! -f "$work/logs-happened.h5" ]; then
+		"$aqmtrain" pool export "$work/logs-eval.h5" -o "$work/logs-eval.csv"
 		awk -F, -v OFS=, 'NR == 1 { for (i = 1; i <= NF; i++) { if ($i == "action") a = i; if ($i == "action_logged") l = i } }
-			NR > 1 { $l = $a } { print }' "$work/happened.csv" >"$work/happened-eval.csv"
-		"$aqmtrain" pool import "$work/happened-eval.csv" -o "$work/happened-eval.h5"
+			NR > 1 { $l = $a } { print }' "$work/logs-eval.csv" >"$work/logs-happened.csv"
+		"$aqmtrain" pool import "$work/logs-happened.csv" -o "$work/logs-happened.h5"
 	fi
-}
-
-# figure FILE ROW COLUMN: a number of the table that eval prints
-figure() {
-	awk -v row="$2" -v column="$3" 'index($0, row) == 1 { sub(row, ""); print $column; exit }' "$1"
-}
-
-# train_one FOLDER CONFIG POOL SEED SETTING...: unless it is there, a run and its figures on the held-out rows, in FOLDER/figures
-train_one() {
-	folder=$1 config=$2 pool=$3 seed=$4
-	shift 4
-	[ ! -f "$folder/figures" ] || return 0
-	mkdir -p "$folder"
-	set -- "$@" seed="$seed" threads=1 train.best=macro_f1 train.eval_every=1 train.keep_checkpoints=1 \
-		pool.train="$work/$pool-train.h5" pool.eval="$work/$pool-eval.h5"
-	for setting; do
-		set -- "$@" --set "$setting"
-		shift
-	done
-	resume=
-	[ ! -f "$folder/run/config.yaml" ] || resume=--resume
-	echo "$folder"
-	"$aqmtrain" train -c "$config" "$@" -o "$folder/run" $resume 2>"$folder/log" || {
-		cat "$folder/log" >&2
-		exit 1
-	}
-	scored=$pool
-	[ "$pool" != logs ] || scored=happened
-	"$aqmtrain" eval -r "$folder/run" --pool "$work/$scored-eval.h5" --last >"$folder/last.txt" 2>/dev/null
-	"$aqmtrain" eval -r "$folder/run" --pool "$work/$scored-eval.h5" >"$folder/best.txt" 2>/dev/null
-	for which in last best; do
-		for row in accuracy macro-F1; do
-			printf '%s %s %s %s %s\n' "$which" "$row" "$(figure "$folder/$which.txt" "$row" 1)" \
-				"$(figure "$folder/$which.txt" "$row" 2)" "$(figure "$folder/$which.txt" "$row" 3)"
-		done
-	done >"$folder/figures.part"
-	printf 'steps %s\nseconds %s\n' "$(grep -c '"lr"' "$folder/run/metrics.jsonl")" \
-		"$(sed -n 's/.*"elapsed_s":\([0-9]*\).*/\1/p' "$folder/run/metrics.jsonl" | tail -n 1)" >>"$folder/figures.part"
-	mv "$folder/figures.part" "$folder/figures"
-	rm -rf "$folder/run/checkpoints" "$folder/run/best" "$folder/run/policy.h5"
-}
-
-config_of() {
-	case $1 in
-	ours) echo configs/smollm2-135m.yaml ;;
-	paper) echo configs/paper/llama2-7b.yaml ;;
-	esac
 }
 
 wanted() {
@@ -185,14 +131,15 @@ run_all() {
 		for pool in paper-train-pool freebsd-dualpi2-a; do
 			for side in $(sides_of "$base" "$pool"); do
 				items "$side" | while IFS='|' read -r item _ settings; do
-					wanted "$base/$pool/$side/$item" || continue
+					is_run "$base" "$item" && wanted "$base/$pool/$side/$item" || continue
 					# The pool's fields last, but a switch about fields behind them.
 					fields=$(fields_of_pool "$pool")
-					train_one "$work/$base/$pool/$side/$item/$1" "$(config_of "$side")" "$pool" "$1" \
+					train_one "$work/$base/$pool/$side/$item/$1" "$(config_of "$side" "$base")" "$pool" "$1" \
 						$(settings_of_base "$base") pool.labels=logged $fields $settings </dev/null
 				done
 			done
 		done
+		[ "$base" = tiny-llama ] || continue
 		for labels in effective logged; do
 			wanted "$base/logs/labels/$labels" || continue
 			train_one "$work/$base/logs/labels/$labels/$1" configs/smollm2-135m.yaml logs "$1" \
@@ -202,43 +149,6 @@ run_all() {
 }
 
 # ---- tables ----
-
-figures_below() {
-	[ ! -d "$1" ] || find "$1" -name figures -exec cat {} +
-}
-
-# spread FOLDER WHICH ROW: mean over seeds, and least and largest
-spread() {
-	figures_below "$1" | awk -v which="$2" -v row="$3" '$1 == which && $2 == row {
-			n++; sum += $3; if (n == 1 || $3 < low) low = $3; if (n == 1 || $3 > high) high = $3 }
-		END { if (n) printf "%.3f (%.3f-%.3f)", sum / n, low, high; else printf "not run" }'
-}
-mean() {
-	figures_below "$1" | awk -v key="$2" '$1 == key { n++; sum += $2 } END { if (n) printf "%.0f", sum / n; else printf "-" }'
-}
-seeds_of() {
-	find "$1" -name figures 2>/dev/null | grep -c . || true
-}
-
-row() {
-	printf '| %s | %s | %s | %s | %s | %s | %s | %s |\n' "$2" "$(spread "$1" last macro-F1)" "$(spread "$1" last accuracy)" \
-		"$(spread "$1" best macro-F1)" "$(spread "$1" best accuracy)" "$(mean "$1" steps)" "$(mean "$1" seconds)" "$(seeds_of "$1")"
-}
-
-# baselines FOLDER: the rows of the majority class and the tree, out of any run's figures
-baselines() {
-	any=$(find "$1" -name figures 2>/dev/null | sort | head -n 1)
-	[ -n "$any" ] || return 0
-	for column in '4 always the commonest action' '5 a decision tree of depth 8'; do
-		awk -v column="${column%% *}" -v title="${column#* }" '$1 == "last" { value[$2] = $column }
-			END { printf "| %s | %s | %s | | | | | |\n", title, value["macro-F1"], value["accuracy"] }' "$any"
-	done
-}
-
-heading() {
-	printf '| %s | macro-F1, last step | accuracy, last step | macro-F1, best | accuracy, best | steps | s | runs |\n' "$1"
-	printf '|---|---|---|---|---|---|---|---|\n'
-}
 
 tables() {
 	bases | while IFS='|' read -r base title; do
@@ -253,11 +163,12 @@ tables() {
 				heading "$side"
 				baselines "$work/$base/$pool/$side"
 				items "$side" | while IFS='|' read -r item what _; do
-					row "$work/$base/$pool/$side/$item" "$what"
+					! is_run "$base" "$item" || row "$work/$base/$pool/$side/$item" "$what"
 				done
 				echo
 			done
 		done
+		[ "$base" = tiny-llama ] || continue
 		printf 'Kernel logs (`logs/`), our configuration, scored on what happened to the held-out packets:\n\n'
 		heading labels
 		baselines "$work/$base/logs/labels/effective"

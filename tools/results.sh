@@ -1,9 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# results.sh: make docs/results.md: train configs/smollm2-135m.yaml on real DualPI2 decisions, evaluate beside the baselines.
+# results.sh: make docs/results.md: train configs/smollm2-135m.yaml on real DualPI2 decisions, evaluate beside the baselines; then the four
+# architectures of the paper, each with the paper's configuration and with ours.
 #
 #     tools/results.sh DATA_FOLDER [WORK_FOLDER]
+#
+# The runs of the four architectures lie in $SHAPES (default build/differences, where tools/differences.sh has made some of them), for the
+# seeds $SEEDS (default 1 2).
 #
 # DATA_FOLDER holds paper-train-pool.csv.gz and freebsd-dualpi2-a.csv.gz (measured by the paper's authors; not part of this project). Needs a
 # release build. A run that was interrupted goes on where it stopped when the script is run again; a finished one is not repeated.
@@ -13,7 +17,9 @@ data=${1:?usage: tools/results.sh DATA_FOLDER [WORK_FOLDER]}
 work=${2:-build/results}
 aqmtrain=${AQMTRAIN:-build/release/aqmtrain}
 config=configs/smollm2-135m.yaml
-unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE || true # a pinned kernel would slow it down
+shapes=${SHAPES:-build/differences}
+seeds=${SEEDS:-1 2}
+. tools/runs.sh
 
 mkdir -p "$work" docs
 base=$(find "$work" -name '*.gguf' | head -n 1)
@@ -21,6 +27,7 @@ if [ -z "$base" ]; then
 	tools/fetch-smollm2.sh "$work"
 	base=$(find "$work" -name '*.gguf' | head -n 1)
 fi
+: "${SMOLLM2:=$base}"
 
 # train_on POOL [--set KEY=VALUE]...: import, split by time, train, keep what eval prints
 train_on() {
@@ -70,12 +77,67 @@ train_on freebsd-dualpi2-a \
 	--set 'policy.features=[queue_type, burst_allowance, drop_prob, current_qdelay, accu_prob, tot_bytes, drops]' \
 	--set 'policy.sequences=[current_qdelay]' --set train.epochs=20
 
+# ---- the four architectures ----
+
+# name|title
+architectures() {
+	cat <<-'PLAN'
+		smollm2|llama: SmolLM2-135M, two of 30 layers, public weights (Q4_1)
+		tiny-llama|llama: 3 layers of width 96, synthetic weights
+		tiny-opt|opt: 3 layers of width 96, synthetic weights
+		tiny-gpt2|gpt2: 3 layers of width 96, synthetic weights
+		tiny-t5|t5: encoder and decoder of width 96, synthetic weights
+	PLAN
+}
+
+# Ours at one rate: the configurations of the large bases have a smaller one.
+settings_of_side() {
+	[ "$1" != ours ] || echo train.lr=0.001
+}
+
+train_architectures() (
+	work=$shapes
+	mkdir -p "$work"
+	prepare_pool paper-train-pool
+	for seed in $seeds; do
+		architectures | while IFS='|' read -r shape _; do
+			prepare_base "$shape"
+			for side in ours paper; do
+				# shellcheck disable=SC2046 # settings are words
+				train_one "$work/$shape/paper-train-pool/$side/as-it-is/$seed" "$(config_of $side "$shape")" paper-train-pool \
+					"$seed" $(settings_of_base "$shape") pool.labels=logged $(settings_of_side $side) </dev/null
+			done
+		done
+	done
+)
+
+table_of_architectures() (
+	work=$shapes
+	printf '## The architectures of the paper\n\n`paper-train-pool.csv.gz` as above, a base of each architecture in sizes that a CPU trains in minutes,\n'
+	printf 'with our configuration (`configs/`, all at a learning rate of 0.001) and with the paper'"'"'s (`configs/paper/`), seeds %s. Each figure is the\n' "$seeds"
+	printf 'mean over the seeds and their range. Best is the epoch of the highest held-out macro-F1, so it flatters; what each difference between the\n'
+	printf 'two configurations does is in [differences.md](differences.md).\n\n'
+	heading 'base'
+	baselines "$work/tiny-llama/paper-train-pool/ours"
+	architectures | while IFS='|' read -r shape title; do
+		row "$work/$shape/paper-train-pool/ours/as-it-is" "$title: ours"
+		case $shape in
+		*t5) title="$title: the paper's, whose encoder reads the actions to predict" ;;
+		*) title="$title: the paper's" ;;
+		esac
+		row "$work/$shape/paper-train-pool/paper/as-it-is" "$title"
+	done
+)
+
+train_architectures
+
 {
 	printf '# Results on real decisions\n\nMade by `tools/results.sh`: SmolLM2-135M (Q4_1, its first four layers), LoRA rank 128 on q and v, on the CPU.\n'
 	printf 'The rows are FreeBSD DualPI2 decisions measured by the authors of the paper. A logged action is what the kernel logged, phantom drops\n'
 	printf 'included: imitating the log is the task that the paper set, and a high score says that the rule was learned, not that it is a good rule.\n\n'
 	chapter paper-train-pool ''
 	chapter freebsd-dualpi2-a ' and the fields that this pool has (`tot_bytes`, `drops`; no `len_bytes`, no `pkt_len`), 20 epochs'
+	table_of_architectures
 } >docs/results.md.tmp
 mv docs/results.md.tmp docs/results.md
 echo "docs/results.md written"
