@@ -183,8 +183,8 @@ static int read_rope(struct aqm_hf_config *c, const struct section *s)
 	return take_real(&rope, "factor", 1e-3, 1e6, -1, &c->rope.factor);
 }
 
-/* Operations in float32 and in the order in which torch does them (quotients as products with a reciprocal), so that the
- * factors are the numbers that llama.cpp's converter writes. */
+/* In float32 and in the order in which torch does it (quotients as products with a reciprocal), so that the factors are
+ * the numbers that llama.cpp's converter writes. */
 void aqm_hf_rope_factors(const struct aqm_hf_config *config, float *factors)
 {
 	const float old = (float)config->rope.original_context, factor = (float)config->rope.factor;
