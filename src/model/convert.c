@@ -40,6 +40,7 @@ struct conversion {
 	struct planned *planned;
 	size_t count, capacity;
 	size_t missing, unknown;
+	size_t unfit;             /* matrices whose rows are no multiple of the type's block */
 	char list[3 * NAME + 32]; /* of missing or unknown tensors */
 	aqm_gguf_writer *writer;
 	float *chunk;
@@ -96,7 +97,7 @@ static int check_tensor(const struct conversion *c, const struct planned *p)
 }
 
 /* Vectors and the tables of positions, from which single numbers are taken, stay float32. */
-static enum aqm_dtype choose_type(const struct conversion *c, const struct planned *p)
+static enum aqm_dtype choose_type(struct conversion *c, const struct planned *p)
 {
 	enum aqm_extent rows = p->row->rows;
 
@@ -104,12 +105,10 @@ static enum aqm_dtype choose_type(const struct conversion *c, const struct plann
 		return AQM_F32;
 	if (!c->type)
 		return p->source->tensor->dtype;
-	if (p->cols % (int64_t)c->type->block != 0) {
-		aqm_log_warning("the rows of '%s' are no multiple of %zu, the block of type %s: written as f16", p->gguf,
-		                c->type->block, c->type->name);
-		return AQM_F16;
-	}
-	return c->type->dtype;
+	if (p->cols % (int64_t)c->type->block == 0)
+		return c->type->dtype;
+	c->unfit++;
+	return AQM_F16;
 }
 
 static int plan(struct conversion *c, const struct planned *p)
@@ -213,6 +212,9 @@ static int plan_all(struct conversion *c)
 	if (c->unknown)
 		return aqm_error_set(AQM_EDATA, "'%s' has %zu tensor%s that a %s model does not have: %s", c->folder,
 		                     c->unknown, c->unknown > 1 ? "s" : "", c->config.architecture, c->list);
+	if (c->unfit)
+		aqm_log_warning("%zu matri%s rows that are no multiple of %zu, the block of type %s: written as f16", c->unfit,
+		                c->unfit > 1 ? "ces have" : "x has", c->type->block, c->type->name);
 	return AQM_OK;
 }
 

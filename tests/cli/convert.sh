@@ -19,7 +19,7 @@ says out '"type": "q4_0"'
 
 # Rows that are no multiple of a block.
 expect 0 "$program" model convert "$models/llama-sharded" --type q8_0 -o b.gguf
-says err "no multiple of 32, the block of type q8_0: written as f16"
+says err "2 matrices have rows that are no multiple of 32, the block of type q8_0: written as f16"
 
 # Wrong usage.
 expect 2 "$program" model convert
