@@ -207,7 +207,7 @@ static int read_header(aqm_safetensors_reader *reader)
 	int code = AQM_OK;
 
 	reader->tensors = aqm_calloc_array(entries, sizeof *reader->tensors);
-	reader->by_name = aqm_calloc_array(entries, sizeof *reader->by_name);
+	reader->by_name = aqm_calloc_array(entries, sizeof(void *));
 	if (!reader->tensors || !reader->by_name)
 		return AQM_ERUN;
 	json_object_foreach(reader->header, name, entry)

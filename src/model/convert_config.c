@@ -491,7 +491,7 @@ static int read_name(struct aqm_hf_config *c, const struct section *s)
 	for (const char *p = name; *p; p++)
 		if (iscntrl((unsigned char)*p))
 			return AQM_OK;
-	strcpy(c->name, name);
+	memcpy(c->name, name, strlen(name) + 1);
 	return AQM_OK;
 }
 

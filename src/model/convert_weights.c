@@ -157,7 +157,7 @@ static int open_shards(struct aqm_hf_weights *weights, const char *folder, const
 		code = aqm_hf_index_parse(&index, text, bytes, path);
 	if (code != AQM_OK)
 		goto done;
-	weights->files = aqm_calloc_array(index.shard_count, sizeof *weights->files);
+	weights->files = aqm_calloc_array(index.shard_count, sizeof(void *));
 	if (!weights->files)
 		code = AQM_ERUN;
 	for (size_t i = 0; code == AQM_OK && i < index.shard_count; i++)
@@ -175,7 +175,7 @@ done:
 
 static int open_single(struct aqm_hf_weights *weights, const char *folder)
 {
-	weights->files = aqm_calloc_array(1, sizeof *weights->files);
+	weights->files = aqm_calloc_array(1, sizeof(void *));
 	int code = weights->files ? open_file(weights, folder, single) : AQM_ERUN;
 
 	return code == AQM_OK ? list_sources(weights) : code;
