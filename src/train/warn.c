@@ -62,7 +62,8 @@ static const struct {
 	const char *what;
 } doubts[] = {
 	{raw_features,
-     "'policy.normaliser: none': features of up to 10^10 drown those of 0 and 1, and saturate the encoder"},
+     "'policy.normaliser: none': of features as large as 10^10 the norm behind the encoder leaves only whether "
+     "they are 0"},
 	{whole_episode,
      "'reward.gamma: 1' over whole episodes: a return tells how many rows are left rather than how good an "
      "action is"},
