@@ -43,6 +43,7 @@ struct aqm_config {
 	struct {
 		char *path;              /* model.path: the GGUF base */
 		int64_t stop_layer;      /* model.stop_layer: leave the transformer after this many layers; 0 = all */
+		bool causal;             /* model.causal: false = t5's encoder sees the whole window (the paper's), labels leak */
 	} model;
 
 	struct {

@@ -37,6 +37,8 @@ const struct aqm_option aqm_options[] = {
 
 	STRING("model.path", model.path, "''", "base model, a GGUF file"),
 	INT("model.stop_layer", model.stop_layer, "0", 0, 10000, "leave the transformer after this many layers; 0 = all"),
+	BOOL("model.causal", model.causal, "true",
+	     "no position sees the future; false: t5's encoder sees the whole window, as published (labels leak)"),
 
 	STRING("pool.train", pool.train, "''", "experience pool to train on"),
 	STRING("pool.eval", pool.eval, "''", "held-out pool that picks the best checkpoint; may be empty"),

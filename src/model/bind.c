@@ -12,9 +12,6 @@
 #include "base/size.h"
 
 static const char *const target_words[AQM_TARGETS] = {"q", "k", "v", "o", "gate", "up", "down"};
-/* Adapters are named by what they adapt, also where the file has q, k and v in one matrix. */
-static const char *const target_names[AQM_TARGETS] = {"attn_q",   "attn_k", "attn_v",  "attn_output",
-                                                      "ffn_gate", "ffn_up", "ffn_down"};
 
 int aqm_model_options_from(struct aqm_model_options *options, const struct aqm_config *config)
 {
@@ -24,6 +21,7 @@ int aqm_model_options_from(struct aqm_model_options *options, const struct aqm_c
 		.dropout = config->lora.dropout,
 		.rslora = config->lora.rslora,
 		.stop_layer = config->model.stop_layer,
+		.bidirectional = !config->model.causal,
 		.seed = config->seed,
 	};
 	for (size_t i = 0; i < config->lora.targets.count; i++) {
@@ -104,7 +102,13 @@ int aqm_model_read_shape(aqm_model *model)
 		code = aqm_model_read_int(model, "attention.head_count", 1, 4096, -1, &shape->heads);
 	if (code == AQM_OK)
 		code = aqm_model_read_int(model, "feed_forward_length", 1, 1 << 22, -1, &shape->ffn);
-	return code == AQM_OK ? model->architecture->read_shape(model) : code;
+	model->stack_count = 1;
+	model->stacks[0] = (struct aqm_stack){.count = shape->layers, .self_causal = true, .relative.param = -1};
+	if (code == AQM_OK)
+		code = model->architecture->read_shape(model);
+	if (model->score_scale == 0)
+		model->score_scale = 1.0f / sqrtf((float)shape->head_dim);
+	return code;
 }
 
 /* ---- tensors ---- */
@@ -200,40 +204,110 @@ int aqm_model_bind_table(aqm_model *model, struct aqm_weight *weight, const char
 	return bind_tensor(model, weight, tensor, rows, cols, true);
 }
 
-int aqm_model_bind_norm(aqm_model *model, struct aqm_norm *norm, int64_t layer, const char *name)
-{
-	char full[96], prefix[32] = "";
+/* The tensor that the pattern `name` names in block `index`, and of it `part`: ".weight", ".lora_a". */
+struct tensor_name {
+	char text[96];
+};
 
-	if (layer >= 0)
-		snprintf(prefix, sizeof prefix, "blk.%lld.", (long long)layer);
-	snprintf(full, sizeof full, "%s%s.weight", prefix, name);
-	int code = aqm_model_bind_weight(model, &norm->weight, full, 1, model->shape.width, true);
+static struct tensor_name name_of(const char *name, int64_t index, const char *part)
+{
+	struct tensor_name full;
+
+	if (aqm_tensor_name_expand(full.text, sizeof full.text - strlen(part), name, index))
+		strcat(full.text, part);
+	return full;
+}
+
+int aqm_model_bind_norm(aqm_model *model, struct aqm_norm *norm, int64_t index, const char *name)
+{
+	int code = aqm_model_bind_weight(model, &norm->weight, name_of(name, index, ".weight").text, 1, model->shape.width,
+	                                 true);
 
 	norm->bias.param = -1;
 	if (code != AQM_OK || model->rms)
 		return code;
-	snprintf(full, sizeof full, "%s%s.bias", prefix, name);
-	return aqm_model_bind_weight(model, &norm->bias, full, 1, model->shape.width, true);
+	return aqm_model_bind_weight(model, &norm->bias, name_of(name, index, ".bias").text, 1, model->shape.width, true);
 }
 
-int aqm_model_bind_linear(aqm_model *model, struct aqm_base_linear *linear, int64_t layer, const char *name, int64_t in,
-                          int64_t out, bool bias_required, enum aqm_target target)
+int aqm_model_bind_linears(aqm_model *model, const struct aqm_linear_tensor *tensors, size_t count, int64_t index,
+                           bool bias_required)
 {
-	char full[96];
+	int code = AQM_OK;
 
-	linear->in = in;
-	linear->out = out;
-	linear->parts = 0;
-	snprintf(full, sizeof full, "blk.%lld.%s.weight", (long long)layer, name);
-	int code = aqm_model_bind_weight(model, &linear->weight, full, out, in, true);
+	for (size_t i = 0; code == AQM_OK && i < count; i++) {
+		const struct aqm_linear_tensor *t = &tensors[i];
+
+		t->linear->in = t->in;
+		t->linear->out = t->out;
+		t->linear->parts = 0;
+		code = aqm_model_bind_weight(model, &t->linear->weight, name_of(t->name, index, ".weight").text, t->out, t->in,
+		                             true);
+		if (code == AQM_OK)
+			code = aqm_model_bind_weight(model, &t->linear->bias, name_of(t->name, index, ".bias").text, 1, t->out,
+			                             bias_required);
+		if (code == AQM_OK && t->target != AQM_TARGETS)
+			code = aqm_model_attach(model, t->linear, index, t->name, t->name, t->target, 0, t->out);
+	}
+	return code;
+}
+
+int aqm_block_linears(const struct aqm_block *block, const struct aqm_base_linear *out[AQM_BLOCK_LINEARS])
+{
+	const struct aqm_attention_half *self = &block->self, *cross = &block->cross;
+	const struct aqm_base_linear *all[AQM_BLOCK_LINEARS] = {
+		&self->qkv[0],  &self->qkv[1],  &self->qkv[2],    &self->output, &cross->qkv[0], &cross->qkv[1],
+		&cross->qkv[2], &cross->output, &block->ffn.gate, &block->ffn.up, &block->ffn.down};
+	int count = 0;
+
+	for (int i = 0; i < AQM_BLOCK_LINEARS; i++)
+		if (all[i]->weight.tensor)
+			out[count++] = all[i];
+	return count;
+}
+
+/* ---- relative positions ---- */
+
+/* From here on distances share the last bucket. No file has the number; it is 128 in every published model. */
+enum { REACH = 128 };
+
+/* The bucket of a key `distance` behind the query (< 0: before it): half of them for one distance each, the rest for
+ * logarithmically growing ranges (Raffel et al., 2020, section 2.1). */
+static int64_t bucket_of(int64_t distance, int64_t buckets, bool both)
+{
+	int64_t first = 0, away = distance > 0 ? 0 : -distance;
+
+	if (both) {
+		buckets /= 2;
+		first = distance > 0 ? buckets : 0;
+		away = distance < 0 ? -distance : distance;
+	}
+	int64_t exact = buckets / 2;
+
+	if (away < exact)
+		return first + away;
+	int64_t bucket = exact + (int64_t)(log((double)away / (double)exact) / log((double)REACH / (double)exact) *
+	                                   (double)(buckets - exact));
+	return first + (bucket < buckets ? bucket : buckets - 1);
+}
+
+int aqm_model_bind_relative(aqm_model *model, struct aqm_stack *stack, const char *name, int64_t buckets, bool both)
+{
+	const int64_t distances = 2 * REACH + 1;
+	int code = aqm_model_bind_table(model, &stack->relative, name, buckets, model->shape.heads);
 
 	if (code != AQM_OK)
 		return code;
-	snprintf(full, sizeof full, "blk.%lld.%s.bias", (long long)layer, name);
-	code = aqm_model_bind_weight(model, &linear->bias, full, 1, out, bias_required);
-	if (code != AQM_OK || target == AQM_TARGETS)
-		return code;
-	return aqm_model_attach(model, linear, layer, name, target, 0, out);
+	float *host = aqm_calloc_array((size_t)(buckets * distances), sizeof *host), *kept;
+
+	if (!host)
+		return AQM_ERUN;
+	for (int64_t i = 0; i < distances; i++)
+		host[bucket_of(i - REACH, buckets, both) * distances + i] = 1.0f;
+	code = aqm_model_keep(model, host, (size_t)(buckets * distances), &kept);
+	if (code == AQM_OK)
+		stack->distances = aqm_mat_f32(kept, buckets, distances);
+	free(host);
+	return code;
 }
 
 /* ---- adapters ---- */
@@ -253,17 +327,16 @@ static int add_adapter(aqm_model *model, const struct aqm_adapter *adapter)
 	return AQM_OK;
 }
 
-int aqm_model_attach(aqm_model *model, struct aqm_base_linear *linear, int64_t layer, const char *name,
-                     enum aqm_target target, int64_t first, int64_t count)
+int aqm_model_attach(aqm_model *model, struct aqm_base_linear *linear, int64_t index, const char *tensor,
+                     const char *part, enum aqm_target target, int64_t first, int64_t count)
 {
 	const struct aqm_model_options *options = &model->options;
 	int64_t r = options->rank;
-	char full[128];
 
 	if (options->frozen || r == 0 || !(options->targets & 1u << target))
 		return AQM_OK;
 	struct aqm_adapter adapter = {
-		.layer = layer,
+		.layer = index,
 		.target = target,
 		.in = linear->in,
 		.out = count,
@@ -272,11 +345,10 @@ int aqm_model_attach(aqm_model *model, struct aqm_base_linear *linear, int64_t l
 		.scale = options->alpha / (options->rslora ? sqrt((double)r) : (double)r),
 	};
 
-	snprintf(adapter.gguf_name, sizeof adapter.gguf_name, "blk.%lld.%s.weight", (long long)layer, name);
-	snprintf(full, sizeof full, "blk.%lld.%s.lora_a", (long long)layer, target_names[target]);
-	adapter.a = aqm_params_add(model->params, full, r, linear->in, AQM_INIT_KAIMING_UNIFORM, (float)linear->in, true);
-	snprintf(full, sizeof full, "blk.%lld.%s.lora_b", (long long)layer, target_names[target]);
-	adapter.b = aqm_params_add(model->params, full, count, r, AQM_INIT_ZERO, 0, true);
+	snprintf(adapter.gguf_name, sizeof adapter.gguf_name, "%s", name_of(tensor, index, ".weight").text);
+	adapter.a = aqm_params_add(model->params, name_of(part, index, ".lora_a").text, r, linear->in,
+	                           AQM_INIT_KAIMING_UNIFORM, (float)linear->in, true);
+	adapter.b = aqm_params_add(model->params, name_of(part, index, ".lora_b").text, count, r, AQM_INIT_ZERO, 0, true);
 	if (adapter.a < 0 || adapter.b < 0)
 		return AQM_ERUN;
 	linear->part[linear->parts++] = (struct aqm_lora_part){

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The layers, forward and backward, and the passes through all of them.
+ * A block, forward and backward, half by half.
  */
 #include "model/internal.h"
 
-#include <math.h>
-
 #define OPS(model) (model)->device->ops
 
-static struct aqm_mat first_rows(struct aqm_mat m, int64_t rows)
+struct aqm_mat aqm_first_rows(struct aqm_mat m, int64_t rows)
 {
 	m.rows = rows;
 	return m;
@@ -19,19 +17,38 @@ static struct aqm_mat first_cols(struct aqm_mat m, int64_t cols)
 	return aqm_mat_f32(m.data, m.rows, cols);
 }
 
-/* What the layer keeps of this pass's n tokens. */
-static struct aqm_kept kept_of(const struct aqm_buffers *buffers, int64_t layer, int64_t n)
-{
-	struct aqm_kept kept = buffers->kept[buffers->training ? layer : 0];
-	struct aqm_mat *rows[] = {&kept.x0,     &kept.x1,       &kept.qkv,      &kept.o,        &kept.gate,
-	                          &kept.up,     &kept.u_qkv[0], &kept.u_qkv[1], &kept.u_qkv[2], &kept.u_output,
-	                          &kept.u_gate, &kept.u_up,     &kept.u_down};
-	struct aqm_mat *cols[] = {&kept.mean0, &kept.rstd0, &kept.mean1, &kept.rstd1, &kept.lse};
+/* ---- what is kept of n tokens ---- */
 
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		*rows[i] = first_rows(*rows[i], n);
-	for (size_t i = 0; i < sizeof cols / sizeof *cols; i++)
-		*cols[i] = first_cols(*cols[i], n);
+struct aqm_kept_norm aqm_kept_norm_of(struct aqm_kept_norm kept, int64_t n)
+{
+	return (struct aqm_kept_norm){
+		.x = aqm_first_rows(kept.x, n), .mean = first_cols(kept.mean, n), .rstd = first_cols(kept.rstd, n)};
+}
+
+static struct aqm_kept_attention kept_attention_of(struct aqm_kept_attention kept, int64_t n)
+{
+	kept.norm = aqm_kept_norm_of(kept.norm, n);
+	kept.qkv = aqm_first_rows(kept.qkv, n);
+	kept.o = aqm_first_rows(kept.o, n);
+	kept.lse = first_cols(kept.lse, n);
+	for (int i = 0; i < 3; i++)
+		kept.u_qkv[i] = aqm_first_rows(kept.u_qkv[i], n);
+	kept.u_output = aqm_first_rows(kept.u_output, n);
+	return kept;
+}
+
+struct aqm_kept aqm_kept_of(const struct aqm_buffers *buffers, const struct aqm_stack *stack, int64_t index, int64_t n)
+{
+	struct aqm_kept kept = buffers->kept[buffers->training ? stack->first + index : 0];
+
+	kept.self = kept_attention_of(kept.self, n);
+	kept.cross = kept_attention_of(kept.cross, n);
+	kept.ffn.norm = aqm_kept_norm_of(kept.ffn.norm, n);
+	kept.ffn.gate = aqm_first_rows(kept.ffn.gate, n);
+	kept.ffn.up = aqm_first_rows(kept.ffn.up, n);
+	kept.ffn.u_gate = aqm_first_rows(kept.ffn.u_gate, n);
+	kept.ffn.u_up = aqm_first_rows(kept.ffn.u_up, n);
+	kept.ffn.u_down = aqm_first_rows(kept.ffn.u_down, n);
 	return kept;
 }
 
@@ -42,37 +59,54 @@ static struct aqm_mat weight_gradient(const aqm_model *model, const struct aqm_w
 	return weight->param >= 0 ? aqm_params_gradient(model->params, weight->param) : aqm_mat_absent();
 }
 
-/* y = norm(x += residual) */
-static void norm_forward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_norm *norm,
-                         struct aqm_mat x, struct aqm_mat residual, struct aqm_mat y, struct aqm_mat mean,
-                         struct aqm_mat rstd)
+void aqm_norm_forward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_norm *norm,
+                      const struct aqm_kept_norm *kept, struct aqm_mat residual, struct aqm_mat y)
 {
 	struct aqm_mat weight = aqm_weight_f32(&buffers->linears, &norm->weight);
 
 	if (model->rms)
-		OPS(model)->rmsnorm_forward(model->device, x, residual, weight, model->shape.epsilon, y, rstd);
+		OPS(model)->rmsnorm_forward(model->device, kept->x, residual, weight, model->shape.epsilon, y, kept->rstd);
 	else
-		OPS(model)->layernorm_forward(model->device, x, residual, weight,
-		                              aqm_weight_f32(&buffers->linears, &norm->bias), model->shape.epsilon, y, mean,
-		                              rstd);
+		OPS(model)->layernorm_forward(model->device, kept->x, residual, weight,
+		                              aqm_weight_f32(&buffers->linears, &norm->bias), model->shape.epsilon, y,
+		                              kept->mean, kept->rstd);
 }
 
-/* dx += */
-static void norm_backward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_norm *norm,
-                          struct aqm_mat dy, struct aqm_mat x, struct aqm_mat mean, struct aqm_mat rstd,
-                          struct aqm_mat dx)
+void aqm_norm_backward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_norm *norm,
+                       struct aqm_mat dy, const struct aqm_kept_norm *kept, struct aqm_mat dx)
 {
 	struct aqm_mat weight = aqm_weight_f32(&buffers->linears, &norm->weight);
 	struct aqm_mat dweight = weight_gradient(model, &norm->weight);
 
 	if (model->rms)
-		OPS(model)->rmsnorm_backward(model->device, dy, x, weight, rstd, dx, dweight);
+		OPS(model)->rmsnorm_backward(model->device, dy, kept->x, weight, kept->rstd, dx, dweight);
 	else
-		OPS(model)->layernorm_backward(model->device, dy, x, weight, mean, rstd, dx, dweight,
+		OPS(model)->layernorm_backward(model->device, dy, kept->x, weight, kept->mean, kept->rstd, dx, dweight,
 		                               weight_gradient(model, &norm->bias));
 }
 
 /* ---- attention ---- */
+
+/* What an attention looks at. */
+struct view {
+	struct aqm_mat source, dsource; /* other tokens' hidden states, and their gradient; absent: the half's own tokens */
+	struct aqm_mat bias, dbias;
+	bool causal;
+};
+
+static struct view self_view(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_stack *stack)
+{
+	const struct aqm_stack_buffers *own = &buffers->stacks[stack - model->stacks];
+
+	return (struct view){.bias = own->bias, .dbias = own->dbias, .causal = stack->self_causal};
+}
+
+static struct view cross_view(const struct aqm_buffers *buffers, const struct aqm_stack *stack, int64_t n)
+{
+	return (struct view){.source = aqm_first_rows(buffers->encoded, n),
+	                     .dsource = aqm_first_rows(buffers->dencoded, n),
+	                     .causal = stack->cross_causal};
+}
 
 static struct aqm_mat q_of(const aqm_model *model, struct aqm_mat qkv)
 {
@@ -109,7 +143,8 @@ static void rotate(const aqm_model *model, struct aqm_mat qkv, const struct aqm_
 		                 model->inverse_frequency, model->rope_pairs, backward);
 }
 
-static struct aqm_attention attention_shape(const aqm_model *model, const struct aqm_pass *pass)
+static struct aqm_attention attention_shape(const aqm_model *model, const struct aqm_pass *pass,
+                                            const struct view *view)
 {
 	return (struct aqm_attention){
 		.windows = pass->windows,
@@ -117,170 +152,161 @@ static struct aqm_attention attention_shape(const aqm_model *model, const struct
 		.heads = model->shape.heads,
 		.kv_heads = model->shape.kv_heads,
 		.head_dim = model->shape.head_dim,
-		.scale = 1.0f / sqrtf((float)model->shape.head_dim),
-		.causal = true,
+		.scale = model->score_scale,
+		.causal = view->causal,
+		.bias = view->bias,
 	};
 }
 
-/* Append keys and values of this pass to the layer's cache, and attend to all that is there. */
-static void attend_cached(const aqm_model *model, const struct aqm_pass *pass, int64_t layer, struct aqm_kept *kept)
+/* Append keys and values of this pass to the half's part of the cache, and attend to all that is there. */
+static void attend_cached(const aqm_model *model, const struct aqm_pass *pass, const struct aqm_attention_half *half,
+                          const struct aqm_kept_attention *kept, struct aqm_attention shape)
 {
 	int64_t kv = model->shape.kv_heads * model->shape.head_dim, seen = pass->past + pass->tokens;
-	float *cache = pass->cache + 2 * layer * pass->capacity * kv;
+	float *cache = pass->cache + 2 * half->slot * pass->capacity * kv;
 	struct aqm_mat k = aqm_mat_f32(cache, seen, kv), v = aqm_mat_f32(cache + pass->capacity * kv, seen, kv);
 
 	OPS(model)->copy(model->device, k_of(model, kept->qkv), aqm_mat_rows(k, pass->past, pass->tokens));
 	OPS(model)->copy(model->device, v_of(model, kept->qkv), aqm_mat_rows(v, pass->past, pass->tokens));
-	OPS(model)->attention_cached(model->device, attention_shape(model, pass), pass->past, q_of(model, kept->qkv), k, v,
-	                             kept->o);
+	OPS(model)->attention_cached(model->device, shape, pass->past, q_of(model, kept->qkv), k, v, kept->o);
 }
 
-/* ---- forward ---- */
+/* Whether linear i of qkv reads the norm's output, not the view's source. */
+static bool reads_norm(const struct view *view, int i)
+{
+	return i == 0 || !view->source.data;
+}
+
+/* kept.norm.x += residual, then out = what attention adds to it. */
+static void attention_forward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
+                              const struct aqm_attention_half *half, const struct view *view,
+                              const struct aqm_kept_attention *kept, struct aqm_mat residual, struct aqm_mat out)
+{
+	const struct aqm_linear_context *linears = &buffers->linears;
+	struct aqm_attention shape = attention_shape(model, pass, view);
+	struct aqm_mat h = aqm_first_rows(buffers->h, out.rows);
+
+	aqm_norm_forward(model, buffers, &half->norm, &kept->norm, residual, h);
+	for (int i = 0; i < model->qkv_count; i++)
+		aqm_base_linear_forward(linears, &half->qkv[i], reads_norm(view, i) ? h : view->source, false,
+		                        qkv_part(model, kept->qkv, i), kept->u_qkv[i]);
+	rotate(model, kept->qkv, pass, false);
+	if (pass->cache)
+		attend_cached(model, pass, half, kept, shape);
+	else
+		OPS(model)->attention_forward(model->device, shape, q_of(model, kept->qkv), k_of(model, kept->qkv),
+		                              v_of(model, kept->qkv), kept->o, kept->lse);
+	aqm_base_linear_forward(linears, &half->output, kept->o, false, out, kept->u_output);
+}
+
+/* dx: gradient of the half's output in, of kept.norm.x out. */
+static void attention_backward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
+                               const struct aqm_attention_half *half, const struct view *view,
+                               const struct aqm_kept_attention *kept, struct aqm_mat dx)
+{
+	const struct aqm_linear_context *linears = &buffers->linears;
+	int64_t n = dx.rows;
+	struct aqm_mat h = aqm_first_rows(buffers->h, n), dh = aqm_first_rows(buffers->dh, n);
+	struct aqm_mat dout = aqm_first_rows(buffers->dout, n), dqkv = aqm_first_rows(buffers->dqkv, n);
+	bool needs_h = false;
+
+	aqm_base_linear_backward(linears, &half->output, dx, kept->o, kept->u_output, false, dout);
+	OPS(model)->attention_backward(model->device, attention_shape(model, pass, view), q_of(model, kept->qkv),
+	                               k_of(model, kept->qkv), v_of(model, kept->qkv), kept->o, kept->lse, dout,
+	                               q_of(model, dqkv), k_of(model, dqkv), v_of(model, dqkv), view->dbias);
+	rotate(model, dqkv, pass, true);
+	for (int i = 0; i < model->qkv_count; i++)
+		needs_h = needs_h || (reads_norm(view, i) && aqm_base_linear_needs_input(&half->qkv[i]));
+	if (needs_h)
+		aqm_norm_forward(model, buffers, &half->norm, &kept->norm, aqm_mat_absent(), h);
+	for (int i = 0; i < model->qkv_count; i++)
+		if (reads_norm(view, i))
+			aqm_base_linear_backward(linears, &half->qkv[i], qkv_part(model, dqkv, i), h, kept->u_qkv[i], i > 0, dh);
+		else
+			aqm_base_linear_backward(linears, &half->qkv[i], qkv_part(model, dqkv, i), view->source, kept->u_qkv[i],
+			                         true, view->dsource);
+	aqm_norm_backward(model, buffers, &half->norm, dh, &kept->norm, dx);
+}
+
+/* ---- feed-forward ---- */
 
 /* kept.gate, kept.up -> act */
-static void activate(const aqm_model *model, const struct aqm_kept *kept, struct aqm_mat act)
+static void activate(const aqm_model *model, const struct aqm_kept_ffn *kept, struct aqm_mat act)
 {
 	if (model->gated)
-		OPS(model)->glu_forward(model->device, AQM_SWIGLU, kept->gate, kept->up, act);
+		OPS(model)->glu_forward(model->device, model->glu, kept->gate, kept->up, act);
 	else
 		OPS(model)->activation_forward(model->device, model->activation, 0.0f, kept->up, act);
 }
 
-/* kept.x0 in, the sum that is the next layer's x0 out. */
-static void layer_forward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
-                          int64_t index, struct aqm_mat next)
+/* kept.norm.x += residual, then next = that and what the half adds to it. */
+static void ffn_forward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_ffn_half *half,
+                        const struct aqm_kept_ffn *kept, struct aqm_mat residual, struct aqm_mat next)
 {
-	const struct aqm_layer *layer = &model->layers[index];
 	const struct aqm_linear_context *linears = &buffers->linears;
-	int64_t n = pass->windows * pass->tokens;
-	struct aqm_kept kept = kept_of(buffers, index, n);
-	struct aqm_mat h = first_rows(buffers->h, n), act = first_rows(buffers->act, n);
+	struct aqm_mat h = aqm_first_rows(buffers->h, next.rows), act = aqm_first_rows(buffers->act, next.rows);
 
-	norm_forward(model, buffers, &layer->attn_norm, kept.x0, aqm_mat_absent(), h, kept.mean0, kept.rstd0);
-	for (int i = 0; i < model->qkv_count; i++)
-		aqm_base_linear_forward(linears, &layer->qkv[i], h, false, qkv_part(model, kept.qkv, i), kept.u_qkv[i]);
-	rotate(model, kept.qkv, pass, false);
-	if (pass->cache)
-		attend_cached(model, pass, index, &kept);
-	else
-		OPS(model)->attention_forward(model->device, attention_shape(model, pass), q_of(model, kept.qkv),
-		                              k_of(model, kept.qkv), v_of(model, kept.qkv), kept.o, kept.lse);
-	aqm_base_linear_forward(linears, &layer->attn_output, kept.o, false, kept.x1, kept.u_output);
-
-	norm_forward(model, buffers, &layer->ffn_norm, kept.x1, kept.x0, h, kept.mean1, kept.rstd1);
+	aqm_norm_forward(model, buffers, &half->norm, &kept->norm, residual, h);
 	if (model->gated)
-		aqm_base_linear_forward(linears, &layer->gate, h, false, kept.gate, kept.u_gate);
-	aqm_base_linear_forward(linears, &layer->up, h, false, kept.up, kept.u_up);
-	activate(model, &kept, act);
-	OPS(model)->copy(model->device, kept.x1, next);
-	aqm_base_linear_forward(linears, &layer->down, act, true, next, kept.u_down);
+		aqm_base_linear_forward(linears, &half->gate, h, false, kept->gate, kept->u_gate);
+	aqm_base_linear_forward(linears, &half->up, h, false, kept->up, kept->u_up);
+	activate(model, kept, act);
+	OPS(model)->copy(model->device, kept->norm.x, next);
+	aqm_base_linear_forward(linears, &half->down, act, true, next, kept->u_down);
 }
 
-/* Rows past .. past + tokens of the learned positions onto, or from, each window. */
-static void add_positions(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
-                          struct aqm_mat x)
-{
-	if (!model->positions.tensor)
-		return;
-	struct aqm_mat rows = aqm_mat_rows(aqm_weight_f32(&buffers->linears, &model->positions), pass->past, pass->tokens);
-
-	for (int64_t w = 0; w < pass->windows; w++)
-		OPS(model)->axpy(model->device, 1.0f, rows, aqm_mat_rows(x, w * pass->tokens, pass->tokens));
-}
-
-static void positions_backward(const aqm_model *model, const struct aqm_pass *pass, struct aqm_mat dx)
-{
-	if (model->positions.param < 0)
-		return;
-	struct aqm_mat rows = aqm_mat_rows(weight_gradient(model, &model->positions), pass->past, pass->tokens);
-
-	for (int64_t w = 0; w < pass->windows; w++)
-		OPS(model)->axpy(model->device, 1.0f, aqm_mat_rows(dx, w * pass->tokens, pass->tokens), rows);
-}
-
-void aqm_pass_forward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
-                      struct aqm_mat x)
-{
-	int64_t layers = model->shape.used_layers, n = pass->windows * pass->tokens;
-	struct aqm_mat last = first_rows(buffers->training ? buffers->last : buffers->kept[0].x0, n);
-
-	add_positions(model, buffers, pass, x);
-	OPS(model)->copy(model->device, x, first_rows(buffers->kept[0].x0, n));
-	for (int64_t i = 0; i < layers; i++) {
-		struct aqm_mat next = i + 1 < layers ? kept_of(buffers, i + 1, n).x0 : last;
-
-		layer_forward(model, buffers, pass, i, next);
-	}
-	norm_forward(model, buffers, &model->output_norm, last, aqm_mat_absent(), x, first_cols(buffers->last_mean, n),
-	             first_cols(buffers->last_rstd, n));
-}
-
-/* ---- backward ---- */
-
-/* dx: gradient of the layer's output in, of kept.x1 out. */
-static void ffn_backward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_layer *layer,
-                         const struct aqm_kept *kept, struct aqm_mat dx)
+/* dx: gradient of the half's output in, of kept.norm.x out. */
+static void ffn_backward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_ffn_half *half,
+                         const struct aqm_kept_ffn *kept, struct aqm_mat dx)
 {
 	const struct aqm_linear_context *linears = &buffers->linears;
 	int64_t n = dx.rows;
-	struct aqm_mat h = first_rows(buffers->h, n), act = first_rows(buffers->act, n);
-	struct aqm_mat dh = first_rows(buffers->dh, n), dact = first_rows(buffers->dact, n);
+	struct aqm_mat h = aqm_first_rows(buffers->h, n), act = aqm_first_rows(buffers->act, n);
+	struct aqm_mat dh = aqm_first_rows(buffers->dh, n), dact = aqm_first_rows(buffers->dact, n);
 
-	if (aqm_base_linear_needs_input(&layer->down))
+	if (aqm_base_linear_needs_input(&half->down))
 		activate(model, kept, act);
-	if (aqm_base_linear_needs_input(&layer->up) || (model->gated && aqm_base_linear_needs_input(&layer->gate)))
-		norm_forward(model, buffers, &layer->ffn_norm, kept->x1, aqm_mat_absent(), h, kept->mean1, kept->rstd1);
-	aqm_base_linear_backward(linears, &layer->down, dx, act, kept->u_down, false, dact);
+	if (aqm_base_linear_needs_input(&half->up) || (model->gated && aqm_base_linear_needs_input(&half->gate)))
+		aqm_norm_forward(model, buffers, &half->norm, &kept->norm, aqm_mat_absent(), h);
+	aqm_base_linear_backward(linears, &half->down, dx, act, kept->u_down, false, dact);
 	if (model->gated) {
-		OPS(model)->glu_backward(model->device, AQM_SWIGLU, dact, kept->gate, kept->up, kept->gate, kept->up);
-		aqm_base_linear_backward(linears, &layer->gate, kept->gate, h, kept->u_gate, false, dh);
-		aqm_base_linear_backward(linears, &layer->up, kept->up, h, kept->u_up, true, dh);
+		OPS(model)->glu_backward(model->device, model->glu, dact, kept->gate, kept->up, kept->gate, kept->up);
+		aqm_base_linear_backward(linears, &half->gate, kept->gate, h, kept->u_gate, false, dh);
+		aqm_base_linear_backward(linears, &half->up, kept->up, h, kept->u_up, true, dh);
 	} else {
 		OPS(model)->activation_backward(model->device, model->activation, 0.0f, dact, kept->up, dact);
-		aqm_base_linear_backward(linears, &layer->up, dact, h, kept->u_up, false, dh);
+		aqm_base_linear_backward(linears, &half->up, dact, h, kept->u_up, false, dh);
 	}
-	norm_backward(model, buffers, &layer->ffn_norm, dh, kept->x1, kept->mean1, kept->rstd1, dx);
+	aqm_norm_backward(model, buffers, &half->norm, dh, &kept->norm, dx);
 }
 
-/* dx: gradient of kept.x1 in, of kept.x0 out. */
-static void attention_backward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
-                               const struct aqm_layer *layer, const struct aqm_kept *kept, struct aqm_mat dx)
-{
-	const struct aqm_linear_context *linears = &buffers->linears;
-	int64_t n = dx.rows;
-	struct aqm_mat h = first_rows(buffers->h, n), dh = first_rows(buffers->dh, n);
-	struct aqm_mat dout = first_rows(buffers->dout, n), dqkv = first_rows(buffers->dqkv, n);
-	bool needs_h = false;
+/* ---- blocks ---- */
 
-	aqm_base_linear_backward(linears, &layer->attn_output, dx, kept->o, kept->u_output, false, dout);
-	OPS(model)->attention_backward(model->device, attention_shape(model, pass), q_of(model, kept->qkv),
-	                               k_of(model, kept->qkv), v_of(model, kept->qkv), kept->o, kept->lse, dout,
-	                               q_of(model, dqkv), k_of(model, dqkv), v_of(model, dqkv), aqm_mat_absent());
-	rotate(model, dqkv, pass, true);
-	for (int i = 0; i < model->qkv_count; i++)
-		needs_h = needs_h || aqm_base_linear_needs_input(&layer->qkv[i]);
-	if (needs_h)
-		norm_forward(model, buffers, &layer->attn_norm, kept->x0, aqm_mat_absent(), h, kept->mean0, kept->rstd0);
-	for (int i = 0; i < model->qkv_count; i++)
-		aqm_base_linear_backward(linears, &layer->qkv[i], qkv_part(model, dqkv, i), h, kept->u_qkv[i], i > 0, dh);
-	norm_backward(model, buffers, &layer->attn_norm, dh, kept->x0, kept->mean0, kept->rstd0, dx);
+void aqm_block_forward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
+                       const struct aqm_stack *stack, int64_t index, struct aqm_mat next)
+{
+	const struct aqm_block *block = &stack->blocks[index];
+	struct aqm_kept kept = aqm_kept_of(buffers, stack, index, next.rows);
+	struct view self = self_view(model, buffers, stack), cross = cross_view(buffers, stack, next.rows);
+	struct aqm_mat behind_self = stack->reads_encoder ? kept.cross.norm.x : kept.ffn.norm.x;
+
+	attention_forward(model, buffers, pass, &block->self, &self, &kept.self, aqm_mat_absent(), behind_self);
+	if (stack->reads_encoder)
+		attention_forward(model, buffers, pass, &block->cross, &cross, &kept.cross, kept.self.norm.x,
+		                  kept.ffn.norm.x);
+	ffn_forward(model, buffers, &block->ffn, &kept.ffn, stack->reads_encoder ? kept.cross.norm.x : kept.self.norm.x,
+	            next);
 }
 
-void aqm_pass_backward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
-                       struct aqm_mat dx)
+void aqm_block_backward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
+                        const struct aqm_stack *stack, int64_t index, struct aqm_mat dx)
 {
-	int64_t n = pass->windows * pass->tokens;
-	struct aqm_mat dy = first_rows(buffers->dh, n);
+	const struct aqm_block *block = &stack->blocks[index];
+	struct aqm_kept kept = aqm_kept_of(buffers, stack, index, dx.rows);
+	struct view self = self_view(model, buffers, stack), cross = cross_view(buffers, stack, dx.rows);
 
-	OPS(model)->copy(model->device, dx, dy);
-	OPS(model)->zero(model->device, dx);
-	norm_backward(model, buffers, &model->output_norm, dy, first_rows(buffers->last, n),
-	              first_cols(buffers->last_mean, n), first_cols(buffers->last_rstd, n), dx);
-	for (int64_t i = model->shape.used_layers; i-- > 0;) {
-		struct aqm_kept kept = kept_of(buffers, i, n);
-
-		ffn_backward(model, buffers, &model->layers[i], &kept, dx);
-		attention_backward(model, buffers, pass, &model->layers[i], &kept, dx);
-	}
-	positions_backward(model, pass, dx);
+	ffn_backward(model, buffers, &block->ffn, &kept.ffn, dx);
+	if (stack->reads_encoder)
+		attention_backward(model, buffers, pass, &block->cross, &cross, &kept.cross, dx);
+	attention_backward(model, buffers, pass, &block->self, &self, &kept.self, dx);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The memory of passes: what each layer keeps, and what all layers share.
+ * The memory of passes: what each block keeps, and what all blocks share.
  */
 #include "model/internal.h"
 
@@ -30,41 +30,87 @@ static struct aqm_mat take_u(const aqm_model *model, const struct aqm_base_linea
 	return take(arena, n, aqm_base_linear_u_width(linear, model->params));
 }
 
-static void carve_kept(const aqm_model *model, const struct aqm_layer *layer, struct aqm_kept *kept,
-                       struct aqm_arena *arena, int64_t n)
+static void carve_norm(const aqm_model *model, struct aqm_kept_norm *kept, struct aqm_arena *arena, int64_t n)
 {
-	const struct aqm_model_shape *shape = &model->shape;
-
-	kept->x0 = take(arena, n, shape->width);
-	kept->x1 = take(arena, n, shape->width);
-	kept->mean0 = take(arena, 1, n);
-	kept->rstd0 = take(arena, 1, n);
-	kept->mean1 = take(arena, 1, n);
-	kept->rstd1 = take(arena, 1, n);
-	kept->qkv = take(arena, n, qkv_width(model));
-	kept->o = take(arena, n, q_width(model));
-	kept->lse = take(arena, shape->heads, n);
-	kept->gate = take(arena, n, model->gated ? shape->ffn : 0);
-	kept->up = take(arena, n, shape->ffn);
-	for (int i = 0; i < model->qkv_count; i++)
-		kept->u_qkv[i] = take_u(model, &layer->qkv[i], arena, n);
-	kept->u_output = take_u(model, &layer->attn_output, arena, n);
-	kept->u_gate = take_u(model, &layer->gate, arena, n);
-	kept->u_up = take_u(model, &layer->up, arena, n);
-	kept->u_down = take_u(model, &layer->down, arena, n);
+	kept->x = take(arena, n, model->shape.width);
+	kept->mean = take(arena, 1, n);
+	kept->rstd = take(arena, 1, n);
 }
 
-/* Widest input of a linear that LoRA adapts. All layers are alike. */
+static void carve_attention(const aqm_model *model, const struct aqm_attention_half *half,
+                            struct aqm_kept_attention *kept, struct aqm_arena *arena, int64_t n)
+{
+	carve_norm(model, &kept->norm, arena, n);
+	kept->qkv = take(arena, n, qkv_width(model));
+	kept->o = take(arena, n, q_width(model));
+	kept->lse = take(arena, model->shape.heads, n);
+	for (int i = 0; i < model->qkv_count; i++)
+		kept->u_qkv[i] = take_u(model, &half->qkv[i], arena, n);
+	kept->u_output = take_u(model, &half->output, arena, n);
+}
+
+static void carve_ffn(const aqm_model *model, const struct aqm_ffn_half *half, struct aqm_kept_ffn *kept,
+                      struct aqm_arena *arena, int64_t n)
+{
+	carve_norm(model, &kept->norm, arena, n);
+	kept->gate = take(arena, n, model->gated ? model->shape.ffn : 0);
+	kept->up = take(arena, n, model->shape.ffn);
+	kept->u_gate = take_u(model, &half->gate, arena, n);
+	kept->u_up = take_u(model, &half->up, arena, n);
+	kept->u_down = take_u(model, &half->down, arena, n);
+}
+
+static void carve_kept(const aqm_model *model, const struct aqm_block *block, bool cross, struct aqm_kept *kept,
+                       struct aqm_arena *arena, int64_t n)
+{
+	*kept = (struct aqm_kept){0};
+	carve_attention(model, &block->self, &kept->self, arena, n);
+	if (cross)
+		carve_attention(model, &block->cross, &kept->cross, arena, n);
+	carve_ffn(model, &block->ffn, &kept->ffn, arena, n);
+}
+
+/* What every block keeps when training; else what one of them needs, the last stack's having all halves. */
+static void carve_blocks(const aqm_model *model, struct aqm_kept *kept, struct aqm_arena *arena, int64_t n,
+                         bool training)
+{
+	const struct aqm_stack *last = &model->stacks[model->stack_count - 1];
+	struct aqm_kept planned;
+
+	if (!training)
+		carve_kept(model, &last->blocks[0], last->reads_encoder, kept ? kept : &planned, arena, n);
+	for (const struct aqm_stack *stack = model->stacks; training && stack <= last; stack++)
+		for (int64_t i = 0; i < stack->count; i++)
+			carve_kept(model, &stack->blocks[i], stack->reads_encoder, kept ? &kept[stack->first + i] : &planned, arena,
+			           n);
+}
+
+static void carve_stack(const aqm_model *model, const struct aqm_stack *stack, struct aqm_stack_buffers *own,
+                        struct aqm_arena *arena, int64_t n, bool training)
+{
+	own->last.mean = take(arena, 1, n);
+	own->last.rstd = take(arena, 1, n);
+	if (training)
+		own->last.x = take(arena, n, model->shape.width);
+	if (stack->relative.tensor)
+		own->bias = take(arena, model->shape.heads, stack->distances.cols);
+	if (training && stack->relative.param >= 0)
+		own->dbias = take(arena, model->shape.heads, stack->distances.cols);
+}
+
+/* Widest input of a linear that LoRA adapts. All blocks of a stack are alike. */
 static int64_t widest_adapted(const aqm_model *model)
 {
-	const struct aqm_layer *layer = &model->layers[0];
-	const struct aqm_base_linear *linears[] = {&layer->qkv[0], &layer->qkv[1], &layer->qkv[2], &layer->attn_output,
-	                                           &layer->gate,   &layer->up,     &layer->down};
 	int64_t widest = 0;
 
-	for (size_t i = 0; i < sizeof linears / sizeof *linears; i++)
-		if (linears[i]->parts > 0)
-			widest = larger(widest, linears[i]->in);
+	for (int s = 0; s < model->stack_count; s++) {
+		const struct aqm_base_linear *linears[AQM_BLOCK_LINEARS];
+		int count = aqm_block_linears(&model->stacks[s].blocks[0], linears);
+
+		for (int i = 0; i < count; i++)
+			if (linears[i]->parts > 0)
+				widest = larger(widest, linears[i]->in);
+	}
 	return widest;
 }
 
@@ -78,26 +124,27 @@ static void carve_gradients(const aqm_model *model, struct aqm_buffers *buffers,
 	buffers->dact = aqm_mat_f32(memory, n, ffn);
 	buffers->dout = aqm_mat_f32(memory, n, q);
 	buffers->dqkv = aqm_mat_f32(memory ? memory + n * q : NULL, n, qkv);
+	if (model->stack_count > 1)
+		buffers->dencoded = take(arena, n, model->shape.width);
 }
 
 void aqm_buffers_carve(const aqm_model *model, struct aqm_buffers *buffers, struct aqm_kept *kept,
                        struct aqm_arena *arena, int64_t rows, bool training)
 {
 	const struct aqm_model_options *options = &model->options;
-	bool lora = model->adapter_count > 0, remakes_act = aqm_base_linear_needs_input(&model->layers[0].down);
+	bool lora = model->adapter_count > 0;
+	bool remakes_act = aqm_base_linear_needs_input(&model->stacks[0].blocks[0].ffn.down);
 	int64_t small_rows = training || rows < AQM_FEW_ROWS ? rows : AQM_FEW_ROWS;
-	struct aqm_kept planned;
 
 	*buffers = (struct aqm_buffers){.rows = rows, .training = training, .kept = kept};
-	for (int64_t i = 0; i < (training ? model->shape.used_layers : 1); i++)
-		carve_kept(model, &model->layers[i], kept ? &kept[i] : &planned, arena, rows);
-	buffers->last_mean = take(arena, 1, rows);
-	buffers->last_rstd = take(arena, 1, rows);
+	carve_blocks(model, kept, arena, rows, training);
+	for (int s = 0; s < model->stack_count; s++)
+		carve_stack(model, &model->stacks[s], &buffers->stacks[s], arena, rows, training);
 	buffers->h = take(arena, rows, model->shape.width);
-	if (training) {
-		buffers->last = take(arena, rows, model->shape.width);
+	if (model->stack_count > 1)
+		buffers->encoded = take(arena, rows, model->shape.width);
+	if (training)
 		carve_gradients(model, buffers, arena, rows);
-	}
 	/* Forward is through with `act` when backward needs `dact`, unless backward has to make it again. */
 	buffers->act = training && !remakes_act ? buffers->dact : take(arena, rows, model->shape.ffn);
 	buffers->linears = (struct aqm_linear_context){

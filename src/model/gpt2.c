@@ -29,32 +29,29 @@ static int read_shape(aqm_model *model)
 	return AQM_OK;
 }
 
-static int bind_layer(aqm_model *model, int64_t i)
+static int bind_block(aqm_model *model, struct aqm_stack *stack, int64_t i)
 {
-	struct aqm_layer *layer = &model->layers[i];
+	static const char *const parts[AQM_PARTS_MAX] = {"blk.%.attn_q", "blk.%.attn_k", "blk.%.attn_v"};
+	struct aqm_block *block = &stack->blocks[i];
+	struct aqm_base_linear *fused = &block->self.qkv[0];
 	int64_t d = model->shape.width, ffn = model->shape.ffn;
-	const struct {
-		struct aqm_base_linear *linear;
-		const char *name;
-		int64_t in, out;
-		enum aqm_target target;
-	} linears[] = {
-		{&layer->qkv[0], "attn_qkv", d, 3 * d, AQM_TARGETS},
-		{&layer->attn_output, "attn_output", d, d, AQM_TARGET_O},
-		{&layer->up, "ffn_up", d, ffn, AQM_TARGET_UP},
-		{&layer->down, "ffn_down", ffn, d, AQM_TARGET_DOWN},
+	const struct aqm_linear_tensor qkv = {fused, "blk.%.attn_qkv", d, 3 * d, AQM_TARGETS};
+	const struct aqm_linear_tensor rest[] = {
+		{&block->self.output, "blk.%.attn_output", d, d, AQM_TARGET_O},
+		{&block->ffn.up, "blk.%.ffn_up", d, ffn, AQM_TARGET_UP},
+		{&block->ffn.down, "blk.%.ffn_down", ffn, d, AQM_TARGET_DOWN},
 	};
-	int code = aqm_model_bind_norm(model, &layer->attn_norm, i, "attn_norm");
+	int code = aqm_model_bind_norm(model, &block->self.norm, i, "blk.%.attn_norm");
 
 	if (code == AQM_OK)
-		code = aqm_model_bind_norm(model, &layer->ffn_norm, i, "ffn_norm");
-	for (size_t j = 0; code == AQM_OK && j < sizeof linears / sizeof *linears; j++) {
-		code = aqm_model_bind_linear(model, linears[j].linear, i, linears[j].name, linears[j].in, linears[j].out, true,
-		                             linears[j].target);
-		for (int part = 0; code == AQM_OK && j == 0 && part < AQM_PARTS_MAX; part++)
-			code = aqm_model_attach(model, linears[j].linear, i, linears[j].name,
-			                        (enum aqm_target)(AQM_TARGET_Q + part), part * d, d);
-	}
+		code = aqm_model_bind_norm(model, &block->ffn.norm, i, "blk.%.ffn_norm");
+	if (code == AQM_OK)
+		code = aqm_model_bind_linears(model, &qkv, 1, i, true);
+	for (int part = 0; code == AQM_OK && part < AQM_PARTS_MAX; part++)
+		code = aqm_model_attach(model, fused, i, qkv.name, parts[part], (enum aqm_target)(AQM_TARGET_Q + part), part * d,
+		                        d);
+	if (code == AQM_OK)
+		code = aqm_model_bind_linears(model, rest, sizeof rest / sizeof *rest, i, true);
 	return code;
 }
 
@@ -63,7 +60,7 @@ static int bind_outer(aqm_model *model)
 	int code = aqm_model_bind_table(model, &model->positions, "position_embd.weight", model->shape.context,
 	                                model->shape.width);
 
-	return code == AQM_OK ? aqm_model_bind_norm(model, &model->output_norm, -1, "output_norm") : code;
+	return code == AQM_OK ? aqm_model_bind_norm(model, &model->stacks[0].output_norm, -1, "output_norm") : code;
 }
 
 /* clang-format off */
@@ -93,7 +90,7 @@ static const struct aqm_tensor_name names[] = {
 
 const struct aqm_architecture aqm_architecture_gpt2 = {.name = "gpt2",
                                                        .read_shape = read_shape,
-                                                       .bind_layer = bind_layer,
+                                                       .bind_block = bind_block,
                                                        .bind_outer = bind_outer,
                                                        .names = names,
                                                        .name_count = sizeof names / sizeof *names};

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What architectures share: a pre-norm transformer layer with two halves,
+ * What architectures share. A model is one stack of blocks, or two (an encoder, and a decoder that reads it); a block is
+ * halves, each behind a norm and added to what comes in:
  *
  *     x1 = x0 + O attention(QKV norm(x0))
- *     x2 = x1 + down(act(up norm(x1)))         or down(silu(gate h) * (up h))
+ *     x2 = x1 + O attention(Q norm(x1), KV encoded)      in a decoder that reads an encoder
+ *     x3 = x2 + down(act(up norm(x2)))                   or down(act(gate h) * (up h)), h = norm(x2)
  *
- * described by its tensors and switches. A descriptor file (llama.c, gpt2.c) reads the shape and binds the tensors;
- * blocks.c runs them; buffers.c gives them their memory.
+ * A descriptor file (llama.c, gpt2.c, opt.c, t5.c) reads the shape and binds the tensors; blocks.c runs a block, stacks.c
+ * the passes through all of them; buffers.c gives them their memory.
  */
 #ifndef AQM_MODEL_INTERNAL_H
 #define AQM_MODEL_INTERNAL_H
@@ -19,34 +21,78 @@ struct aqm_norm {
 	struct aqm_weight weight, bias; /* no bias: RMSNorm */
 };
 
-struct aqm_layer {
-	struct aqm_norm attn_norm, ffn_norm;
+struct aqm_attention_half {
+	struct aqm_norm norm;
 	struct aqm_base_linear qkv[3]; /* three, or one fused; they write neighbouring columns of one buffer */
-	struct aqm_base_linear attn_output, gate, up, down;
+	struct aqm_base_linear output;
+	int64_t slot; /* of its keys and values in a cache */
 };
 
-/* What a layer's forward leaves for its backward. Norms' and activations' outputs are cheap to make again and not
- * kept. */
+struct aqm_ffn_half {
+	struct aqm_norm norm;
+	struct aqm_base_linear gate, up, down;
+};
+
+struct aqm_block {
+	struct aqm_attention_half self, cross; /* cross: only where the stack reads an encoder */
+	struct aqm_ffn_half ffn;
+};
+
+enum { AQM_BLOCK_LINEARS = 11, AQM_STACKS_MAX = 2 };
+
+struct aqm_stack {
+	struct aqm_block *blocks;
+	int64_t count;                  /* in the file; once bound: after stop_layer */
+	int64_t first;                  /* blocks of the stacks before it */
+	bool reads_encoder;             /* its blocks attend to the hidden states of the first stack too */
+	bool self_causal, cross_causal; /* masks */
+	struct aqm_norm output_norm;
+	/* Attention's bias by relative position (Raffel et al., 2020), shared by all blocks: the table (buckets, heads), and
+	 * which distance falls into which bucket, as ones in (buckets, 2 reach + 1). No tensor: no bias. */
+	struct aqm_weight relative;
+	struct aqm_mat distances;
+};
+
+/* What forward leaves for backward. Norms' and activations' outputs are cheap to make again and not kept. */
+struct aqm_kept_norm {
+	struct aqm_mat x;          /* (tokens, d): its input */
+	struct aqm_mat mean, rstd; /* (1, tokens) */
+};
+
+struct aqm_kept_attention {
+	struct aqm_kept_norm norm;
+	struct aqm_mat qkv;                /* (tokens, q + 2 kv), rotated */
+	struct aqm_mat o, lse;             /* (tokens, q): attention's output; (heads, tokens) */
+	struct aqm_mat u_qkv[3], u_output; /* of the linears' LoRA */
+};
+
+struct aqm_kept_ffn {
+	struct aqm_kept_norm norm;
+	struct aqm_mat gate, up; /* (tokens, ffn) before the activation */
+	struct aqm_mat u_gate, u_up, u_down;
+};
+
 struct aqm_kept {
-	struct aqm_mat x0, x1;                                   /* (tokens, d): inputs of the norms */
-	struct aqm_mat mean0, rstd0, mean1, rstd1;               /* (1, tokens) */
-	struct aqm_mat qkv;                                      /* (tokens, q + 2 kv), rotated */
-	struct aqm_mat o, lse;                                   /* (tokens, q): attention's output; (heads, tokens) */
-	struct aqm_mat gate, up;                                 /* (tokens, ffn) before the activation */
-	struct aqm_mat u_qkv[3], u_output, u_gate, u_up, u_down; /* of the linears' LoRA */
+	struct aqm_kept_attention self, cross;
+	struct aqm_kept_ffn ffn;
+};
+
+struct aqm_stack_buffers {
+	struct aqm_kept_norm last;  /* of the last norm; x not when training: kept[0].self.norm.x */
+	struct aqm_mat bias, dbias; /* (heads, 2 reach + 1); absent without relative positions, dbias where frozen */
 };
 
 /* The memory of passes over up to `rows` tokens. */
 struct aqm_buffers {
 	int64_t rows;
 	bool training;
-	struct aqm_kept *kept; /* host: one a layer when training, else one for all */
-	struct aqm_mat last;   /* (tokens, d): input of the last norm; not when training: kept[0].x0 */
-	struct aqm_mat last_mean, last_rstd;
-	struct aqm_mat h;          /* (tokens, d): a norm's output */
-	struct aqm_mat act;        /* (tokens, ffn): the activation's output */
-	struct aqm_mat dh, dact;   /* gradients of both */
-	struct aqm_mat dout, dqkv; /* gradients of o and qkv; in dact's memory, which is free by then */
+	struct aqm_kept *kept; /* host: one a block of any stack when training, else one for all */
+	struct aqm_stack_buffers stacks[AQM_STACKS_MAX];
+	struct aqm_mat encoded, dencoded; /* (tokens, d): what a decoder reads, and its gradient */
+	struct aqm_mat h;                 /* (tokens, d): a norm's output */
+	struct aqm_mat act;               /* (tokens, ffn): the activation's output */
+	struct aqm_mat dh, dact;          /* gradients of both */
+	struct aqm_mat dout, dqkv;        /* gradients of o and qkv; in dact's memory, which is free by then */
 	struct aqm_linear_context linears;
 };
 
@@ -54,7 +100,7 @@ struct aqm_buffers {
  * window), attention reads its first past + tokens rows, of which this pass writes the last ones. */
 struct aqm_pass {
 	int64_t windows, tokens, past;
-	float *cache;     /* of each layer: keys (capacity, kv), then values; or NULL */
+	float *cache;     /* of each slot: keys (capacity, kv), then values; or NULL */
 	int64_t capacity; /* tokens */
 };
 
@@ -68,16 +114,21 @@ struct aqm_model {
 
 	/* switches of the architecture */
 	bool rms;   /* RMSNorm, else LayerNorm */
-	bool gated; /* SwiGLU, else `activation` */
+	bool gated; /* `glu`, else `activation` */
+	enum aqm_glu glu;
 	enum aqm_activation activation;
+	float score_scale; /* of q k^T */
 	enum aqm_rope_pairs rope_pairs;
 	int qkv_count;                    /* 3, or 1 when fused */
 	struct aqm_mat inverse_frequency; /* (1, rope_dim / 2); absent without rotary positions */
 
-	struct aqm_layer *layers; /* used_layers */
-	struct aqm_kept *kept;    /* of the buffers below: used_layers */
-	struct aqm_norm output_norm;
-	struct aqm_weight positions; /* (context, d); no tensor without learned positions */
+	int stack_count;
+	struct aqm_stack stacks[AQM_STACKS_MAX];
+	int64_t attentions;          /* halves of all stacks: slots of a cache */
+	struct aqm_kept *kept;       /* of the buffers below: one a block */
+	struct aqm_weight positions; /* (position_offset + context, d); no tensor without learned positions */
+	int64_t position_offset;
+	int64_t relative_buckets;
 	struct aqm_adapter *adapters;
 	size_t adapter_count, adapter_capacity;
 	void *
@@ -94,24 +145,44 @@ struct aqm_architecture {
 	const char *name; /* general.architecture */
 	/* Read hyperparameters and switches beyond those that all have (aqm_model_read_shape). */
 	int (*read_shape)(aqm_model *model);
-	/* Bind the tensors of one layer, and those outside layers. */
-	int (*bind_layer)(aqm_model *model, int64_t index);
+	/* Bind the tensors of one block, and those outside blocks. */
+	int (*bind_block)(aqm_model *model, struct aqm_stack *stack, int64_t index);
 	int (*bind_outer)(aqm_model *model);
 	const struct aqm_tensor_name *names; /* model/names.h */
 	size_t name_count;
 };
 
-extern const struct aqm_architecture aqm_architecture_llama, aqm_architecture_qwen2, aqm_architecture_gpt2;
+extern const struct aqm_architecture aqm_architecture_llama, aqm_architecture_qwen2, aqm_architecture_gpt2,
+	aqm_architecture_opt, aqm_architecture_t5;
 
 /* model.c: NULL when there is none of that name. */
 const struct aqm_architecture *aqm_architecture_find(const char *name);
 
 /* buffers.c: carve from a planning arena (then only its size counts, and `buffers` may not be used) or a real one.
- * kept: one, or one a layer when training; not written while planning. */
+ * kept: one, or one a block when training; not written while planning. */
 void aqm_buffers_carve(const aqm_model *model, struct aqm_buffers *buffers, struct aqm_kept *kept,
                        struct aqm_arena *arena, int64_t rows, bool training);
 
 /* blocks.c */
+struct aqm_mat aqm_first_rows(struct aqm_mat m, int64_t rows);
+/* The first n of the tokens that a norm kept. */
+struct aqm_kept_norm aqm_kept_norm_of(struct aqm_kept_norm kept, int64_t n);
+/* What block `index` of a stack keeps of a pass's n tokens. */
+struct aqm_kept aqm_kept_of(const struct aqm_buffers *buffers, const struct aqm_stack *stack, int64_t index, int64_t n);
+/* y = norm(kept.x += residual) */
+void aqm_norm_forward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_norm *norm,
+                      const struct aqm_kept_norm *kept, struct aqm_mat residual, struct aqm_mat y);
+/* dx += */
+void aqm_norm_backward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_norm *norm,
+                       struct aqm_mat dy, const struct aqm_kept_norm *kept, struct aqm_mat dx);
+/* In: what the block keeps as self.norm.x; `next`: the sum that is the next one's. */
+void aqm_block_forward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
+                       const struct aqm_stack *stack, int64_t index, struct aqm_mat next);
+/* dx: gradient of the block's output in, of its input out. dencoded and dbias +=. */
+void aqm_block_backward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
+                        const struct aqm_stack *stack, int64_t index, struct aqm_mat dx);
+
+/* stacks.c */
 /* Input and hidden states as aqm_model_forward() and aqm_model_extend() have them. */
 void aqm_pass_forward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
                       struct aqm_mat x);
@@ -136,14 +207,27 @@ int aqm_model_bind_weight(aqm_model *model, struct aqm_weight *weight, const cha
                           bool required);
 /* The same for a table of which single rows are read: made float32. */
 int aqm_model_bind_table(aqm_model *model, struct aqm_weight *weight, const char *name, int64_t rows, int64_t cols);
-/* <name>.weight and, unless it is an RMSNorm, <name>.bias; of layer `layer`, or of none (-1). */
-int aqm_model_bind_norm(aqm_model *model, struct aqm_norm *norm, int64_t layer, const char *name);
-/* blk.N.<name>.weight (out, in) and, where the file has one, its bias; LoRA for `target` if the options ask for it
- * (AQM_TARGETS: for none). */
-int aqm_model_bind_linear(aqm_model *model, struct aqm_base_linear *linear, int64_t layer, const char *name, int64_t in,
-                          int64_t out, bool bias_required, enum aqm_target target);
-/* LoRA for `target` on columns [first, first + count) of a linear already bound, if the options ask for it. */
-int aqm_model_attach(aqm_model *model, struct aqm_base_linear *linear, int64_t layer, const char *name,
-                     enum aqm_target target, int64_t first, int64_t count);
+/* Names from here on are patterns of model/names.h: '%' stands for the block's number, `index`. */
+/* <name>.weight and, unless it is an RMSNorm, <name>.bias. */
+int aqm_model_bind_norm(aqm_model *model, struct aqm_norm *norm, int64_t index, const char *name);
+/* A linear of a block: <name>.weight (out, in) and <name>.bias. */
+struct aqm_linear_tensor {
+	struct aqm_base_linear *linear;
+	const char *name;
+	int64_t in, out;
+	enum aqm_target target; /* of LoRA; AQM_TARGETS: for none */
+};
+/* Several of them, each with LoRA if the options ask for it; biases where the file has them, unless they are required.*/
+int aqm_model_bind_linears(aqm_model *model, const struct aqm_linear_tensor *tensors, size_t count, int64_t index,
+                           bool bias_required);
+/* LoRA for `target` on columns [first, first + count) of a linear already bound, if the options ask for it. `tensor` is
+ * the linear's name, `part` that of what is adapted, the same unless the file has it fused. */
+int aqm_model_attach(aqm_model *model, struct aqm_base_linear *linear, int64_t index, const char *tensor,
+                     const char *part, enum aqm_target target, int64_t first, int64_t count);
+/* Relative positions of a stack: `name` (buckets, heads). The first half of the buckets is for keys up to the query, the
+ * other for those behind it, if `both` ways. */
+int aqm_model_bind_relative(aqm_model *model, struct aqm_stack *stack, const char *name, int64_t buckets, bool both);
+/* The linears that a block has; returns their number. */
+int aqm_block_linears(const struct aqm_block *block, const struct aqm_base_linear *out[AQM_BLOCK_LINEARS]);
 
 #endif

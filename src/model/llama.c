@@ -69,6 +69,7 @@ static int read_shape_pairs(aqm_model *model, enum aqm_rope_pairs pairs)
 	double epsilon = 0, scaling = 1;
 
 	model->rms = model->gated = true;
+	model->glu = AQM_SWIGLU;
 	model->rope_pairs = pairs;
 	model->qkv_count = 3;
 	shape->context = INT64_MAX;
@@ -105,35 +106,33 @@ static int read_shape_qwen2(aqm_model *model)
 	return read_shape_pairs(model, AQM_ROPE_HALVES);
 }
 
-static int bind_layer(aqm_model *model, int64_t i)
+static int bind_block(aqm_model *model, struct aqm_stack *stack, int64_t i)
 {
-	struct aqm_layer *layer = &model->layers[i];
+	struct aqm_block *block = &stack->blocks[i];
+	struct aqm_base_linear *qkv = block->self.qkv;
 	int64_t d = model->shape.width, ffn = model->shape.ffn;
 	int64_t q = model->shape.heads * model->shape.head_dim, kv = model->shape.kv_heads * model->shape.head_dim;
-	const struct {
-		struct aqm_base_linear *linear;
-		const char *name;
-		int64_t in, out;
-		enum aqm_target target;
-	} linears[] = {
-		{&layer->qkv[0], "attn_q", d, q, AQM_TARGET_Q},      {&layer->qkv[1], "attn_k", d, kv, AQM_TARGET_K},
-		{&layer->qkv[2], "attn_v", d, kv, AQM_TARGET_V},     {&layer->attn_output, "attn_output", q, d, AQM_TARGET_O},
-		{&layer->gate, "ffn_gate", d, ffn, AQM_TARGET_GATE}, {&layer->up, "ffn_up", d, ffn, AQM_TARGET_UP},
-		{&layer->down, "ffn_down", ffn, d, AQM_TARGET_DOWN},
+	const struct aqm_linear_tensor linears[] = {
+		{&qkv[0], "blk.%.attn_q", d, q, AQM_TARGET_Q},
+		{&qkv[1], "blk.%.attn_k", d, kv, AQM_TARGET_K},
+		{&qkv[2], "blk.%.attn_v", d, kv, AQM_TARGET_V},
+		{&block->self.output, "blk.%.attn_output", q, d, AQM_TARGET_O},
+		{&block->ffn.gate, "blk.%.ffn_gate", d, ffn, AQM_TARGET_GATE},
+		{&block->ffn.up, "blk.%.ffn_up", d, ffn, AQM_TARGET_UP},
+		{&block->ffn.down, "blk.%.ffn_down", ffn, d, AQM_TARGET_DOWN},
 	};
-	int code = aqm_model_bind_norm(model, &layer->attn_norm, i, "attn_norm");
+	int code = aqm_model_bind_norm(model, &block->self.norm, i, "blk.%.attn_norm");
 
 	if (code == AQM_OK)
-		code = aqm_model_bind_norm(model, &layer->ffn_norm, i, "ffn_norm");
-	for (size_t j = 0; code == AQM_OK && j < sizeof linears / sizeof *linears; j++)
-		code = aqm_model_bind_linear(model, linears[j].linear, i, linears[j].name, linears[j].in, linears[j].out, false,
-		                             linears[j].target);
+		code = aqm_model_bind_norm(model, &block->ffn.norm, i, "blk.%.ffn_norm");
+	if (code == AQM_OK)
+		code = aqm_model_bind_linears(model, linears, sizeof linears / sizeof *linears, i, false);
 	return code;
 }
 
 static int bind_outer(aqm_model *model)
 {
-	return aqm_model_bind_norm(model, &model->output_norm, -1, "output_norm");
+	return aqm_model_bind_norm(model, &model->stacks[0].output_norm, -1, "output_norm");
 }
 
 /* ---- names ---- */
@@ -178,14 +177,14 @@ static const struct aqm_tensor_name qwen2_names[] = {
 
 const struct aqm_architecture aqm_architecture_llama = {.name = "llama",
                                                         .read_shape = read_shape_llama,
-                                                        .bind_layer = bind_layer,
+                                                        .bind_block = bind_block,
                                                         .bind_outer = bind_outer,
                                                         .names = llama_names,
                                                         .name_count = sizeof llama_names / sizeof *llama_names};
 
 const struct aqm_architecture aqm_architecture_qwen2 = {.name = "qwen2",
                                                         .read_shape = read_shape_qwen2,
-                                                        .bind_layer = bind_layer,
+                                                        .bind_block = bind_block,
                                                         .bind_outer = bind_outer,
                                                         .names = qwen2_names,
                                                         .name_count = sizeof qwen2_names / sizeof *qwen2_names};

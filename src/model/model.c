@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A model as a whole: opening, memory, forward and backward through all layers.
+ * A model as a whole: opening, memory, forward and backward through all layers, and what they cost.
  */
 #include "model/internal.h"
 
@@ -8,17 +8,34 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/size.h"
 
 static const struct aqm_architecture *const architectures[] = {&aqm_architecture_llama, &aqm_architecture_qwen2,
-                                                               &aqm_architecture_gpt2};
+                                                               &aqm_architecture_gpt2, &aqm_architecture_opt,
+                                                               &aqm_architecture_t5};
+
+enum { ARCHITECTURES = sizeof architectures / sizeof *architectures };
 
 const struct aqm_architecture *aqm_architecture_find(const char *name)
 {
-	for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++)
+	for (size_t i = 0; i < ARCHITECTURES; i++)
 		if (strcmp(architectures[i]->name, name) == 0)
 			return architectures[i];
 	return NULL;
+}
+
+static int unknown_architecture(const char *path, const char *name)
+{
+	char known[128] = "";
+
+	for (size_t i = 0; i < ARCHITECTURES; i++) {
+		size_t used = strlen(known);
+
+		snprintf(known + used, sizeof known - used, "%s%s", i == 0 ? "" : i + 1 < ARCHITECTURES ? ", " : " or ",
+		         architectures[i]->name);
+	}
+	return aqm_error_set(AQM_EDATA, "'%s' has architecture '%s'; expected %s", path, name, known);
 }
 
 static int find_architecture(aqm_model *model)
@@ -30,28 +47,66 @@ static int find_architecture(aqm_model *model)
 		return code == AQM_ENOTFOUND ? aqm_error_set(AQM_EDATA, "'%s' has no 'general.architecture'", path) : code;
 	model->architecture = aqm_architecture_find(name);
 	if (!model->architecture)
-		return aqm_error_set(AQM_EDATA, "'%s' has architecture '%s'; expected llama, qwen2 or gpt2", path, name);
+		return unknown_architecture(path, name);
 	model->shape.architecture = model->architecture->name;
+	return AQM_OK;
+}
+
+/* Leave a stack after model.stop_layer, and make its blocks, to be bound. */
+static int make_stack(aqm_model *model, struct aqm_stack *stack, int64_t first)
+{
+	int64_t stop = model->options.stop_layer;
+
+	if (stop > stack->count)
+		return aqm_error_set(AQM_EUSAGE, "model.stop_layer is %lld, but '%s' has %lld layers", (long long)stop,
+		                     aqm_gguf_path(model->gguf), (long long)stack->count);
+	if (stop)
+		stack->count = stop;
+	stack->first = first;
+	stack->blocks = aqm_calloc_array((size_t)stack->count, sizeof *stack->blocks);
+	if (!stack->blocks)
+		return AQM_ERUN;
+	for (int64_t i = 0; i < stack->count; i++) {
+		stack->blocks[i].self.slot = model->attentions++;
+		if (stack->reads_encoder)
+			stack->blocks[i].cross.slot = model->attentions++;
+	}
 	return AQM_OK;
 }
 
 static int bind_all(aqm_model *model)
 {
-	struct aqm_model_shape *shape = &model->shape;
-
-	shape->used_layers = model->options.stop_layer ? model->options.stop_layer : shape->layers;
-	if (shape->used_layers > shape->layers)
-		return aqm_error_set(AQM_EUSAGE, "model.stop_layer is %lld, but '%s' has %lld layers",
-		                     (long long)model->options.stop_layer, aqm_gguf_path(model->gguf),
-		                     (long long)shape->layers);
-	model->layers = aqm_calloc_array((size_t)shape->used_layers, sizeof *model->layers);
-	model->kept = aqm_calloc_array((size_t)shape->used_layers, sizeof *model->kept);
-	if (!model->layers || !model->kept)
-		return AQM_ERUN;
+	int64_t blocks = 0;
 	int code = AQM_OK;
-	for (int64_t i = 0; code == AQM_OK && i < shape->used_layers; i++)
-		code = model->architecture->bind_layer(model, i);
+
+	for (int s = 0; code == AQM_OK && s < model->stack_count; s++) {
+		code = make_stack(model, &model->stacks[s], blocks);
+		blocks += model->stacks[s].count;
+	}
+	if (code != AQM_OK)
+		return code;
+	model->shape.used_layers = model->stacks[0].count;
+	model->shape.used_decoder_layers = model->stacks[1].count;
+	model->kept = aqm_calloc_array((size_t)blocks, sizeof *model->kept);
+	if (!model->kept)
+		return AQM_ERUN;
+	for (int s = 0; s < model->stack_count; s++)
+		for (int64_t i = 0; code == AQM_OK && i < model->stacks[s].count; i++)
+			code = model->architecture->bind_block(model, &model->stacks[s], i);
 	return code == AQM_OK ? model->architecture->bind_outer(model) : code;
+}
+
+/* The published encoder sees the whole window, its future included. */
+static int check_direction(const aqm_model *model)
+{
+	if (!model->options.bidirectional)
+		return AQM_OK;
+	if (model->stack_count == 1)
+		return aqm_error_set(AQM_EUSAGE,
+		                     "model.causal is false, but a %s has no encoder; expected true, or a t5 base",
+		                     model->architecture->name);
+	aqm_log_warning("model.causal is false: the encoder sees the whole window, so labels leak into what predicts them");
+	return AQM_OK;
 }
 
 int aqm_model_open(aqm_model **out, aqm_device *device, aqm_gguf *gguf, const struct aqm_model_options *options,
@@ -71,6 +126,8 @@ int aqm_model_open(aqm_model **out, aqm_device *device, aqm_gguf *gguf, const st
 	if (code == AQM_OK)
 		code = aqm_model_read_shape(model);
 	if (code == AQM_OK)
+		code = check_direction(model);
+	if (code == AQM_OK)
 		code = bind_all(model);
 	if (code == AQM_OK && options->rank > 0 && !options->frozen && model->adapter_count == 0)
 		code = aqm_error_set(AQM_EUSAGE, "lora.targets names none of the linears of a %s", model->architecture->name);
@@ -89,7 +146,8 @@ void aqm_model_free(aqm_model *model)
 	for (size_t i = 0; i < model->resident_count; i++)
 		model->device->ops->release(model->device, model->resident[i]);
 	free(model->resident);
-	free(model->layers);
+	for (int s = 0; s < AQM_STACKS_MAX; s++)
+		free(model->stacks[s].blocks);
 	free(model->kept);
 	free(model->adapters);
 	free(model);
@@ -199,21 +257,6 @@ void aqm_model_backward(aqm_model *model, int64_t windows, int64_t tokens, struc
 
 /* ---- what a pass costs ---- */
 
-/* The linears of a layer that there are; returns their number. */
-static int linears_of(const aqm_model *model, const struct aqm_layer *layer, const struct aqm_base_linear *out[7])
-{
-	int count = 0;
-
-	for (int i = 0; i < model->qkv_count; i++)
-		out[count++] = &layer->qkv[i];
-	out[count++] = &layer->attn_output;
-	if (model->gated)
-		out[count++] = &layer->gate;
-	out[count++] = &layer->up;
-	out[count++] = &layer->down;
-	return count;
-}
-
 static double linear_flops(const struct aqm_base_linear *linear, const struct aqm_params *params, double n,
                            bool backward)
 {
@@ -228,20 +271,27 @@ static double linear_flops(const struct aqm_base_linear *linear, const struct aq
 	return flops;
 }
 
-/* Multiplications and additions of the GEMMs, and of attention as the causal mask needs it: half of a full one; its
- * backward is five products where forward has two. */
+/* Multiplications and additions of the GEMMs, and of attention as its mask needs it: about half of a full one where that
+ * is causal; its backward is five products where forward has two. */
 double aqm_model_flops(const aqm_model *model, int64_t windows, int64_t tokens, bool backward)
 {
-	double n = (double)(windows * tokens), pairs = (double)windows * (double)tokens * (double)(tokens + 1) / 2.0;
-	double product = 2.0 * pairs * (double)(model->shape.heads * model->shape.head_dim), flops = 0;
+	double n = (double)(windows * tokens), all = n * (double)tokens, seen = n * (double)(tokens + 1) / 2.0;
+	double product = 2.0 * (double)(model->shape.heads * model->shape.head_dim) * (backward ? 7.0 : 2.0), flops = 0;
 
-	for (int64_t i = 0; i < model->shape.used_layers; i++) {
-		const struct aqm_base_linear *linears[7];
-		int count = linears_of(model, &model->layers[i], linears);
+	for (int s = 0; s < model->stack_count; s++) {
+		const struct aqm_stack *stack = &model->stacks[s];
+		double pairs = stack->self_causal ? seen : all;
 
-		for (int j = 0; j < count; j++)
-			flops += linear_flops(linears[j], model->params, n, backward);
-		flops += product * (backward ? 7.0 : 2.0);
+		if (stack->reads_encoder)
+			pairs += stack->cross_causal ? seen : all;
+		for (int64_t i = 0; i < stack->count; i++) {
+			const struct aqm_base_linear *linears[AQM_BLOCK_LINEARS];
+			int count = aqm_block_linears(&stack->blocks[i], linears);
+
+			for (int j = 0; j < count; j++)
+				flops += linear_flops(linears[j], model->params, n, backward);
+			flops += product * pairs;
+		}
 	}
 	return flops;
 }
@@ -261,21 +311,38 @@ static size_t norm_bytes(const aqm_model *model, const struct aqm_norm *norm)
 	return bytes_of(model, &norm->weight) + bytes_of(model, &norm->bias);
 }
 
+static size_t linear_bytes(const aqm_model *model, const struct aqm_base_linear *linear)
+{
+	size_t bytes = bytes_of(model, &linear->weight) + bytes_of(model, &linear->bias);
+
+	for (int i = 0; i < linear->parts; i++)
+		bytes += parameter_bytes(model, linear->part[i].a) + parameter_bytes(model, linear->part[i].b);
+	return bytes;
+}
+
+static size_t stack_bytes(const aqm_model *model, const struct aqm_stack *stack)
+{
+	size_t bytes = norm_bytes(model, &stack->output_norm) + bytes_of(model, &stack->relative);
+
+	for (int64_t i = 0; i < stack->count; i++) {
+		const struct aqm_block *block = &stack->blocks[i];
+		const struct aqm_base_linear *linears[AQM_BLOCK_LINEARS];
+		int count = aqm_block_linears(block, linears);
+
+		bytes += norm_bytes(model, &block->self.norm) + norm_bytes(model, &block->ffn.norm);
+		if (stack->reads_encoder)
+			bytes += norm_bytes(model, &block->cross.norm);
+		for (int j = 0; j < count; j++)
+			bytes += linear_bytes(model, linears[j]);
+	}
+	return bytes;
+}
+
 size_t aqm_model_weight_bytes(const aqm_model *model)
 {
-	size_t bytes = norm_bytes(model, &model->output_norm);
+	size_t bytes = 0;
 
-	for (int64_t i = 0; i < model->shape.used_layers; i++) {
-		const struct aqm_layer *layer = &model->layers[i];
-		const struct aqm_base_linear *linears[7];
-		int count = linears_of(model, layer, linears);
-
-		bytes += norm_bytes(model, &layer->attn_norm) + norm_bytes(model, &layer->ffn_norm);
-		for (int j = 0; j < count; j++) {
-			bytes += bytes_of(model, &linears[j]->weight) + bytes_of(model, &linears[j]->bias);
-			for (int k = 0; k < linears[j]->parts; k++)
-				bytes += parameter_bytes(model, linears[j]->part[k].a) + parameter_bytes(model, linears[j]->part[k].b);
-		}
-	}
+	for (int s = 0; s < model->stack_count; s++)
+		bytes += stack_bytes(model, &model->stacks[s]);
 	return bytes;
 }

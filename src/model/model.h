@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The base transformer: takes embeddings (B*T, d), gives hidden states (B*T, d). One descriptor file an architecture
- * (llama.c, gpt2.c); blocks.c and linear.c hold what they share. No token table, no LM head.
+ * (llama.c, gpt2.c, opt.c, t5.c); blocks.c, stacks.c and linear.c hold what they share. No token table, no LM head.
  *
  * Frozen base weights stay in the GGUF mapping, in their own type; types other than float32 are expanded into one
  * shared buffer a matrix at a time, just before its GEMM, in both passes. LoRA adds (alpha/r) B A x to any linear;
@@ -14,8 +14,8 @@
 #include "base/arena.h"
 #include "model/params.h"
 
-/* Linears that LoRA can be attached to; order of the words q k v o gate up down in lora.targets (gpt2 has no gate: up
- * and down). */
+/* Linears that LoRA can be attached to; order of the words q k v o gate up down in lora.targets. gpt2, opt and ungated t5
+ * have no gate: up and down. q, k, v and o of a t5 are those of its cross-attention too. */
 enum aqm_target {
 	AQM_TARGET_Q,
 	AQM_TARGET_K,
@@ -33,6 +33,7 @@ struct aqm_model_options {
 	bool rslora;
 	unsigned targets;   /* bit 1 << enum aqm_target */
 	int64_t stop_layer; /* 0 = all */
+	bool bidirectional; /* t5's encoder and cross-attention see the whole window, as published: labels leak */
 	bool frozen;        /* no LoRA, no fine-tuning: the plain base */
 	uint64_t seed;      /* of dropout */
 };
@@ -42,9 +43,11 @@ int aqm_model_options_from(struct aqm_model_options *options, const struct aqm_c
 /* Hyperparameters, read and range-checked from the GGUF metadata. */
 struct aqm_model_shape {
 	const char *architecture; /* "llama" */
-	int64_t layers;           /* in the file */
+	int64_t layers;           /* in the file; of t5's encoder */
 	int64_t used_layers;      /* after stop_layer */
-	int64_t width;            /* d, embedding length */
+	int64_t decoder_layers;   /* of t5's decoder, else 0 */
+	int64_t used_decoder_layers;
+	int64_t width; /* d, embedding length */
 	int64_t heads, kv_heads, head_dim, ffn;
 	int64_t context; /* longest window it can take (gpt2: rows of position_embd); INT64_MAX if unlimited */
 	float epsilon;
@@ -99,7 +102,8 @@ int64_t aqm_cache_length(const aqm_cache *cache);
 /* Forget all but the first `tokens`. */
 void aqm_cache_truncate(aqm_cache *cache, int64_t tokens);
 /* x (n, d): embeddings of the next n tokens in, their hidden states out, in place. Weights are read once a call when
- * n <= 16. AQM_EUSAGE when the cache is full. */
+ * n <= 16. AQM_EUSAGE when the cache is full. Nothing of a bidirectional model can be cached but the embeddings: there,
+ * each call runs the whole window so far. */
 int aqm_model_extend(aqm_model *model, aqm_cache *cache, struct aqm_mat x);
 /* Bytes of weights and adapters that one extend reads: the limit that `bench decide` compares with. */
 size_t aqm_model_weight_bytes(const aqm_model *model);
@@ -108,8 +112,8 @@ size_t aqm_model_weight_bytes(const aqm_model *model);
 
 /* One adapted linear: its names, factors and scale. */
 struct aqm_adapter {
-	char gguf_name[96]; /* "blk.0.attn_q.weight"; for gpt2's q, k, v "blk.0.attn_qkv.weight" */
-	int64_t layer;
+	char gguf_name[96]; /* "blk.0.attn_q.weight", "dec.blk.0.cross_attn_q.weight"; gpt2's q: "blk.0.attn_qkv.weight" */
+	int64_t layer;      /* of its stack */
 	enum aqm_target target;
 	int64_t in, out;    /* of the adapted (part of the) linear */
 	int64_t row_offset; /* of the part in the fused matrix; else 0 */

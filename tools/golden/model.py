@@ -5,10 +5,11 @@
     model.py OUT_FOLDER [SEED]
 
 writes, for each case, <case>.gguf (the base) and <case>.h5: `embeddings` (B, T, d), `hidden`, `dhidden` (the gradient that goes in),
-`dembeddings`, and groups `values` and `gradients` by the C program's parameter names.
+`dembeddings`, and groups `gradients` and, with LoRA, `values` by the C program's parameter names.
 """
 import sys
 from pathlib import Path
+from unittest import mock
 
 import gguf
 import h5py
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import GPT2Config, GPT2Model, LlamaConfig, LlamaModel
+from transformers import GPT2Config, GPT2Model, LlamaConfig, LlamaModel, OPTConfig, OPTModel, T5Config, T5Model
 
 LAYERS, CONTEXT, RANK, SCALE, WINDOWS, TOKENS = 2, 40, 3, 2.5, 2, 17
 GGUF_NAMES = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"}
@@ -29,6 +30,14 @@ CASES = {
                        rope={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.5}, targets=""),
     "gpt2-lora": dict(arch="gpt2", d=24, heads=3, kv=3, head_dim=8, ffn=40, targets="q k v o up down"),
     "gpt2-full": dict(arch="gpt2", d=16, heads=2, kv=2, head_dim=8, ffn=20, targets=""),
+    "opt-lora": dict(arch="opt", d=24, heads=3, kv=3, head_dim=8, ffn=40, targets="q k v o up down"),
+    "opt-full": dict(arch="opt", d=16, heads=2, kv=2, head_dim=8, ffn=20, targets=""),
+    # 1.1 and 1.0; few buckets, so that windows this short reach the logarithmic ones; one window longer than all of them
+    "t5-lora": dict(arch="t5", d=16, heads=3, kv=3, head_dim=6, ffn=12, gated=True, buckets=8, causal=True, targets="q k v o gate up down"),
+    "t5-full": dict(arch="t5", d=16, heads=3, kv=3, head_dim=4, ffn=12, gated=False, buckets=12, causal=True, targets=""),
+    "t5-long": dict(arch="t5", d=8, heads=1, kv=1, head_dim=6, ffn=6, gated=True, buckets=32, causal=True, tokens=150, targets=""),
+    # as published: the encoder and cross-attention see the whole window
+    "t5-bidirectional": dict(arch="t5", d=12, heads=2, kv=2, head_dim=4, ffn=12, gated=False, buckets=8, causal=False, targets=""),
 }
 
 
@@ -40,6 +49,10 @@ class Lora(nn.Module):
         self.inner, self.parts = inner, parts
         self.a = nn.ParameterDict({n: nn.Parameter(torch.randn(RANK, width_in) * 0.3) for n in parts})
         self.b = nn.ParameterDict({n: nn.Parameter(torch.randn(out, RANK) * 0.3) for n, (_, out) in parts.items()})
+
+    @property
+    def weight(self):  # T5 asks for its type
+        return self.inner.weight
 
     def forward(self, x):
         y = self.inner(x)
@@ -65,6 +78,21 @@ def rope_factors(rope, head_dim):
     return np.array(out, np.float32)
 
 
+def t5_layers(model):
+    """(GGUF prefix, [(GGUF name, norm)], [(GGUF name, target, holder, attribute)]) of every block of both stacks."""
+    for stack, prefix in ((model.encoder, "enc"), (model.decoder, "dec")):
+        for i, block in enumerate(stack.block):
+            *attentions, ffn = block.layer
+            dense, norms, linears = ffn.DenseReluDense, [], []
+            for kind, layer in zip(("attn_", "cross_attn_"), attentions):
+                norms.append((kind + "norm", layer.layer_norm))
+                holder = layer.SelfAttention if kind == "attn_" else layer.EncDecAttention
+                linears += [(kind + t, t, holder, t) for t in "qkvo"]
+            gate = [("ffn_gate", "gate", dense, "wi_0"), ("ffn_up", "up", dense, "wi_1")]
+            linears += (gate if hasattr(dense, "wi_0") else [("ffn_up", "up", dense, "wi")]) + [("ffn_down", "down", dense, "wo")]
+            yield f"{prefix}.blk.{i}.", norms + [("ffn_norm", ffn.layer_norm)], linears
+
+
 def build(case):
     d, heads, kv, ffn = case["d"], case["heads"], case["kv"], case["ffn"]
     if case["arch"] == "llama":
@@ -72,12 +100,21 @@ def build(case):
                                        num_key_value_heads=kv, head_dim=case["head_dim"], max_position_embeddings=CONTEXT, vocab_size=8,
                                        rms_norm_eps=1e-5, attention_bias=case["bias"], mlp_bias=case["bias"],
                                        rope_parameters=case["rope"], attn_implementation="eager"))
+    elif case["arch"] == "opt":
+        model = OPTModel(OPTConfig(hidden_size=d, ffn_dim=ffn, num_hidden_layers=LAYERS, num_attention_heads=heads, word_embed_proj_dim=d,
+                                   max_position_embeddings=CONTEXT, vocab_size=8, dropout=0, attn_implementation="eager"))
+    elif case["arch"] == "t5":
+        model = T5Model(T5Config(d_model=d, d_ff=ffn, d_kv=case["head_dim"], num_heads=heads, num_layers=LAYERS, vocab_size=8, dropout_rate=0,
+                                 relative_attention_num_buckets=case["buckets"], feed_forward_proj="gated-gelu" if case["gated"] else "relu",
+                                 attn_implementation="eager"))
     else:
         model = GPT2Model(GPT2Config(n_embd=d, n_inner=ffn, n_layer=LAYERS, n_head=heads, n_positions=CONTEXT, vocab_size=8,
                                      resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, attn_implementation="eager"))
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(torch.randn_like(p) * 0.25 + (1.0 if p.ndim == 1 and "bias" not in name else 0.0))
+            if name.endswith("Attention.q.weight"):  # T5 does not scale its scores
+                p.mul_(case["head_dim"] ** -0.5)
     return model
 
 
@@ -98,6 +135,24 @@ def base_tensors(case, model):
                 if getattr(module, "bias", None) is not None:
                     out[f"blk.{i}.{name}.bias"] = (module.bias, order)
         return out
+    if case["arch"] == "opt":
+        decoder = model.decoder
+        out["position_embd.weight"] = (decoder.embed_positions.weight, same)
+        out["output_norm.weight"], out["output_norm.bias"] = (decoder.final_layer_norm.weight, same), (decoder.final_layer_norm.bias, same)
+        for i, layer in enumerate(decoder.layers):
+            a = layer.self_attn
+            for name, module in [("attn_norm", layer.self_attn_layer_norm), ("attn_q", a.q_proj), ("attn_k", a.k_proj), ("attn_v", a.v_proj),
+                                 ("attn_output", a.out_proj), ("ffn_norm", layer.final_layer_norm), ("ffn_up", layer.fc1), ("ffn_down", layer.fc2)]:
+                out[f"blk.{i}.{name}.weight"], out[f"blk.{i}.{name}.bias"] = (module.weight, same), (module.bias, same)
+        return out
+    if case["arch"] == "t5":
+        for stack, prefix in ((model.encoder, "enc"), (model.decoder, "dec")):
+            out[f"{prefix}.output_norm.weight"] = (stack.final_layer_norm.weight, same)
+            out[f"{prefix}.blk.0.attn_rel_b.weight"] = (stack.block[0].layer[0].SelfAttention.relative_attention_bias.weight, same)
+        for prefix, norms, linears in t5_layers(model):
+            out |= {f"{prefix}{name}.weight": (norm.weight, same) for name, norm in norms}
+            out |= {f"{prefix}{name}.weight": (getattr(holder, attribute).weight, same) for name, _, holder, attribute in linears}
+        return out
     out["position_embd.weight"] = (model.wpe.weight, same)
     out["output_norm.weight"], out["output_norm.bias"] = (model.ln_f.weight, same), (model.ln_f.bias, same)
     for i, block in enumerate(model.h):
@@ -112,12 +167,27 @@ def attach(case, model):
     """Wrap the targets; C name -> (parameter, function of its array)."""
     d, ffn, q, kv = case["d"], case["ffn"], case["heads"] * case["head_dim"], case["kv"] * case["head_dim"]
     targets, out = case["targets"].split(), {}
-    for i, layer in enumerate(model.layers if case["arch"] == "llama" else model.h):
+    if case["arch"] == "t5":
+        for prefix, _, linears in t5_layers(model):
+            for name, target, holder, attribute in linears:
+                inner = getattr(holder, attribute)
+                lora = Lora(inner, inner.in_features, {target: (0, inner.out_features)})
+                lora.b[target].data.mul_(0.25)  # float32 must do: many large steps one after the other amplify its rounding
+                setattr(holder, attribute, lora)
+                for factor, parameter in (("a", lora.a[target]), ("b", lora.b[target])):
+                    out[f"{prefix}{name}.lora_{factor}"] = (parameter, lambda x: x)
+        return out
+    layers = {"llama": lambda: model.layers, "gpt2": lambda: model.h, "opt": lambda: model.decoder.layers}[case["arch"]]()
+    for i, layer in enumerate(layers):
         if case["arch"] == "llama":
             a, m = layer.self_attn, layer.mlp
             places = [(a, "q_proj", d, {"q": (0, q)}), (a, "k_proj", d, {"k": (0, kv)}), (a, "v_proj", d, {"v": (0, kv)}),
                       (a, "o_proj", q, {"o": (0, d)}), (m, "gate_proj", d, {"gate": (0, ffn)}), (m, "up_proj", d, {"up": (0, ffn)}),
                       (m, "down_proj", ffn, {"down": (0, d)})]
+        elif case["arch"] == "opt":
+            a = layer.self_attn
+            places = [(a, "q_proj", d, {"q": (0, d)}), (a, "k_proj", d, {"k": (0, d)}), (a, "v_proj", d, {"v": (0, d)}),
+                      (a, "out_proj", d, {"o": (0, d)}), (layer, "fc1", d, {"up": (0, ffn)}), (layer, "fc2", ffn, {"down": (0, d)})]
         else:
             a, m = layer.attn, layer.mlp
             places = [(a, "c_attn", d, {"q": (0, d), "k": (d, d), "v": (2 * d, d)}), (a, "c_proj", d, {"o": (0, d)}),
@@ -154,6 +224,12 @@ def write_base(path, case, tensors):
             writer.add_rope_scaling_factor(case["rope"]["factor"])
         else:
             writer.add_tensor("rope_freqs.weight", rope_factors(case["rope"], case["head_dim"]))
+    elif case["arch"] == "t5":
+        writer.add_decoder_block_count(LAYERS)
+        writer.add_key_length(case["head_dim"])
+        writer.add_value_length(case["head_dim"])
+        writer.add_relative_attn_buckets_count(case["buckets"])
+        writer.add_layer_norm_rms_eps(1e-6)
     else:
         writer.add_layer_norm_eps(1e-5)
     for name, (parameter, order) in tensors.items():
@@ -166,6 +242,25 @@ def write_base(path, case, tensors):
 
 def array(tensor, order=lambda x: x):
     return np.ascontiguousarray(order(tensor.detach().numpy()).astype(np.float32))
+
+
+def in_double(function):
+    """transformers takes norms and softmax in float32, whatever the type of the rest: here they are double too."""
+    def wrapped(*args):
+        with mock.patch.object(torch, "float32", torch.float64), mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
+            return function(*args)
+    return wrapped
+
+
+@in_double
+def run(case, model, x):
+    if case["arch"] != "t5":
+        return model(inputs_embeds=x, use_cache=False).last_hidden_state
+    tokens, mask = x.shape[1], None
+    if case["causal"]:
+        mask = torch.full((tokens, tokens), float("-inf"), dtype=x.dtype).triu(1)[None, None]
+    encoded = model.encoder(inputs_embeds=x, attention_mask=mask).last_hidden_state
+    return model.decoder(inputs_embeds=encoded, encoder_hidden_states=encoded, encoder_attention_mask=mask, use_cache=False).last_hidden_state
 
 
 def make(name, folder, seed):
@@ -182,17 +277,22 @@ def make(name, folder, seed):
     with torch.no_grad():  # compute with the float32 numbers that the files hold
         for p in model.parameters():
             p.copy_(p.float().double())
-    x = (torch.randn(WINDOWS, TOKENS, case["d"]) * 0.7).double().requires_grad_()
-    g = torch.randn(WINDOWS, TOKENS, case["d"]).double()
-    hidden = model(inputs_embeds=x, use_cache=False).last_hidden_state
+    tokens = case.get("tokens", TOKENS)
+    x = (torch.randn(WINDOWS, tokens, case["d"]) * 0.7).double().requires_grad_()
+    g = torch.randn(WINDOWS, tokens, case["d"]).double()
+    hidden = run(case, model, x)
+    if case["arch"] == "t5" and case["causal"]:  # that the masks above did what they are for
+        changed = torch.cat([x[:, :9], torch.randn_like(x[:, 9:])], 1)
+        assert torch.equal(run(case, model, changed)[:, :9], hidden[:, :9]) and not torch.equal(run(case, model, changed), hidden)
     (hidden * g).sum().backward()
     write_base(str(folder / f"{name}.gguf"), case, base)
-    with h5py.File(folder / f"{name}.h5", "w") as f:
+    with h5py.File(folder / f"{name}.h5", "w", libver=("v108", "v110")) as f:
         f.attrs["targets"] = case["targets"]
         for key, t in {"embeddings": x, "hidden": hidden, "dhidden": g, "dembeddings": x.grad}.items():
             f[key] = array(t)
         for key, (p, order) in trained.items():
-            f[f"values/{key}"] = array(p, order)
+            if case["targets"]:
+                f[f"values/{key}"] = array(p, order)
             f[f"gradients/{key}"] = array(p.grad, order)
 
 
