@@ -60,7 +60,7 @@ CASES = {
     "opt-bare": ("OPT", dict(hidden_size=96, num_attention_heads=3, num_hidden_layers=1, ffn_dim=64, word_embed_proj_dim=96,
                              vocab_size=40, max_position_embeddings=40), "bfloat16", None, False),
     "t5": ("T5", dict(d_model=64, d_kv=16, d_ff=96, num_heads=4, num_layers=2, vocab_size=40), "float32", None, True),
-    "t5-odd-sharded": ("T5", dict(d_model=45, d_kv=8, d_ff=70, num_heads=5, num_layers=2, num_decoder_layers=2, vocab_size=40),
+    "t5-odd-sharded": ("T5", dict(d_model=45, d_kv=8, d_ff=70, num_heads=5, num_layers=2, num_decoder_layers=3, vocab_size=40),
                        "bfloat16", 20000, True),
     "t5-1.1": ("T5", dict(d_model=64, d_kv=16, d_ff=96, num_heads=3, num_layers=2, vocab_size=40, feed_forward_proj="gated-gelu",
                           tie_word_embeddings=False), "float16", None, True),
@@ -135,7 +135,8 @@ def gguf_names(model):
     if family == "opt":
         return opt_name
     arch = next(a for a, n in gguf.MODEL_ARCH_NAMES.items() if n == family)
-    names = gguf.get_tensor_name_map(arch, model.config.num_hidden_layers)
+    layers = max(getattr(model.config, "num_decoder_layers", 0), model.config.num_hidden_layers)
+    names = gguf.get_tensor_name_map(arch, layers)
 
     def name_of(key):
         for known in (key, "model." + key, "transformer." + key):
@@ -162,7 +163,7 @@ def expected_tensors(model):
     llama_like = c.model_type in ("llama", "mistral")
     shared = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
     for key, p in model.state_dict().items():
-        if key in shared or (key == "lm_head.weight" and c.tie_word_embeddings):
+        if (key in shared and c.model_type == "t5") or (key == "lm_head.weight" and c.tie_word_embeddings):
             continue
         x = p.float().numpy()
         if llama_like and ".q_proj." in key:
