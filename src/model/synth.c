@@ -14,6 +14,8 @@
 
 enum { CHUNK = 1 << 20 }; /* floats generated at a time */
 
+enum { T5_BUCKETS = 32 }; /* of relative positions */
+
 struct shape {
 	int64_t layers, width, heads, kv_heads, ffn, context, vocabulary;
 	float epsilon, rope_base;
@@ -25,6 +27,7 @@ struct synth {
 	aqm_gguf_writer *writer;
 	enum aqm_dtype type;
 	uint64_t seed;
+	const char *stack; /* in front of the names of blocks: "", "enc." or "dec." */
 	uint32_t tensors; /* declared or written so far: the random stream of each is its index */
 	bool writing;     /* the list of tensors is walked twice: declare, then write */
 	uint64_t total;   /* numbers declared */
@@ -42,15 +45,20 @@ struct preset {
 /* ---- tensors ---- */
 
 /* What a tensor is filled with. */
-enum fill { FILL_ZERO, FILL_ONE, FILL_RANDOM, FILL_RESIDUAL };
+enum fill { FILL_ZERO, FILL_ONE, FILL_RANDOM, FILL_RESIDUAL, FILL_QUERY };
 
 /* 0.023 for a width of 768, and the same gain in narrower and wider models. Projections back into the residual stream are
- * smaller by sqrt(2 layers), so that its variance does not grow with depth. */
+ * smaller by sqrt(2 layers), so that its variance does not grow with depth; queries of t5, which does not scale its scores,
+ * by the square root of their width, which the others' scale is. */
 static float deviation(const struct shape *shape, enum fill fill)
 {
 	double std = sqrt(2.0 / (5.0 * (double)shape->width));
 
-	return (float)(fill == FILL_RESIDUAL ? std / sqrt(2.0 * (double)shape->layers) : std);
+	if (fill == FILL_RESIDUAL)
+		std /= sqrt(2.0 * (double)shape->layers);
+	if (fill == FILL_QUERY)
+		std /= sqrt((double)(shape->width / shape->heads));
+	return (float)std;
 }
 
 /* Nearly normal numbers: sums of four 16-bit uniforms, which are integers and so the same everywhere. Two from each Philox
@@ -75,7 +83,7 @@ static void fill_random(float *out, size_t n, uint64_t seed, uint32_t tensor, ui
 
 static void fill_chunk(const struct synth *s, enum fill fill, uint64_t first, size_t n)
 {
-	if (fill == FILL_RANDOM || fill == FILL_RESIDUAL) {
+	if (fill != FILL_ZERO && fill != FILL_ONE) {
 		fill_random(s->chunk, n, s->seed, s->tensors, first, deviation(&s->preset->shape, fill));
 		return;
 	}
@@ -132,7 +140,7 @@ static int block_matrix(struct synth *s, int64_t layer, const char *name, int64_
 {
 	char full[64];
 
-	snprintf(full, sizeof full, "blk.%d.%s", (int)layer, name);
+	snprintf(full, sizeof full, "%sblk.%d.%s", s->stack, (int)layer, name);
 	return matrix(s, full, columns, rows, fill);
 }
 
@@ -140,7 +148,7 @@ static int block_vector(struct synth *s, int64_t layer, const char *name, int64_
 {
 	char full[64];
 
-	snprintf(full, sizeof full, "blk.%d.%s", (int)layer, name);
+	snprintf(full, sizeof full, "%sblk.%d.%s", s->stack, (int)layer, name);
 	return vector(s, full, n, fill);
 }
 
@@ -176,24 +184,43 @@ static int walk_llama(struct synth *s)
 	return code;
 }
 
+/* A linear with its bias. */
+static int block_linear(struct synth *s, int64_t layer, const char *name, int64_t columns, int64_t rows, enum fill fill)
+{
+	char part[32];
+
+	snprintf(part, sizeof part, "%s.weight", name);
+	int code = block_matrix(s, layer, part, columns, rows, fill);
+
+	snprintf(part, sizeof part, "%s.bias", name);
+	return code == AQM_OK ? block_vector(s, layer, part, rows, FILL_ZERO) : code;
+}
+
+/* A LayerNorm. */
+static int block_norm(struct synth *s, int64_t layer, const char *name)
+{
+	const int64_t d = s->preset->shape.width;
+	char part[32];
+
+	snprintf(part, sizeof part, "%s.weight", name);
+	int code = block_vector(s, layer, part, d, FILL_ONE);
+
+	snprintf(part, sizeof part, "%s.bias", name);
+	return code == AQM_OK ? block_vector(s, layer, part, d, FILL_ZERO) : code;
+}
+
 static int gpt2_block(struct synth *s, int64_t layer)
 {
 	const struct shape *h = &s->preset->shape;
 	const int64_t d = h->width;
 	int code;
 
-	(void)((code = block_vector(s, layer, "attn_norm.weight", d, FILL_ONE)) < 0 ||
-	       (code = block_vector(s, layer, "attn_norm.bias", d, FILL_ZERO)) < 0 ||
-	       (code = block_matrix(s, layer, "attn_qkv.weight", d, 3 * d, FILL_RANDOM)) < 0 ||
-	       (code = block_vector(s, layer, "attn_qkv.bias", 3 * d, FILL_ZERO)) < 0 ||
-	       (code = block_matrix(s, layer, "attn_output.weight", d, d, FILL_RESIDUAL)) < 0 ||
-	       (code = block_vector(s, layer, "attn_output.bias", d, FILL_ZERO)) < 0 ||
-	       (code = block_vector(s, layer, "ffn_norm.weight", d, FILL_ONE)) < 0 ||
-	       (code = block_vector(s, layer, "ffn_norm.bias", d, FILL_ZERO)) < 0 ||
-	       (code = block_matrix(s, layer, "ffn_up.weight", d, h->ffn, FILL_RANDOM)) < 0 ||
-	       (code = block_vector(s, layer, "ffn_up.bias", h->ffn, FILL_ZERO)) < 0 ||
-	       (code = block_matrix(s, layer, "ffn_down.weight", h->ffn, d, FILL_RESIDUAL)) < 0 ||
-	       (code = block_vector(s, layer, "ffn_down.bias", d, FILL_ZERO)) < 0);
+	(void)((code = block_norm(s, layer, "attn_norm")) < 0 ||
+	       (code = block_linear(s, layer, "attn_qkv", d, 3 * d, FILL_RANDOM)) < 0 ||
+	       (code = block_linear(s, layer, "attn_output", d, d, FILL_RESIDUAL)) < 0 ||
+	       (code = block_norm(s, layer, "ffn_norm")) < 0 ||
+	       (code = block_linear(s, layer, "ffn_up", d, h->ffn, FILL_RANDOM)) < 0 ||
+	       (code = block_linear(s, layer, "ffn_down", h->ffn, d, FILL_RESIDUAL)) < 0);
 	return code;
 }
 
@@ -211,6 +238,106 @@ static int walk_gpt2(struct synth *s)
 		code = vector(s, "output_norm.weight", h->width, FILL_ONE);
 	if (code == AQM_OK)
 		code = vector(s, "output_norm.bias", h->width, FILL_ZERO);
+	return code;
+}
+
+static int opt_block(struct synth *s, int64_t layer)
+{
+	const struct shape *h = &s->preset->shape;
+	const int64_t d = h->width;
+	int code;
+
+	(void)((code = block_norm(s, layer, "attn_norm")) < 0 ||
+	       (code = block_linear(s, layer, "attn_q", d, d, FILL_RANDOM)) < 0 ||
+	       (code = block_linear(s, layer, "attn_k", d, d, FILL_RANDOM)) < 0 ||
+	       (code = block_linear(s, layer, "attn_v", d, d, FILL_RANDOM)) < 0 ||
+	       (code = block_linear(s, layer, "attn_output", d, d, FILL_RESIDUAL)) < 0 ||
+	       (code = block_norm(s, layer, "ffn_norm")) < 0 ||
+	       (code = block_linear(s, layer, "ffn_up", d, h->ffn, FILL_RANDOM)) < 0 ||
+	       (code = block_linear(s, layer, "ffn_down", h->ffn, d, FILL_RESIDUAL)) < 0);
+	return code;
+}
+
+enum { OPT_OFFSET = 2 }; /* rows of its table of positions that are of no token */
+
+static int walk_opt(struct synth *s)
+{
+	const struct shape *h = &s->preset->shape;
+	int code = matrix(s, "token_embd.weight", h->width, h->vocabulary, FILL_RANDOM);
+
+	if (code == AQM_OK)
+		code = tensor(s, "position_embd.weight", h->width, h->context + OPT_OFFSET, AQM_F32, FILL_RANDOM);
+	for (int64_t layer = 0; code == AQM_OK && layer < h->layers; layer++)
+		code = opt_block(s, layer);
+	if (code == AQM_OK)
+		code = vector(s, "output_norm.weight", h->width, FILL_ONE);
+	if (code == AQM_OK)
+		code = vector(s, "output_norm.bias", h->width, FILL_ZERO);
+	return code;
+}
+
+/* The four linears of an attention, and its norm. */
+static int t5_attention(struct synth *s, int64_t layer, const char *kind)
+{
+	static const char *const parts[] = {"norm.weight", "q.weight", "k.weight", "v.weight", "o.weight"};
+	static const enum fill fills[] = {FILL_ONE, FILL_QUERY, FILL_RANDOM, FILL_RANDOM, FILL_RESIDUAL};
+	const int64_t d = s->preset->shape.width;
+	int code = AQM_OK;
+
+	for (int i = 0; code == AQM_OK && i < 5; i++) {
+		char name[32];
+
+		snprintf(name, sizeof name, "%s_%s", kind, parts[i]);
+		code = i == 0 ? block_vector(s, layer, name, d, fills[i]) : block_matrix(s, layer, name, d, d, fills[i]);
+	}
+	return code;
+}
+
+static int t5_block(struct synth *s, int64_t layer, bool decoder)
+{
+	const struct shape *h = &s->preset->shape;
+	const int64_t d = h->width;
+	int code = t5_attention(s, layer, "attn");
+
+	/* llama.cpp keeps these tables in f32 whatever the type of the rest. */
+	if (code == AQM_OK && layer == 0)
+		code = tensor(s, decoder ? "dec.blk.0.attn_rel_b.weight" : "enc.blk.0.attn_rel_b.weight", h->heads, T5_BUCKETS,
+		              AQM_F32, FILL_RANDOM);
+	if (code == AQM_OK && decoder)
+		code = t5_attention(s, layer, "cross_attn");
+	if (code == AQM_OK)
+		(void)((code = block_vector(s, layer, "ffn_norm.weight", d, FILL_ONE)) < 0 ||
+		       (code = block_matrix(s, layer, "ffn_gate.weight", d, h->ffn, FILL_RANDOM)) < 0 ||
+		       (code = block_matrix(s, layer, "ffn_up.weight", d, h->ffn, FILL_RANDOM)) < 0 ||
+		       (code = block_matrix(s, layer, "ffn_down.weight", h->ffn, d, FILL_RESIDUAL)) < 0);
+	return code;
+}
+
+static int t5_stack(struct synth *s, bool decoder)
+{
+	const struct shape *h = &s->preset->shape;
+	int code = AQM_OK;
+
+	s->stack = decoder ? "dec." : "enc.";
+	for (int64_t layer = 0; code == AQM_OK && layer < h->layers; layer++)
+		code = t5_block(s, layer, decoder);
+	s->stack = "";
+	return code == AQM_OK
+	           ? vector(s, decoder ? "dec.output_norm.weight" : "enc.output_norm.weight", h->width, FILL_ONE)
+	           : code;
+}
+
+static int walk_t5(struct synth *s)
+{
+	const struct shape *h = &s->preset->shape;
+	int code = matrix(s, "token_embd.weight", h->width, h->vocabulary, FILL_RANDOM);
+
+	if (code == AQM_OK)
+		code = t5_stack(s, false);
+	if (code == AQM_OK)
+		code = t5_stack(s, true);
+	if (code == AQM_OK && !h->tied)
+		code = matrix(s, "output.weight", h->width, h->vocabulary, FILL_RANDOM);
 	return code;
 }
 
@@ -286,6 +413,28 @@ uint32_t aqm_model_file_type(enum aqm_dtype type)
 	}
 }
 
+static int set_opt(struct synth *s)
+{
+	int code = set_gpt2(s);
+
+	return code == AQM_OK ? set_u32(s, "position_offset", OPT_OFFSET) : code;
+}
+
+static int set_t5(struct synth *s)
+{
+	const struct shape *h = &s->preset->shape;
+	int code;
+
+	(void)((code = set_shape(s)) < 0 || (code = set_u32(s, "decoder_block_count", h->layers)) < 0 ||
+	       (code = set_u32(s, "attention.key_length", h->width / h->heads)) < 0 ||
+	       (code = set_u32(s, "attention.value_length", h->width / h->heads)) < 0 ||
+	       (code = set_u32(s, "attention.relative_buckets_count", T5_BUCKETS)) < 0 ||
+	       (code = set_u32(s, "decoder_start_token_id", 0)) < 0 ||
+	       (code = set_f32(s, "attention.layer_norm_epsilon", h->epsilon)) < 0 ||
+	       (code = set_f32(s, "attention.layer_norm_rms_epsilon", h->epsilon)) < 0);
+	return code;
+}
+
 static int set_general(struct synth *s)
 {
 	int code;
@@ -345,10 +494,19 @@ static const struct preset presets[] = {
 	                                  {     3,   96,    6,       2,   256,  2048,      259, 1e-5f,     1e4f, true}, set_llama, walk_llama},
 	{"tiny-gpt2", "synthetic tiny-gpt2", "gpt2",
 	                                  {     3,   96,    6,       6,   384,  1024,      259, 1e-5f,        0, true}, set_gpt2, walk_gpt2},
+	{"tiny-opt", "synthetic tiny-opt", "opt",
+	                                  {     3,   96,    6,       6,   384,  1024,      259, 1e-5f,        0, true}, set_opt, walk_opt},
+	/* t5: layers of each stack */
+	{"tiny-t5", "synthetic tiny-t5", "t5",
+	                                  {     2,   96,    6,       6,   256,   512,      259, 1e-6f,        0, false}, set_t5, walk_t5},
 	{"gpt2", "synthetic GPT-2 124M", "gpt2",
 	                                  {    12,  768,   12,      12,  3072,  1024,    50257, 1e-5f,        0, true}, set_gpt2, walk_gpt2},
 	{"smollm2-135m", "synthetic SmolLM2 135M", "llama",
 	                                  {    30,  576,    9,       3,  1536,  8192,    49152, 1e-5f,     1e5f, true}, set_llama, walk_llama},
+	{"opt-1.3b", "synthetic OPT 1.3B", "opt",
+	                                  {    24, 2048,   32,      32,  8192,  2048,    50272, 1e-5f,        0, true}, set_opt, walk_opt},
+	{"t5-base", "synthetic T5 1.1 base", "t5",
+	                                  {    12,  768,   12,      12,  2048,   512,    32128, 1e-6f,        0, false}, set_t5, walk_t5},
 	{"llama2-7b", "synthetic Llama-2 7B", "llama",
 	                                  {    32, 4096,   32,      32, 11008,  4096,    32000, 1e-5f,     1e4f, false}, set_llama, walk_llama},
 };
@@ -356,29 +514,27 @@ static const struct preset presets[] = {
 
 enum { PRESETS = sizeof presets / sizeof *presets };
 
-/* Names of the command line's contract whose architectures this version does not have. */
-static const char *const absent[] = {"tiny-opt", "tiny-t5", "opt-1.3b", "t5-base"};
-
 const char *const *aqm_model_presets(void)
 {
-	static const char *const names[] = {"tiny-llama", "tiny-gpt2", "gpt2", "smollm2-135m", "llama2-7b", NULL};
+	static const char *names[PRESETS + 1];
 
-	_Static_assert(sizeof names / sizeof *names == PRESETS + 1, "names of every preset");
+	for (size_t i = 0; i < PRESETS; i++)
+		names[i] = presets[i].name;
 	return names;
 }
 
 static const struct preset *find_preset(const char *name)
 {
-	for (size_t i = 0; i < PRESETS; i++)
+	char known[256] = "";
+
+	for (size_t i = 0; i < PRESETS; i++) {
+		size_t used = strlen(known);
+
 		if (strcmp(presets[i].name, name) == 0)
 			return &presets[i];
-	for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
-		if (strcmp(absent[i], name) == 0) {
-			aqm_error_set(AQM_EUSAGE,
-			              "preset '%s' is of an architecture that is not supported yet (llama and gpt2 are)", name);
-			return NULL;
-		}
-	aqm_error_set(AQM_EUSAGE, "no preset '%s' (tiny-llama, tiny-gpt2, gpt2, smollm2-135m, llama2-7b)", name);
+		snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", presets[i].name);
+	}
+	aqm_error_set(AQM_EUSAGE, "no preset '%s' (%s)", name, known);
 	return NULL;
 }
 
@@ -396,7 +552,7 @@ static int check_type(const struct preset *preset, enum aqm_dtype type)
 
 int aqm_model_synth(const char *preset, enum aqm_dtype type, uint64_t seed, const char *path)
 {
-	struct synth s = {.preset = find_preset(preset), .type = type, .seed = seed};
+	struct synth s = {.preset = find_preset(preset), .type = type, .seed = seed, .stack = ""};
 
 	if (!s.preset)
 		return AQM_EUSAGE;
