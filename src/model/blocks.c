@@ -39,7 +39,7 @@ static struct aqm_kept_attention kept_attention_of(struct aqm_kept_attention kep
 
 struct aqm_kept aqm_kept_of(const struct aqm_buffers *buffers, const struct aqm_stack *stack, int64_t index, int64_t n)
 {
-	struct aqm_kept kept = buffers->kept[buffers->training ? stack->first + index : 0];
+	struct aqm_kept kept = buffers->training ? buffers->kept[stack->first + index] : *buffers->shared;
 
 	kept.self = kept_attention_of(kept.self, n);
 	kept.cross = kept_attention_of(kept.cross, n);

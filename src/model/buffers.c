@@ -137,6 +137,8 @@ void aqm_buffers_carve(const aqm_model *model, struct aqm_buffers *buffers, stru
 	int64_t small_rows = training || rows < AQM_FEW_ROWS ? rows : AQM_FEW_ROWS;
 
 	*buffers = (struct aqm_buffers){.rows = rows, .training = training, .kept = kept};
+	if (kept)
+		buffers->shared = &kept[training ? model->stacks[model->stack_count - 1].first : 0];
 	carve_blocks(model, kept, arena, rows, training);
 	for (int s = 0; s < model->stack_count; s++)
 		carve_stack(model, &model->stacks[s], &buffers->stacks[s], arena, rows, training);

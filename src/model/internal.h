@@ -78,7 +78,7 @@ struct aqm_kept {
 };
 
 struct aqm_stack_buffers {
-	struct aqm_kept_norm last;  /* of the last norm; x not when training: kept[0].self.norm.x */
+	struct aqm_kept_norm last;  /* of the last norm; x not when training: shared->self.norm.x */
 	struct aqm_mat bias, dbias; /* (heads, 2 reach + 1); absent without relative positions, dbias where frozen */
 };
 
@@ -86,7 +86,8 @@ struct aqm_stack_buffers {
 struct aqm_buffers {
 	int64_t rows;
 	bool training;
-	struct aqm_kept *kept; /* host: one a block of any stack when training, else one for all */
+	struct aqm_kept *kept;         /* host: one a block of any stack when training, else one for all */
+	const struct aqm_kept *shared; /* the one for all in passes that are not training: has every half */
 	struct aqm_stack_buffers stacks[AQM_STACKS_MAX];
 	struct aqm_mat encoded, dencoded; /* (tokens, d): what a decoder reads, and its gradient */
 	struct aqm_mat h;                 /* (tokens, d): a norm's output */

@@ -18,7 +18,8 @@
 enum { WINDOWS = 2, TOKENS = 13 };
 
 static const unsigned all_targets = (1u << AQM_TARGETS) - 1;
-static const char *const presets[] = {"tiny-llama", "tiny-gpt2"};
+enum { PRESETS = 4 };
+static const char *const presets[PRESETS] = {"tiny-llama", "tiny-gpt2", "tiny-opt", "tiny-t5"};
 
 /* A synthetic base in the current folder; removed by the caller. */
 static const char *synthesise(const char *preset, enum aqm_dtype dtype)
@@ -49,40 +50,48 @@ static float *copy_of(const float *x, size_t count)
 	return y;
 }
 
+/* Change everything behind `seen` tokens of each window: whether what came before stays the same to the bit. */
+static bool sees_future(const char *preset, bool bidirectional)
+{
+	struct aqm_model_options options = {
+		.rank = 4, .alpha = 8, .targets = all_targets, .bidirectional = bidirectional};
+	const char *path = synthesise(preset, AQM_F32);
+	struct fixture f;
+	bool sees = false;
+
+	fixture_open(&f, path, &options, WINDOWS, TOKENS);
+	fixture_randomise(&f, 0.1f);
+	size_t row = (size_t)f.width, n = WINDOWS * TOKENS * row, seen = 6;
+	float *x = noise(&f, 1), *changed = copy_of(x, n), *other = noise(&f, 2);
+	for (size_t w = 0; w < WINDOWS; w++)
+		memcpy(changed + (w * TOKENS + seen) * row, other + (w * TOKENS + seen) * row,
+		       (TOKENS - seen) * row * sizeof *x);
+	fixture_forward(&f, x, false, 0);
+	fixture_forward(&f, changed, false, 0);
+	for (size_t w = 0; w < WINDOWS; w++) {
+		sees = sees || memcmp(x + w * TOKENS * row, changed + w * TOKENS * row, seen * row * sizeof *x) != 0;
+		assert_memory_not_equal(x + (w * TOKENS + seen) * row, changed + (w * TOKENS + seen) * row, row * sizeof *x);
+	}
+	free(x);
+	free(changed);
+	free(other);
+	fixture_close(&f);
+	unlink(path);
+	return sees;
+}
+
 static void test_no_future(void **state)
 {
 	(void)state;
-	for (size_t p = 0; p < 2; p++) {
-		struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets};
-		const char *path = synthesise(presets[p], AQM_F32);
-		struct fixture f;
-
-		fixture_open(&f, path, &options, WINDOWS, TOKENS);
-		fixture_randomise(&f, 0.1f);
-		size_t row = (size_t)f.width, n = WINDOWS * TOKENS * row, seen = 6;
-		float *x = noise(&f, 1), *changed = copy_of(x, n), *other = noise(&f, 2);
-		for (size_t w = 0; w < WINDOWS; w++) /* everything behind `seen` tokens of each window */
-			memcpy(changed + (w * TOKENS + seen) * row, other + (w * TOKENS + seen) * row,
-			       (TOKENS - seen) * row * sizeof *x);
-		fixture_forward(&f, x, false, 0);
-		fixture_forward(&f, changed, false, 0);
-		for (size_t w = 0; w < WINDOWS; w++) {
-			assert_memory_equal(x + w * TOKENS * row, changed + w * TOKENS * row, seen * row * sizeof *x);
-			assert_memory_not_equal(x + (w * TOKENS + seen) * row, changed + (w * TOKENS + seen) * row,
-			                        row * sizeof *x);
-		}
-		free(x);
-		free(changed);
-		free(other);
-		fixture_close(&f);
-		unlink(path);
-	}
+	for (size_t p = 0; p < PRESETS; p++)
+		assert_false(sees_future(presets[p], false));
+	assert_true(sees_future("tiny-t5", true)); /* as published */
 }
 
 static void test_windows_are_apart(void **state)
 {
 	(void)state;
-	for (size_t p = 0; p < 2; p++) {
+	for (size_t p = 0; p < PRESETS; p++) {
 		struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets};
 		const char *path = synthesise(presets[p], AQM_F32);
 		struct fixture both, one;
@@ -110,7 +119,7 @@ static void test_cache(void **state)
 	static const int64_t chunks[] = {1, 3, 1, 20, 2, 5};
 	(void)state;
 
-	for (size_t p = 0; p < 2; p++) {
+	for (size_t p = 0; p < PRESETS; p++) {
 		struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets, .dropout = 0.1};
 		const char *path = synthesise(presets[p], AQM_Q8_0);
 		struct fixture f;
@@ -206,9 +215,9 @@ static void test_quantised_bases(void **state)
 	static const enum aqm_dtype dtypes[] = {AQM_F16, AQM_BF16, AQM_Q8_0, AQM_Q4_0};
 	(void)state;
 
-	for (size_t i = 0; i < 8; i++) {
+	for (size_t i = 0; i < 4 * PRESETS; i++) {
 		struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets};
-		const char *path = synthesise(presets[i % 2], dtypes[i / 2]);
+		const char *path = synthesise(presets[i % PRESETS], dtypes[i / PRESETS]);
 		char expanded[160];
 
 		snprintf(expanded, sizeof expanded, "%s.f32", path);
@@ -225,7 +234,7 @@ static void test_quantised_bases(void **state)
 static void test_vectors_of_any_type(void **state)
 {
 	(void)state;
-	for (size_t p = 0; p < 2; p++) {
+	for (size_t p = 0; p < PRESETS; p++) {
 		struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets};
 		const char *path = synthesise(presets[p], AQM_F32);
 		char half[160], expanded[160];
@@ -260,6 +269,7 @@ static void check_dropout(const char *preset, int64_t windows, int64_t tokens)
 	struct aqm_model_options options = {.rank = 4, .alpha = 4, .targets = all_targets, .dropout = 0.3, .seed = 17};
 	const char *path = synthesise(preset, AQM_F32);
 	const float step = 2e-3f;
+	const double tolerance = strcmp(preset, "tiny-opt") == 0 ? 0.06 : 0.02; /* ReLU has kinks on the way */
 	struct fixture f;
 
 	fixture_open(&f, path, &options, windows, tokens);
@@ -281,7 +291,7 @@ static void check_dropout(const char *preset, int64_t windows, int64_t tokens)
 		ends[end] = objective(&f, x, g, n);
 	}
 	double measured = (ends[1] - ends[0]) / (2.0 * (double)step);
-	if (!(fabs(measured - slope) < 0.02 * fabs(slope) + 1e-2))
+	if (!(fabs(measured - slope) < tolerance * fabs(slope) + 1e-2))
 		fail_msg("%s, %d x %d: the slope is %g by differences, %g by backward", preset, (int)windows, (int)tokens,
 		         measured, slope);
 	free(x);
@@ -297,7 +307,7 @@ static void check_dropout(const char *preset, int64_t windows, int64_t tokens)
 static void test_dropout_gradient(void **state)
 {
 	(void)state;
-	for (size_t p = 0; p < 2; p++) {
+	for (size_t p = 0; p < PRESETS; p++) {
 		check_dropout(presets[p], WINDOWS, TOKENS);
 		check_dropout(presets[p], 1, 3);
 	}
@@ -307,7 +317,7 @@ static void test_dropout_gradient(void **state)
 static void test_buffers(void **state)
 {
 	(void)state;
-	for (size_t p = 0; p < 2; p++) {
+	for (size_t p = 0; p < PRESETS; p++) {
 		struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets};
 		const char *path = synthesise(presets[p], AQM_Q8_0);
 		struct aqm_arena plan;
@@ -373,6 +383,116 @@ static void test_long_cache(void **state)
 	unlink(path);
 }
 
+/* Where tokens see the future, extending gives what a forward of the window so far gives, also back from a cut. */
+static void test_bidirectional_cache(void **state)
+{
+	struct aqm_model_options options = {.frozen = true, .bidirectional = true};
+	const char *path = synthesise("tiny-t5", AQM_Q8_0);
+	struct fixture f;
+	aqm_cache *cache;
+
+	(void)state;
+	fixture_open(&f, path, &options, 1, 9);
+	size_t row = (size_t)f.width;
+	float *start = noise(&f, 1), *full = copy_of(start, 9 * row), *stream = copy_of(start, 9 * row);
+	fixture_forward(&f, full, false, 0);
+	CHECK_OK(aqm_cache_new(&cache, f.model, 9));
+	CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(stream, 5, f.width)));
+	assert_true(difference(stream, full, 5 * row) > 1e-3); /* it did not know the rest */
+	CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(stream + 5 * row, 4, f.width)));
+	assert_true(difference(stream + 5 * row, full + 5 * row, 4 * row) < 1e-5);
+	assert_int_equal(aqm_model_extend(f.model, cache, aqm_mat_f32(stream, 1, f.width)), AQM_EUSAGE);
+
+	aqm_cache_truncate(cache, 3);
+	memcpy(stream + 3 * row, start + 3 * row, 6 * row * sizeof *stream);
+	CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(stream + 3 * row, 6, f.width)));
+	assert_true(difference(stream + 3 * row, full + 3 * row, 6 * row) < 1e-5);
+	aqm_cache_free(cache);
+	free(start);
+	free(full);
+	free(stream);
+	fixture_close(&f);
+	unlink(path);
+}
+
+/* Only a t5 has an encoder that could see the future. */
+static void test_bidirectional_refused(void **state)
+{
+	struct aqm_model_options options = {.frozen = true, .bidirectional = true};
+	aqm_device *device;
+
+	(void)state;
+	CHECK_OK(aqm_device_open(&device, AQM_DEVICE_CPU));
+	for (size_t p = 0; p < PRESETS; p++) {
+		const char *path = synthesise(presets[p], AQM_F32);
+		bool t5 = strcmp(presets[p], "tiny-t5") == 0;
+		struct aqm_params params;
+		aqm_model *model;
+		aqm_gguf *gguf;
+
+		CHECK_OK(aqm_gguf_open(&gguf, path));
+		aqm_params_init(&params, device);
+		assert_int_equal(aqm_model_open(&model, device, gguf, &options, &params), t5 ? AQM_OK : AQM_EUSAGE);
+		if (!t5)
+			assert_non_null(strstr(aqm_error_message(), "model.causal"));
+		aqm_model_free(model);
+		aqm_params_release(&params);
+		aqm_gguf_free(gguf);
+		unlink(path);
+	}
+	aqm_device_close(device);
+}
+
+/* Every adapter is named after a tensor of the file, no two parameters alike; cross-attention has its own. */
+static void test_t5_adapters(void **state)
+{
+	struct aqm_model_options options = {.rank = 2, .alpha = 2, .targets = all_targets, .stop_layer = 1};
+	const char *path = synthesise("tiny-t5", AQM_F32);
+	struct fixture f;
+	bool crossed = false;
+
+	(void)state;
+	fixture_open(&f, path, &options, 1, 1);
+	assert_int_equal(aqm_model_shape(f.model)->used_layers, 1);
+	assert_int_equal(aqm_model_shape(f.model)->used_decoder_layers, 1);
+	assert_int_equal(aqm_model_shape(f.model)->decoder_layers, 2);
+	assert_int_equal(aqm_model_adapters(f.model), AQM_TARGETS + AQM_TARGETS + 4);
+	for (size_t i = 0; i < aqm_model_adapters(f.model); i++) {
+		const struct aqm_adapter *adapter = aqm_model_adapter(f.model, i);
+
+		assert_non_null(aqm_gguf_find(f.gguf, adapter->gguf_name));
+		crossed = crossed || strcmp(adapter->gguf_name, "dec.blk.0.cross_attn_v.weight") == 0;
+	}
+	for (size_t i = 0; i < f.params.count; i++)
+		assert_int_equal(aqm_params_find(&f.params, f.params.items[i].name), i);
+	assert_true(crossed);
+	fixture_close(&f);
+	unlink(path);
+}
+
+/* What is added up is every weight that a decision reads: all tensors of the file but the tables of tokens. */
+static void test_weight_bytes(void **state)
+{
+	(void)state;
+	for (size_t p = 0; p < PRESETS; p++) {
+		struct aqm_model_options options = {.frozen = true};
+		const char *path = synthesise(presets[p], AQM_Q8_0);
+		struct fixture f;
+		size_t bytes = 0;
+
+		fixture_open(&f, path, &options, 1, 1);
+		for (size_t i = 0; i < aqm_gguf_tensors(f.gguf); i++) {
+			const struct aqm_gguf_tensor *t = aqm_gguf_tensor(f.gguf, i);
+
+			if (!strstr(t->name, "_embd") && strcmp(t->name, "output.weight") != 0)
+				bytes += t->bytes;
+		}
+		assert_int_equal(aqm_model_weight_bytes(f.model), bytes);
+		fixture_close(&f);
+		unlink(path);
+	}
+}
+
 static void test_stop_layer(void **state)
 {
 	const char *path = synthesise("tiny-llama", AQM_F32);
@@ -420,14 +540,17 @@ static void write_altered(const char *path, const char *out, const char *missing
 
 static void test_missing_tensors(void **state)
 {
-	static const char *const needed[2][3] = {{"blk.1.attn_k.weight", "output_norm.weight", "blk.0.ffn_gate.weight"},
-	                                         {"position_embd.weight", "blk.0.attn_qkv.bias", "blk.1.ffn_norm.bias"}};
+	static const char *const needed[PRESETS][3] = {
+		{"blk.1.attn_k.weight", "output_norm.weight", "blk.0.ffn_gate.weight"},
+		{"position_embd.weight", "blk.0.attn_qkv.bias", "blk.1.ffn_norm.bias"},
+		{"position_embd.weight", "blk.0.attn_q.bias", "output_norm.bias"},
+		{"dec.blk.1.cross_attn_k.weight", "enc.output_norm.weight", "dec.blk.0.attn_rel_b.weight"}};
 	struct aqm_model_options options = {.frozen = true};
 	aqm_device *device;
 
 	(void)state;
 	CHECK_OK(aqm_device_open(&device, AQM_DEVICE_CPU));
-	for (size_t i = 0; i < 6; i++) {
+	for (size_t i = 0; i < 3 * PRESETS; i++) {
 		const char *path = synthesise(presets[i / 3], AQM_F32);
 		struct aqm_params params;
 		aqm_gguf *gguf;
@@ -485,7 +608,7 @@ static void test_unknown_scaling(void **state)
 static void test_refused(void **state)
 {
 	struct aqm_model_options options = {.rank = 4, .targets = 1u << AQM_TARGET_GATE};
-	const char *path = synthesise("tiny-gpt2", AQM_F32);
+	const char *path = synthesise("tiny-opt", AQM_F32);
 	struct aqm_arena plan;
 	aqm_model *model;
 	aqm_cache *cache;
@@ -494,6 +617,7 @@ static void test_refused(void **state)
 	(void)state;
 	fixture_open(&f, path, &(struct aqm_model_options){.frozen = true}, 1, 1);
 	int64_t context = aqm_model_shape(f.model)->context;
+	assert_int_equal(context, 1024); /* two more rows belong to no token */
 	aqm_arena_plan(&plan);
 	CHECK_OK(aqm_model_carve(f.model, &plan, 1, context, false));
 	assert_int_equal(aqm_model_carve(f.model, &plan, 1, context + 1, false), AQM_EUSAGE);
@@ -517,6 +641,10 @@ int main(void)
 		cmocka_unit_test(test_vectors_of_any_type),
 		cmocka_unit_test(test_dropout_gradient),
 		cmocka_unit_test(test_buffers),
+		cmocka_unit_test(test_bidirectional_cache),
+		cmocka_unit_test(test_bidirectional_refused),
+		cmocka_unit_test(test_t5_adapters),
+		cmocka_unit_test(test_weight_bytes),
 		cmocka_unit_test(test_stop_layer),
 		cmocka_unit_test(test_missing_tensors),
 		cmocka_unit_test(test_unknown_scaling),

@@ -113,6 +113,43 @@ static void test_tiny_gpt2(void **state)
 	aqm_gguf_free(gguf);
 }
 
+static void test_tiny_opt(void **state)
+{
+	aqm_gguf *gguf = synth("tiny-opt", AQM_Q8_0, 1);
+
+	(void)state;
+	int64_t d = integer(gguf, "opt.embedding_length"), ffn = integer(gguf, "opt.feed_forward_length");
+
+	assert_int_equal(aqm_gguf_tensors(gguf), 4 + 16 * integer(gguf, "opt.block_count"));
+	check_matrix(gguf, "position_embd.weight", AQM_F32, d,
+	             integer(gguf, "opt.context_length") + integer(gguf, "opt.position_offset"));
+	check_matrix(gguf, "blk.1.attn_q.weight", AQM_Q8_0, d, d);
+	check_matrix(gguf, "blk.2.attn_output.bias", AQM_F32, d, 0);
+	check_matrix(gguf, "blk.0.ffn_down.weight", AQM_Q8_0, ffn, d);
+	check_matrix(gguf, "output_norm.bias", AQM_F32, d, 0);
+	aqm_gguf_free(gguf);
+}
+
+static void test_tiny_t5(void **state)
+{
+	aqm_gguf *gguf = synth("tiny-t5", AQM_Q8_0, 1);
+
+	(void)state;
+	int64_t d = integer(gguf, "t5.embedding_length"), ffn = integer(gguf, "t5.feed_forward_length");
+	int64_t heads = integer(gguf, "t5.attention.head_count"), q = heads * integer(gguf, "t5.attention.key_length");
+
+	assert_int_equal(aqm_gguf_tensors(gguf),
+	                 6 + 9 * integer(gguf, "t5.block_count") + 14 * integer(gguf, "t5.decoder_block_count"));
+	check_matrix(gguf, "enc.blk.0.attn_rel_b.weight", AQM_F32, heads, integer(gguf, "t5.attention.relative_buckets_count"));
+	check_matrix(gguf, "dec.blk.1.cross_attn_q.weight", AQM_Q8_0, d, q);
+	check_matrix(gguf, "enc.blk.1.attn_o.weight", AQM_Q8_0, q, d);
+	check_matrix(gguf, "dec.blk.0.ffn_gate.weight", AQM_Q8_0, d, ffn);
+	check_matrix(gguf, "dec.blk.0.cross_attn_norm.weight", AQM_F32, d, 0);
+	check_matrix(gguf, "dec.output_norm.weight", AQM_F32, d, 0);
+	assert_null(aqm_gguf_find(gguf, "dec.blk.1.attn_rel_b.weight")); /* one table a stack */
+	aqm_gguf_free(gguf);
+}
+
 /* Mean, standard deviation and kurtosis of a tensor in f32. */
 static void moments(const struct aqm_gguf_tensor *tensor, double *mean, double *deviation, double *kurtosis)
 {
@@ -153,6 +190,13 @@ static void test_weights(void **state)
 	assert_memory_not_equal(aqm_gguf_find(gguf, "blk.0.attn_q.weight")->data,
 	                        aqm_gguf_find(gguf, "blk.1.attn_q.weight")->data, 64);
 	aqm_gguf_free(gguf);
+
+	/* Scores of t5 are not scaled: its queries are. */
+	gguf = synth("tiny-t5", AQM_F32, 1);
+	moments(aqm_gguf_find(gguf, "enc.blk.0.attn_k.weight"), &mean, &deviation, &kurtosis);
+	moments(aqm_gguf_find(gguf, "enc.blk.0.attn_q.weight"), &mean, &residual, &kurtosis);
+	assert_true(fabs(residual * sqrt((double)integer(gguf, "t5.attention.key_length")) / deviation - 1.0) < 0.03);
+	aqm_gguf_free(gguf);
 }
 
 /* Every machine makes this file: the demo's base, and what its results rest on. */
@@ -176,7 +220,9 @@ static void test_faults(void **state)
 {
 	(void)state;
 	assert_int_equal(aqm_model_synth("medium-llama", AQM_F32, 0, path), AQM_EUSAGE);
-	assert_non_null(strstr(aqm_error_message(), "no preset 'medium-llama'"));
+	assert_non_null(strstr(aqm_error_message(), "no preset 'medium-llama' (tiny-llama, "));
+	for (const char *const *preset = aqm_model_presets(); *preset; preset++)
+		assert_non_null(strstr(aqm_error_message(), *preset));
 	assert_int_equal(aqm_model_synth("tiny-llama", AQM_Q4_K, 0, path), AQM_EUSAGE);
 	assert_string_equal(aqm_error_message(), "type q4_k cannot be written");
 	assert_int_equal(aqm_model_synth("tiny-llama", AQM_F32, 0, "/no/such/folder/x.gguf"), AQM_ERUN);
@@ -198,6 +244,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_tiny_llama),      cmocka_unit_test(test_tiny_gpt2), cmocka_unit_test(test_weights),
+		cmocka_unit_test(test_tiny_opt),        cmocka_unit_test(test_tiny_t5),
 		cmocka_unit_test(test_same_everywhere), cmocka_unit_test(test_faults),    cmocka_unit_test(test_interrupted),
 	};
 
