@@ -193,9 +193,6 @@ static int plan_all(struct conversion *c)
 	int code = AQM_OK;
 
 	c->names = aqm_tensor_names(c->config.architecture, &c->name_count);
-	if (!c->names)
-		return aqm_error_set(AQM_EDATA, "'%s': models of type %s are not supported by this version", c->folder,
-		                     c->config.architecture);
 	for (size_t i = 0; code == AQM_OK && i < c->name_count; i++)
 		for (int64_t layer = 0; code == AQM_OK && !is_alternative(c, i) && layer < layers_of(c, &c->names[i]); layer++)
 			code = plan_row(c, &c->names[i], layer);
