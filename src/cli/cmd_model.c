@@ -219,7 +219,8 @@ static const struct aqm_command convert_command = {
 
 /* ---- model ---- */
 
-static const struct aqm_command *const subcommands[] = {&info_command, &synth_command, &convert_command, NULL};
+static const struct aqm_command *const subcommands[] = {&info_command, &synth_command, &convert_command,
+                                                  &aqm_command_model_forward, NULL};
 
 const struct aqm_command aqm_command_model = {
 	.name = "model",

@@ -44,6 +44,8 @@ extern const struct aqm_command *const aqm_commands[];
 
 extern const struct aqm_command aqm_command_pool, aqm_command_model, aqm_command_train, aqm_command_eval,
 	aqm_command_export, aqm_command_bench, aqm_command_config;
+/* Subcommands that have a file of their own. */
+extern const struct aqm_command aqm_command_model_forward;
 
 /* Find argv[1] in the table and run it with argv[0] = "<argv[0]> <name>". No or an unknown name: message, status 2.
  * --help and --version are answered here. Returns an exit status. */
