@@ -32,11 +32,16 @@ static const char *const published[] = {"reward.gamma=1",
                                         "policy.residual=false",
                                         NULL};
 
+#define OPT "../model/opt-full.gguf"
+#define T5_1_0 "../model/t5-full.gguf"
+#define T5_1_1 "../model/t5-lora.gguf"
+
 static const struct variant {
 	const char *base;
 	const char *const *settings;
 } variants[] = {{"llama.gguf", plain}, {"gpt2.gguf", plain}, {"llama.gguf", linear},
-                {"gpt2.gguf", linear}, {"llama.gguf", both}, {"gpt2.gguf", published}};
+                {"gpt2.gguf", linear}, {"llama.gguf", both}, {"gpt2.gguf", published},
+                {OPT, plain},          {T5_1_0, plain},      {T5_1_1, linear}};
 
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
@@ -199,6 +204,27 @@ static void test_no_future(void **state)
 	}
 }
 
+/* The published t5 shows every step its label; nothing less does what the test above is for. */
+static void test_future_of_bidirectional_t5(void **state)
+{
+	static const char *const leaking[] = {"model.causal=false", NULL};
+	const struct aqm_window window = {3, 6, 3};
+	struct fixture f;
+
+	(void)state;
+	fixture_init(&f, T5_1_1, leaking, 1, false);
+	for (size_t t = 0; t < 6; t++) {
+		aqm_policy_fill(f.policy, &f.rows, &window, NULL, 1);
+		float *before = copy_logits(aqm_policy_forward(f.policy, false, 0));
+		struct aqm_batch *batch = aqm_policy_batch(f.policy);
+		batch->actions[t] = (batch->actions[t] + 1) % 3;
+		const float *after = aqm_policy_forward(f.policy, false, 0).data;
+		assert_memory_not_equal(before + t * AQM_ACTIONS, after + t * AQM_ACTIONS, AQM_ACTIONS * sizeof(float));
+		test_free(before);
+	}
+	fixture_release(&f);
+}
+
 /* ---- gradients ---- */
 
 static double loss_of(aqm_policy *policy, struct aqm_mat dlogits)
@@ -247,7 +273,7 @@ static void test_finite_differences(void **state)
 	static const char *const shorter[] = {"policy.encoder_width=3", "policy.window=4", "policy.action_embedding=linear",
 	                                      "policy.residual=false", NULL};
 	const struct aqm_window windows[] = {{2, 4, 2}, {40, 3, 3}};
-	const struct variant cases[] = {{"llama.gguf", dropout}, {"gpt2.gguf", shorter}};
+	const struct variant cases[] = {{"llama.gguf", dropout}, {"gpt2.gguf", shorter}, {T5_1_1, dropout}};
 
 	(void)state;
 	for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
@@ -525,6 +551,7 @@ int main(void)
 		cmocka_unit_test(test_fill),
 		cmocka_unit_test(test_window_that_does_not_fit),
 		cmocka_unit_test(test_no_future),
+		cmocka_unit_test(test_future_of_bidirectional_t5),
 		cmocka_unit_test(test_finite_differences),
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_decisions),

@@ -420,6 +420,34 @@ static void test_phantoms_are_warned_of(void **state)
 	assert_non_null(strstr(warned, "'pool.labels: logged': 10 of 20 logged drops"));
 }
 
+/* An encoder-decoder and a decoder with an offset, with adapters and in full: they learn, and resume to the same bits. */
+static void test_opt_and_t5(void **state)
+{
+	static const char *const bases[] = {"opt-lora", "t5-lora", "opt-full", "t5-full"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof bases / sizeof *bases; i++) {
+		char path[1024], whole[32], cut[32];
+		const char *const settings[] = {path, i < 2 ? "lora.targets=[q, k, v, o, up, down]" : "lora.rank=0",
+		                                "train.epochs=6", NULL};
+
+		snprintf(path, sizeof path, "model.path=%s/tests/golden/model/%s.gguf", AQM_SOURCE_DIR, bases[i]);
+		snprintf(whole, sizeof whole, "whole-%s", bases[i]);
+		snprintf(cut, sizeof cut, "cut-%s", bases[i]);
+		CHECK_OK(train_with(whole, settings, false));
+		interrupt_with(cut, settings);
+		CHECK_OK(train_with(cut, settings, true));
+
+		char metrics[64], policies[2][64];
+		snprintf(metrics, sizeof metrics, "%s/metrics.jsonl", whole);
+		snprintf(policies[0], sizeof *policies, "%s/policy.h5", whole);
+		snprintf(policies[1], sizeof *policies, "%s/policy.h5", cut);
+		struct lines lines = read_lines(metrics);
+		assert_true(lines.last_loss < 0.9 * lines.first_loss);
+		assert_true(same_files(policies[0], policies[1]));
+	}
+}
+
 /* The last epoch replaces the best one, and the whole set-up resumes to the same bits. */
 static void test_published_set_up_resumes(void **state)
 {
@@ -519,6 +547,7 @@ int main(void)
 		IN_SCRATCH(test_clip_each_of_one_window),
 		IN_SCRATCH(test_warnings),
 		IN_SCRATCH(test_phantoms_are_warned_of),
+		IN_SCRATCH(test_opt_and_t5),
 		IN_SCRATCH(test_published_set_up_resumes),
 		IN_SCRATCH(test_divergence),
 		IN_SCRATCH(test_full_disk),
