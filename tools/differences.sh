@@ -49,6 +49,9 @@ items() {
 			warmup|warm-up of 2,000 steps|train.warmup=2000
 			schedule|all three: 1e-4, no decay, warm-up of 2,000 steps|train.lr=0.0001 train.schedule=constant train.warmup=2000
 			residual|the input added before the head|policy.residual=true
+			epochs|80 epochs|train.epochs=80
+			causal|an encoder that sees both ways|model.causal=false
+			stop|the first layer only, which is no difference to the paper|model.stop_layer=1
 			full|every weight trained, no adapters|lora.rank=0
 			full-lr|every weight trained, no adapters, learning rate 1e-4|lora.rank=0 train.lr=0.0001
 		PLAN
@@ -65,7 +68,9 @@ items() {
 			schedule|learning rate 1e-3, warm-up of 5 %, cosine|train.lr=0.001 train.warmup=0.05 train.schedule=cosine train.lr_min=0.02
 			schedule-windows|our rate (as above) and 8 windows a step|train.lr=0.001 train.warmup=0.05 train.schedule=cosine train.lr_min=0.02 train.windows=8 train.clip_each=false
 			schedule-features|our rate and normalised features|train.lr=0.001 train.warmup=0.05 train.schedule=cosine train.lr_min=0.02 policy.normaliser=both
+			schedule-time|our rate and our time embedding|train.lr=0.001 train.warmup=0.05 train.schedule=cosine train.lr_min=0.02 policy.time_embedding=window
 			three|our rate, normalised features, our returns|train.lr=0.001 train.warmup=0.05 train.schedule=cosine train.lr_min=0.02 policy.normaliser=both reward.gamma=0.99 reward.horizon=100 reward.normalise=standard
+			four|our rate, normalised features, our returns, our time embedding|train.lr=0.001 train.warmup=0.05 train.schedule=cosine train.lr_min=0.02 policy.normaliser=both reward.gamma=0.99 reward.horizon=100 reward.normalise=standard policy.time_embedding=window
 		PLAN
 	fi
 }
@@ -74,21 +79,24 @@ items() {
 bases() {
 	cat <<-'PLAN'
 		tiny-llama|a synthetic llama of 3 layers and width 96, with random weights (`model synth --preset tiny-llama`)
+		tiny-t5|a synthetic T5 of width 96, with random weights (`model synth --preset tiny-t5`)
 		smollm2|SmolLM2-135M, its first two layers of 30, with its public weights (Q4_1)
 	PLAN
 }
 
-# is_run BASE ITEM: SmolLM2 takes ten times as long: only what makes the most difference
+# is_run BASE ITEM: SmolLM2 takes ten times as long: only what makes the most difference. Only T5 has an encoder.
 is_run() {
-	[ "$1" != smollm2 ] || case $2 in
-	as-it-is | features | time | returns | schedule | schedule-features | three) ;;
-	*) return 1 ;;
+	case $1/$2 in
+	smollm2/as-it-is | smollm2/features | smollm2/time | smollm2/returns | smollm2/schedule | smollm2/schedule-features | smollm2/four) ;;
+	tiny-t5/as-it-is | tiny-t5/causal) ;;
+	smollm2/* | tiny-t5/* | */causal) return 1 ;;
 	esac
 }
 
 # sides_of BASE POOL: which sides are measured there
 sides_of() {
 	case $1/$2 in
+	tiny-t5/paper-train-pool) echo ours ;;
 	*/paper-train-pool) echo "ours paper" ;;
 	tiny-llama/freebsd-dualpi2-a) echo ours ;;
 	esac
@@ -106,7 +114,7 @@ fields_of_pool() {
 # ---- runs ----
 
 prepare() {
-	for base in tiny-llama smollm2; do
+	for base in tiny-llama tiny-t5 smollm2; do
 		prepare_base $base
 	done
 	for pool in paper-train-pool freebsd-dualpi2-a logs; do

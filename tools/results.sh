@@ -90,9 +90,15 @@ architectures() {
 	PLAN
 }
 
-# Ours at one rate: the configurations of the large bases have a smaller one.
-settings_of_side() {
-	[ "$1" != ours ] || echo train.lr=0.001
+# side|item|title|settings. Ours at one rate: the configurations of the large bases have a smaller one. Random weights are nothing to keep,
+# so what has them is trained as a whole too.
+variants() {
+	echo 'ours|as-it-is|ours|train.lr=0.001'
+	[ "$1" = smollm2 ] || echo 'ours|full|ours, every weight trained|train.lr=0.001 lora.rank=0'
+	case $1 in
+	*t5) echo "paper|as-it-is|the paper's (the encoder reads the actions to predict)|" ;;
+	*) echo "paper|as-it-is|the paper's|" ;;
+	esac
 }
 
 train_architectures() (
@@ -102,10 +108,10 @@ train_architectures() (
 	for seed in $seeds; do
 		architectures | while IFS='|' read -r shape _; do
 			prepare_base "$shape"
-			for side in ours paper; do
-				# shellcheck disable=SC2046 # settings are words
-				train_one "$work/$shape/paper-train-pool/$side/as-it-is/$seed" "$(config_of $side "$shape")" paper-train-pool \
-					"$seed" $(settings_of_base "$shape") pool.labels=logged $(settings_of_side $side) </dev/null
+			variants "$shape" | while IFS='|' read -r side item _ settings; do
+				# shellcheck disable=SC2046,SC2086 # settings are words
+				train_one "$work/$shape/paper-train-pool/$side/$item/$seed" "$(config_of "$side" "$shape")" paper-train-pool \
+					"$seed" $(settings_of_base "$shape") pool.labels=logged $settings </dev/null
 			done
 		done
 	done
@@ -120,12 +126,9 @@ table_of_architectures() (
 	heading 'base'
 	baselines "$work/tiny-llama/paper-train-pool/ours"
 	architectures | while IFS='|' read -r shape title; do
-		row "$work/$shape/paper-train-pool/ours/as-it-is" "$title: ours"
-		case $shape in
-		*t5) title="$title: the paper's, whose encoder reads the actions to predict" ;;
-		*) title="$title: the paper's" ;;
-		esac
-		row "$work/$shape/paper-train-pool/paper/as-it-is" "$title"
+		variants "$shape" | while IFS='|' read -r side item what _; do
+			row "$work/$shape/paper-train-pool/$side/$item" "$title: $what"
+		done
 	done
 )
 

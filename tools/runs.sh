@@ -96,11 +96,11 @@ figures_below() {
 	[ ! -d "$1" ] || find "$1" -name figures -exec cat {} +
 }
 
-# spread FOLDER WHICH ROW: mean over seeds, and least and largest
+# spread FOLDER WHICH ROW: mean over seeds, and the least and the largest where there are several
 spread() {
 	figures_below "$1" | awk -v which="$2" -v row="$3" '$1 == which && $2 == row {
 			n++; sum += $3; if (n == 1 || $3 < low) low = $3; if (n == 1 || $3 > high) high = $3 }
-		END { if (n) printf "%.3f (%.3f-%.3f)", sum / n, low, high; else printf "not run" }'
+		END { if (!n) printf "not run"; else if (n == 1) printf "%.3f", sum; else printf "%.3f (%.3f-%.3f)", sum / n, low, high }'
 }
 mean() {
 	figures_below "$1" | awk -v key="$2" '$1 == key { n++; sum += $2 } END { if (n) printf "%.0f", sum / n; else printf "-" }'
