@@ -49,31 +49,48 @@ static bool is_changed(const struct merge *m, const struct aqm_gguf_tensor *t)
 	return find_factors(m, t->name) || find_trained(m, t->name) >= 0;
 }
 
+/* The layer of a tensor "blk.N.", "enc.blk.N." or "dec.blk.N.", else -1. */
+static long long layer_of(const char *name)
+{
+	long long layer;
+
+	if (strncmp(name, "enc.", 4) == 0 || strncmp(name, "dec.", 4) == 0)
+		name += 4;
+	return sscanf(name, "blk.%lld.", &layer) == 1 ? layer : -1;
+}
+
 /* Layers behind model.stop_layer were never run: the merged model ends where the policy left. */
 static bool is_left_out(const struct merge *m, const struct aqm_gguf_tensor *t)
 {
 	const struct aqm_model_shape *shape = aqm_model_shape(aqm_policy_model(m->policy));
-	long long layer;
 
-	return sscanf(t->name, "blk.%lld.", &layer) == 1 && layer >= shape->used_layers;
+	return layer_of(t->name) >= (strncmp(t->name, "dec.", 4) == 0 ? shape->used_decoder_layers : shape->used_layers);
 }
 
-static int set_layer_count(struct merge *m)
+static int set_count(struct merge *m, const char *name, int64_t used, int64_t layers)
 {
-	const struct aqm_model_shape *shape = aqm_model_shape(aqm_policy_model(m->policy));
 	char key[96];
 
-	if (shape->used_layers == shape->layers)
+	if (used == layers)
 		return AQM_OK;
-	snprintf(key, sizeof key, "%s.block_count", shape->architecture);
-	return aqm_gguf_writer_set_u32(m->writer, key, (uint32_t)shape->used_layers);
+	snprintf(key, sizeof key, "%s.%s", aqm_model_shape(aqm_policy_model(m->policy))->architecture, name);
+	return aqm_gguf_writer_set_u32(m->writer, key, (uint32_t)used);
+}
+
+static int set_layer_counts(struct merge *m)
+{
+	const struct aqm_model_shape *shape = aqm_model_shape(aqm_policy_model(m->policy));
+	int code = set_count(m, "block_count", shape->used_layers, shape->layers);
+
+	return code == AQM_OK ? set_count(m, "decoder_block_count", shape->used_decoder_layers, shape->decoder_layers) : code;
 }
 
 /* ---- types ---- */
 
 static enum aqm_dtype output_type(const struct merge *m, const struct aqm_gguf_tensor *t)
 {
-	const bool matrix = t->dimensions == 2 && strncmp(t->name, "blk.", 4) == 0;
+	/* t5's tables of relative positions stay as they are: single numbers are taken from them */
+	const bool matrix = t->dimensions == 2 && layer_of(t->name) >= 0 && !strstr(t->name, "attn_rel_b");
 
 	return m->type && matrix && is_changed(m, t) ? m->type->dtype : t->dtype;
 }
@@ -203,7 +220,7 @@ static int write_all(struct merge *m)
 	    aqm_gguf_get_int(m->base, "general.quantization_version", &version) == AQM_ENOTFOUND)
 		code = aqm_gguf_writer_set_u32(m->writer, "general.quantization_version", QUANTIZATION_VERSION);
 	if (code == AQM_OK)
-		code = set_layer_count(m);
+		code = set_layer_counts(m);
 	if (code == AQM_OK)
 		code = aqm_gguf_writer_copy_metadata(m->writer, m->base);
 	for (size_t i = 0; code == AQM_OK && i < tensors; i++) {

@@ -15,6 +15,9 @@
 static const char *const q_and_v[] = {"lora.targets=[q, v]", NULL};
 static const char *const all_of_gpt2[] = {"lora.targets=[q, v, o, up, down]", NULL};
 static const char *const all_of_llama[] = {"lora.targets=[q, k, v, o, gate, up, down]", "lora.rslora=true", NULL};
+#define OPT AQM_SOURCE_DIR "/tests/golden/model/opt-full.gguf"
+#define T5_1_0 AQM_SOURCE_DIR "/tests/golden/model/t5-full.gguf"
+#define T5_1_1 AQM_SOURCE_DIR "/tests/golden/model/t5-lora.gguf"
 static const char *const everything[] = {"lora.rank=0", NULL};
 
 /* ---- adapter ---- */
@@ -118,6 +121,8 @@ static void test_gguf_adapter(void **state)
 	check_adapter("llama.gguf", all_of_llama);
 	check_adapter("gpt2.gguf", q_and_v);
 	check_adapter("gpt2.gguf", all_of_gpt2);
+	check_adapter(OPT, all_of_gpt2);
+	check_adapter(T5_1_1, all_of_llama);
 }
 
 static void test_gguf_adapter_needs_a_scale(void **state)
@@ -173,6 +178,9 @@ static void test_merged_computes_the_same(void **state)
 	check_merged("gpt2.gguf", q_and_v, false, NULL, 1e-4f);
 	check_merged("gpt2.gguf", all_of_gpt2, false, "f32", 1e-4f);
 	check_merged("llama.gguf", q_and_v, false, "f16", 0.05f);
+	check_merged(OPT, all_of_gpt2, false, NULL, 1e-4f);
+	check_merged(T5_1_0, all_of_gpt2, false, NULL, 1e-4f);
+	check_merged(T5_1_1, all_of_llama, false, "f32", 1e-4f);
 }
 
 /* A policy that leaves the transformer early is merged into a model that ends there. */
@@ -190,6 +198,14 @@ static void test_merged_stops_where_the_policy_does(void **state)
 	assert_non_null(aqm_gguf_find(merged, "blk.0.ffn_down.weight"));
 	assert_null(aqm_gguf_find(merged, "blk.1.ffn_down.weight"));
 	aqm_gguf_free(merged);
+
+	check_merged(T5_1_0, settings, false, NULL, 1e-4f);
+	CHECK_OK(aqm_gguf_open(&merged, "./merged.gguf"));
+	CHECK_OK(aqm_gguf_get_int(merged, "t5.decoder_block_count", &layers));
+	assert_int_equal(layers, 1);
+	assert_null(aqm_gguf_find(merged, "enc.blk.1.ffn_down.weight"));
+	assert_null(aqm_gguf_find(merged, "dec.blk.1.cross_attn_q.weight"));
+	aqm_gguf_free(merged);
 }
 
 static void test_merged_after_full_fine_tuning(void **state)
@@ -197,6 +213,8 @@ static void test_merged_after_full_fine_tuning(void **state)
 	(void)state;
 	check_merged("llama.gguf", everything, true, NULL, 1e-4f);
 	check_merged("gpt2.gguf", everything, true, NULL, 1e-4f);
+	check_merged(OPT, everything, true, NULL, 1e-4f);
+	check_merged(T5_1_1, everything, true, "f16", 0.05f);
 }
 
 static bool is_adapted(aqm_policy *policy, const char *tensor)
