@@ -82,7 +82,8 @@ static int set_layer_counts(struct merge *m)
 	const struct aqm_model_shape *shape = aqm_model_shape(aqm_policy_model(m->policy));
 	int code = set_count(m, "block_count", shape->used_layers, shape->layers);
 
-	return code == AQM_OK ? set_count(m, "decoder_block_count", shape->used_decoder_layers, shape->decoder_layers) : code;
+	return code == AQM_OK ? set_count(m, "decoder_block_count", shape->used_decoder_layers, shape->decoder_layers)
+	                      : code;
 }
 
 /* ---- types ---- */

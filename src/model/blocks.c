@@ -292,8 +292,7 @@ void aqm_block_forward(const aqm_model *model, const struct aqm_buffers *buffers
 
 	attention_forward(model, buffers, pass, &block->self, &self, &kept.self, aqm_mat_absent(), behind_self);
 	if (stack->reads_encoder)
-		attention_forward(model, buffers, pass, &block->cross, &cross, &kept.cross, kept.self.norm.x,
-		                  kept.ffn.norm.x);
+		attention_forward(model, buffers, pass, &block->cross, &cross, &kept.cross, kept.self.norm.x, kept.ffn.norm.x);
 	ffn_forward(model, buffers, &block->ffn, &kept.ffn, stack->reads_encoder ? kept.cross.norm.x : kept.self.norm.x,
 	            next);
 }

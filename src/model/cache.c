@@ -17,7 +17,7 @@ struct aqm_cache {
 	int64_t capacity, length;
 	float *rows;   /* as struct aqm_pass has them; of a bidirectional model: embeddings (capacity, d) */
 	float *window; /* a bidirectional model's copy to run, (capacity, d) */
-	void *memory; /* of the buffers */
+	void *memory;  /* of the buffers */
 	struct aqm_kept kept;
 	struct aqm_buffers buffers;
 };
@@ -97,7 +97,8 @@ static void run_window(aqm_model *model, aqm_cache *cache, struct aqm_mat x)
 	const struct aqm_ops *ops = model->device->ops;
 	int64_t seen = cache->length + x.rows;
 	struct aqm_pass pass = {.windows = 1, .tokens = seen};
-	struct aqm_mat embeddings = aqm_mat_f32(cache->rows, seen, x.cols), window = aqm_mat_f32(cache->window, seen, x.cols);
+	struct aqm_mat embeddings = aqm_mat_f32(cache->rows, seen, x.cols),
+				   window = aqm_mat_f32(cache->window, seen, x.cols);
 
 	ops->copy(model->device, x, aqm_mat_rows(embeddings, cache->length, x.rows));
 	ops->copy(model->device, embeddings, window);

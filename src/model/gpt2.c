@@ -48,8 +48,8 @@ static int bind_block(aqm_model *model, struct aqm_stack *stack, int64_t i)
 	if (code == AQM_OK)
 		code = aqm_model_bind_linears(model, &qkv, 1, i, true);
 	for (int part = 0; code == AQM_OK && part < AQM_PARTS_MAX; part++)
-		code = aqm_model_attach(model, fused, i, qkv.name, parts[part], (enum aqm_target)(AQM_TARGET_Q + part), part * d,
-		                        d);
+		code = aqm_model_attach(model, fused, i, qkv.name, parts[part], (enum aqm_target)(AQM_TARGET_Q + part),
+		                        part * d, d);
 	if (code == AQM_OK)
 		code = aqm_model_bind_linears(model, rest, sizeof rest / sizeof *rest, i, true);
 	return code;

@@ -30,10 +30,10 @@ static int unknown_architecture(const char *path, const char *name)
 	char known[128] = "";
 
 	for (size_t i = 0; i < ARCHITECTURES; i++) {
+		const char *before = i == 0 ? "" : i + 1 < ARCHITECTURES ? ", " : " or ";
 		size_t used = strlen(known);
 
-		snprintf(known + used, sizeof known - used, "%s%s", i == 0 ? "" : i + 1 < ARCHITECTURES ? ", " : " or ",
-		         architectures[i]->name);
+		snprintf(known + used, sizeof known - used, "%s%s", before, architectures[i]->name);
 	}
 	return aqm_error_set(AQM_EDATA, "'%s' has architecture '%s'; expected %s", path, name, known);
 }
@@ -102,8 +102,7 @@ static int check_direction(const aqm_model *model)
 	if (!model->options.bidirectional)
 		return AQM_OK;
 	if (model->stack_count == 1)
-		return aqm_error_set(AQM_EUSAGE,
-		                     "model.causal is false, but a %s has no encoder; expected true, or a t5 base",
+		return aqm_error_set(AQM_EUSAGE, "model.causal is false, but a %s has no encoder; expected true, or a t5 base",
 		                     model->architecture->name);
 	aqm_log_warning("model.causal is false: the encoder sees the whole window, so labels leak into what predicts them");
 	return AQM_OK;

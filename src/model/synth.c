@@ -28,9 +28,9 @@ struct synth {
 	enum aqm_dtype type;
 	uint64_t seed;
 	const char *stack; /* in front of the names of blocks: "", "enc." or "dec." */
-	uint32_t tensors; /* declared or written so far: the random stream of each is its index */
-	bool writing;     /* the list of tensors is walked twice: declare, then write */
-	uint64_t total;   /* numbers declared */
+	uint32_t tensors;  /* declared or written so far: the random stream of each is its index */
+	bool writing;      /* the list of tensors is walked twice: declare, then write */
+	uint64_t total;    /* numbers declared */
 	float *chunk;
 	struct aqm_progress progress;
 };
@@ -322,9 +322,8 @@ static int t5_stack(struct synth *s, bool decoder)
 	for (int64_t layer = 0; code == AQM_OK && layer < h->layers; layer++)
 		code = t5_block(s, layer, decoder);
 	s->stack = "";
-	return code == AQM_OK
-	           ? vector(s, decoder ? "dec.output_norm.weight" : "enc.output_norm.weight", h->width, FILL_ONE)
-	           : code;
+	return code == AQM_OK ? vector(s, decoder ? "dec.output_norm.weight" : "enc.output_norm.weight", h->width, FILL_ONE)
+	                      : code;
 }
 
 static int walk_t5(struct synth *s)

@@ -28,7 +28,8 @@ static int read_shape(aqm_model *model)
 	shape->context = INT64_MAX;
 	int code = aqm_model_read_float(model, "attention.layer_norm_rms_epsilon", 0, 1, NAN, &epsilon);
 	if (code == AQM_OK)
-		code = aqm_model_read_int(model, "attention.key_length", 1, 4096, shape->width / shape->heads, &shape->head_dim);
+		code =
+			aqm_model_read_int(model, "attention.key_length", 1, 4096, shape->width / shape->heads, &shape->head_dim);
 	if (code == AQM_OK)
 		code = aqm_model_read_int(model, "attention.relative_buckets_count", 4, 128, -1, &model->relative_buckets);
 	if (code == AQM_OK)

@@ -205,7 +205,7 @@ static void test_dropout(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_exp),    cmocka_unit_test(test_activations), cmocka_unit_test(test_activation_tails),
+		cmocka_unit_test(test_exp), cmocka_unit_test(test_activations), cmocka_unit_test(test_activation_tails),
 		cmocka_unit_test(test_glu), cmocka_unit_test(test_dropout),
 	};
 

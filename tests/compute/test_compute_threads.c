@@ -55,8 +55,7 @@ static struct outputs attention(void)
 		frequencies[i] = powf(0.7f, (float)i);
 	ops->rope(device, q, s.tokens, HEAD_DIM, 0, aqm_mat_f32(frequencies, 1, HEAD_DIM / 2), AQM_ROPE_ADJACENT, false);
 	ops->attention_forward(device, s, q, k, v, o.mats[0], o.mats[1]);
-	ops->attention_backward(device, s, q, k, v, o.mats[0], o.mats[1], dout, o.mats[2], o.mats[3], o.mats[4],
-	                        o.mats[6]);
+	ops->attention_backward(device, s, q, k, v, o.mats[0], o.mats[1], dout, o.mats[2], o.mats[3], o.mats[4], o.mats[6]);
 
 	struct aqm_attention last = s;
 

@@ -53,8 +53,7 @@ static float *copy_of(const float *x, size_t count)
 /* Change everything behind `seen` tokens of each window: whether what came before stays the same to the bit. */
 static bool sees_future(const char *preset, bool bidirectional)
 {
-	struct aqm_model_options options = {
-		.rank = 4, .alpha = 8, .targets = all_targets, .bidirectional = bidirectional};
+	struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets, .bidirectional = bidirectional};
 	const char *path = synthesise(preset, AQM_F32);
 	struct fixture f;
 	bool sees = false;

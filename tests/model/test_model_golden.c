@@ -178,8 +178,10 @@ static void test_t5_bidirectional(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_llama), cmocka_unit_test(test_gpt2),
-		cmocka_unit_test(test_opt),   cmocka_unit_test(test_t5),
+		cmocka_unit_test(test_llama),
+		cmocka_unit_test(test_gpt2),
+		cmocka_unit_test(test_opt),
+		cmocka_unit_test(test_t5),
 		cmocka_unit_test(test_t5_bidirectional),
 	};
 

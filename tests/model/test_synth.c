@@ -140,7 +140,8 @@ static void test_tiny_t5(void **state)
 
 	assert_int_equal(aqm_gguf_tensors(gguf),
 	                 6 + 9 * integer(gguf, "t5.block_count") + 14 * integer(gguf, "t5.decoder_block_count"));
-	check_matrix(gguf, "enc.blk.0.attn_rel_b.weight", AQM_F32, heads, integer(gguf, "t5.attention.relative_buckets_count"));
+	check_matrix(gguf, "enc.blk.0.attn_rel_b.weight", AQM_F32, heads,
+	             integer(gguf, "t5.attention.relative_buckets_count"));
 	check_matrix(gguf, "dec.blk.1.cross_attn_q.weight", AQM_Q8_0, d, q);
 	check_matrix(gguf, "enc.blk.1.attn_o.weight", AQM_Q8_0, q, d);
 	check_matrix(gguf, "dec.blk.0.ffn_gate.weight", AQM_Q8_0, d, ffn);
@@ -243,9 +244,9 @@ static void test_interrupted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tiny_llama),      cmocka_unit_test(test_tiny_gpt2), cmocka_unit_test(test_weights),
-		cmocka_unit_test(test_tiny_opt),        cmocka_unit_test(test_tiny_t5),
-		cmocka_unit_test(test_same_everywhere), cmocka_unit_test(test_faults),    cmocka_unit_test(test_interrupted),
+		cmocka_unit_test(test_tiny_llama), cmocka_unit_test(test_tiny_gpt2),   cmocka_unit_test(test_weights),
+		cmocka_unit_test(test_tiny_opt),   cmocka_unit_test(test_tiny_t5),     cmocka_unit_test(test_same_everywhere),
+		cmocka_unit_test(test_faults),     cmocka_unit_test(test_interrupted),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

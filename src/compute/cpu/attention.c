@@ -406,8 +406,8 @@ void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention s, stru
 	float *base;
 	int64_t stride;
 
-	if (s.tokens == 0 || !aqm_cpu_scratch(device, (int)threads, floats + (sums_floats + threads - 1) / threads, &base,
-	                                      &stride))
+	if (s.tokens == 0 ||
+	    !aqm_cpu_scratch(device, (int)threads, floats + (sums_floats + threads - 1) / threads, &base, &stride))
 		return;
 	float *sums = dbias.data ? base + threads * floats : NULL;
 
