@@ -7,16 +7,7 @@
 #include "cli/command.h"
 #include "model/forward.h"
 
-enum {
-	KEY_INPUT = 256,
-	KEY_ADAPTER,
-	KEY_DEVICE,
-	KEY_THREADS,
-	KEY_STOP,
-	KEY_BIDIRECTIONAL,
-	KEY_STREAMING,
-	KEY_CHUNK
-};
+enum { KEY_INPUT = 256, KEY_ADAPTER, KEY_DEVICE, KEY_THREADS, KEY_STOP, KEY_BIDIRECTIONAL, KEY_STREAMING, KEY_CHUNK };
 
 enum { THREADS_MAX = 4096 };
 
@@ -60,6 +51,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	case 'o':
 		arguments->options.output = argument;
 		return 0;
+	case KEY_ADAPTER:
+		arguments->options.adapter = argument;
+		return 0;
 	case KEY_DEVICE:
 		set_device(arguments, argument, state);
 		return 0;
@@ -94,6 +88,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 static const struct argp_option option_list[] = {
 	{"input", KEY_INPUT, "X.h5", 0, "Dataset `embeddings` (windows, tokens, width), float32 or float64", 0},
 	{"output", 'o', "Y.h5", 0, "Dataset `hidden` of the same shape, float32", 0},
+	{"adapter", KEY_ADAPTER, "PATH", 0, "A LoRA adapter on top: a folder of PEFT, or a GGUF file", 0},
 	{"stop-layer", KEY_STOP, "N", 0, "Leave the transformer after this many layers; 0 = all (the default)", 0},
 	{"bidirectional", KEY_BIDIRECTIONAL, NULL, 0, "t5: its encoder sees the whole window, as published", 0},
 	{"streaming", KEY_STREAMING, NULL, 0, "Token by token through a cache, as decisions are taken", 0},
@@ -123,7 +118,7 @@ static int run(int argc, char **argv)
 
 const struct aqm_command aqm_command_model_forward = {
 	.name = "forward",
-	.usage = "MODEL.gguf --input X.h5 --output Y.h5",
+	.usage = "MODEL.gguf --input X.h5 --output Y.h5 [--adapter PATH]",
 	.help = "hidden states of a model for embeddings from a file",
 	.run = run,
 };

@@ -13,6 +13,11 @@
 
 static const char *const target_words[AQM_TARGETS] = {"q", "k", "v", "o", "gate", "up", "down"};
 
+const char *aqm_target_word(enum aqm_target target)
+{
+	return target_words[target];
+}
+
 int aqm_model_options_from(struct aqm_model_options *options, const struct aqm_config *config)
 {
 	*options = (struct aqm_model_options){
@@ -220,8 +225,8 @@ static struct tensor_name name_of(const char *name, int64_t index, const char *p
 
 int aqm_model_bind_norm(aqm_model *model, struct aqm_norm *norm, int64_t index, const char *name)
 {
-	int code = aqm_model_bind_weight(model, &norm->weight, name_of(name, index, ".weight").text, 1, model->shape.width,
-	                                 true);
+	int code =
+		aqm_model_bind_weight(model, &norm->weight, name_of(name, index, ".weight").text, 1, model->shape.width, true);
 
 	norm->bias.param = -1;
 	if (code != AQM_OK || model->rms)
@@ -255,7 +260,7 @@ int aqm_block_linears(const struct aqm_block *block, const struct aqm_base_linea
 {
 	const struct aqm_attention_half *self = &block->self, *cross = &block->cross;
 	const struct aqm_base_linear *all[AQM_BLOCK_LINEARS] = {
-		&self->qkv[0],  &self->qkv[1],  &self->qkv[2],    &self->output, &cross->qkv[0], &cross->qkv[1],
+		&self->qkv[0],  &self->qkv[1],  &self->qkv[2],    &self->output,  &cross->qkv[0],  &cross->qkv[1],
 		&cross->qkv[2], &cross->output, &block->ffn.gate, &block->ffn.up, &block->ffn.down};
 	int count = 0;
 

@@ -263,17 +263,6 @@ static int declare_tensors(struct conversion *c)
 
 /* ---- numbers ---- */
 
-/* Which published row becomes this row of the GGUF tensor: where its halves interleave, rows 2j and 2j + 1 of a head
- * were rows j and D/2 + j. */
-static int64_t source_row(const struct conversion *c, enum aqm_layout layout, int64_t row)
-{
-	const int64_t d = c->config.head_dim, within = row % d;
-
-	if (layout != AQM_LAYOUT_PERMUTED_Q && layout != AQM_LAYOUT_PERMUTED_K)
-		return row;
-	return row - within + within % 2 * (d / 2) + within / 2;
-}
-
 /* Rows [first, first + n) of the transposed tensor: a tile of columns at a time, so that what is written stays in the
  * cache. */
 static void read_columns(const struct planned *p, int64_t first, int64_t n, float *out)
@@ -304,10 +293,11 @@ static void convert_rows(const struct conversion *c, const struct planned *p, in
 		read_columns(p, first, n, c->chunk);
 #pragma omp parallel for schedule(static)
 	for (int64_t i = 0; i < n; i++) {
+		const int64_t from = aqm_published_row(p->row->layout, c->config.head_dim, first + i);
 		float *row = c->chunk + i * cols;
 
 		if (!transposed)
-			aqm_safetensors_read(p->source->tensor, source_row(c, p->row->layout, first + i) * cols, (size_t)cols, row);
+			aqm_safetensors_read(p->source->tensor, from * cols, (size_t)cols, row);
 		traits->quantise(row, c->converted + (size_t)i * row_bytes, (size_t)cols);
 	}
 }

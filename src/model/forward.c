@@ -13,6 +13,7 @@
 #include "base/progress.h"
 #include "base/size.h"
 #include "base/thread.h"
+#include "model/adapter_file.h"
 #include "model/model.h"
 
 enum { TOKENS_AT_ONCE = 2048 }; /* of as many windows as that makes, at least one */
@@ -24,6 +25,7 @@ struct forward {
 	aqm_device *device;
 	aqm_gguf *gguf;
 	struct aqm_params params;
+	aqm_adapter_file *adapter; /* NULL: none */
 	aqm_model *model;
 	aqm_cache *cache;
 	void *memory; /* of the device: activations, and x at its end */
@@ -94,21 +96,37 @@ static int open_input(struct forward *f)
 
 /* ---- the model ---- */
 
+/* Settings that hold the adapter; without one, the plain base. */
+static int find_options(struct forward *f, struct aqm_model_options *options)
+{
+	*options = (struct aqm_model_options){.frozen = !f->options->adapter,
+	                                      .stop_layer = f->options->stop_layer,
+	                                      .bidirectional = f->options->bidirectional};
+	if (!f->options->adapter)
+		return AQM_OK;
+	int code = aqm_adapter_file_open(&f->adapter, f->options->adapter, f->gguf);
+
+	return code == AQM_OK ? aqm_adapter_file_options(f->adapter, f->device, options) : code;
+}
+
 static int open_model(struct forward *f)
 {
-	struct aqm_model_options options = {
-		.frozen = true, .stop_layer = f->options->stop_layer, .bidirectional = f->options->bidirectional};
+	struct aqm_model_options options;
 	int code = aqm_device_open(&f->device, f->options->device);
 
 	aqm_params_init(&f->params, f->device);
 	if (code == AQM_OK)
 		code = aqm_gguf_open(&f->gguf, f->options->model);
 	if (code == AQM_OK)
+		code = find_options(f, &options);
+	if (code == AQM_OK)
 		code = aqm_model_open(&f->model, f->device, f->gguf, &options, &f->params);
 	if (code == AQM_OK)
 		code = aqm_params_allocate(&f->params, false, 0);
 	if (code == AQM_OK)
 		code = aqm_model_bind(f->model, true);
+	if (code == AQM_OK && f->adapter)
+		code = aqm_adapter_file_load(f->adapter, f->model, &f->params, false);
 	return code;
 }
 
@@ -326,6 +344,7 @@ static void release(struct forward *f)
 		if (f->memory)
 			f->device->ops->release(f->device, f->memory);
 	}
+	aqm_adapter_file_free(f->adapter);
 	aqm_gguf_free(f->gguf);
 	aqm_device_close(f->device);
 	free(f->host);

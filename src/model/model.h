@@ -26,6 +26,8 @@ enum aqm_target {
 	AQM_TARGET_DOWN,
 	AQM_TARGETS
 };
+/* "gate" */
+const char *aqm_target_word(enum aqm_target target);
 
 struct aqm_model_options {
 	int64_t rank; /* 0: full fine-tuning (needs training) */

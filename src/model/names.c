@@ -55,3 +55,33 @@ bool aqm_tensor_name_match(const char *pattern, const char *name, int64_t *layer
 	*layer = strtoll(number, NULL, 10);
 	return true;
 }
+
+/* A gated model has a gate beside this "up". */
+static bool is_gated(const aqm_gguf *model, const char *up)
+{
+	const char *place = strstr(up, "ffn_up");
+	char gate[96];
+	int n = place ? snprintf(gate, sizeof gate, "%.*sffn_gate%s", (int)(place - up), up, place + strlen("ffn_up")) : -1;
+
+	return n >= 0 && (size_t)n < sizeof gate && aqm_gguf_find(model, gate);
+}
+
+const struct aqm_tensor_name *aqm_tensor_name_of(const aqm_gguf *model, const char *gguf, int64_t *layer)
+{
+	const char *architecture;
+	size_t count = 0;
+	const struct aqm_tensor_name *found = NULL, *names = NULL;
+
+	if (aqm_gguf_get_string(model, "general.architecture", &architecture) == AQM_OK)
+		names = aqm_tensor_names(architecture, &count);
+	for (size_t i = 0; i < count; i++) {
+		int64_t number;
+
+		if (!names[i].gguf || !aqm_tensor_name_match(names[i].gguf, gguf, &number))
+			continue;
+		*layer = number;
+		if (!found || !is_gated(model, gguf)) /* t5: wi_1 of the gated form, then wi */
+			found = &names[i];
+	}
+	return found;
+}

@@ -56,5 +56,18 @@ const struct aqm_tensor_name *aqm_tensor_name_find(const char *architecture, con
 bool aqm_tensor_name_expand(char *out, size_t size, const char *pattern, int64_t layer);
 /* Whether `name` is of the pattern; then *layer is its number, -1 for a pattern without one. */
 bool aqm_tensor_name_match(const char *pattern, const char *name, int64_t *layer);
+/* The row of one tensor of a model, by its GGUF name; of alternatives, the one that fits the model. NULL when it has no
+ * published name. *layer as above. */
+const struct aqm_tensor_name *aqm_tensor_name_of(const aqm_gguf *model, const char *gguf, int64_t *layer);
+/* The published row that is row `row` of the GGUF matrix: where halves of a head interleave, rows 2j and 2j + 1 of a
+ * head were its rows j and D/2 + j. */
+static inline int64_t aqm_published_row(enum aqm_layout layout, int64_t head_dim, int64_t row)
+{
+	const int64_t within = row % head_dim;
+
+	if (layout != AQM_LAYOUT_PERMUTED_Q && layout != AQM_LAYOUT_PERMUTED_K)
+		return row;
+	return row - within + within % 2 * (head_dim / 2) + within / 2;
+}
 
 #endif
