@@ -6,7 +6,7 @@
     convert.py fixtures OUT_FOLDER
 
 check: converts every case in every type and compares all tensors, bit for bit, with the state dict under the names and in the types of the
-gguf package; then the hidden states of `aqmtrain model forward` with transformers, in float32, within 1e-5 of the largest. With a checkout of
+gguf package; then the hidden states of `aqmtrain model forward`, in float32, with transformers', within 1e-5 of the largest. With a checkout of
 llama.cpp (its conversion/ and gguf-py/), also with the tensors that its own converter writes; with a PYTHON that has llama_cpp, the hidden
 states that llama.cpp computes from the same file.
 
@@ -92,17 +92,20 @@ def save(name, case, folder, seed=0):
     with torch.no_grad():
         for key, p in model.named_parameters():
             norm = p.ndim == 1 and not key.endswith("bias")
-            p.copy_((torch.randn_like(p) * 0.2 + (1.0 if norm else 0.0)).to(getattr(torch, dtype)))
+            # T5 does not divide its scores by sqrt(d_kv): what it learns is smaller instead.
+            size = 0.05 if key.endswith("Attention.q.weight") else 0.2
+            p.copy_((torch.randn_like(p) * size + (1.0 if norm else 0.0)).to(getattr(torch, dtype)))
     model.tie_weights()
     model.to(getattr(torch, dtype)).save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
     return getattr(transformers, family + kind).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
 
 def hidden_states(model, x):
-    """Behind the last norm. T5: causal encoder, and a decoder that is fed the encoder's output and sees no later token of it."""
+    """Behind the last norm, computed in double precision. T5: causal encoder, and a decoder that is fed the encoder's output and sees no later token of it."""
     import torch
 
-    x = torch.from_numpy(x)
+    x = torch.from_numpy(x).double()
+    model.double()  # the same numbers
     with torch.no_grad():
         if model.config.model_type != "t5":
             return model.base_model(inputs_embeds=x, use_cache=False).last_hidden_state.numpy()
@@ -324,7 +327,7 @@ def fixtures(args):
             # The factors of Llama 3 come out of powf(): compared as numbers by the test, not by their bits.
             digest = "" if tensor == "rope_freqs.weight" else hashlib.sha256(data).hexdigest()
             said[tensor] = " ".join([kind.name.lower(), "x".join(map(str, numbers.shape)), digest]).strip()
-        data = {"embeddings": x, "hidden": hidden_states(model, x)}
+        data = {"embeddings": x, "hidden": hidden_states(model, x).astype(np.float32)}
         if "rope_freqs.weight" in said:
             data["rope_freqs.weight"] = expected_tensors(model)["rope_freqs.weight"]
         save_file(data, folder / "expected.safetensors", metadata=said)
