@@ -218,8 +218,10 @@ static struct tensor_name name_of(const char *name, int64_t index, const char *p
 {
 	struct tensor_name full;
 
-	if (aqm_tensor_name_expand(full.text, sizeof full.text - strlen(part), name, index))
-		strcat(full.text, part);
+	aqm_tensor_name_expand(full.text, sizeof full.text, name, index);
+	size_t used = strlen(full.text);
+
+	snprintf(full.text + used, sizeof full.text - used, "%s", part);
 	return full;
 }
 

@@ -12,14 +12,12 @@
 #include "base/size.h"
 
 static const struct aqm_architecture *const architectures[] = {&aqm_architecture_llama, &aqm_architecture_qwen2,
-                                                               &aqm_architecture_gpt2, &aqm_architecture_opt,
-                                                               &aqm_architecture_t5};
-
-enum { ARCHITECTURES = sizeof architectures / sizeof *architectures };
+                                                               &aqm_architecture_gpt2,  &aqm_architecture_opt,
+                                                               &aqm_architecture_t5,    NULL};
 
 const struct aqm_architecture *aqm_architecture_find(const char *name)
 {
-	for (size_t i = 0; i < ARCHITECTURES; i++)
+	for (size_t i = 0; architectures[i]; i++)
 		if (strcmp(architectures[i]->name, name) == 0)
 			return architectures[i];
 	return NULL;
@@ -29,8 +27,8 @@ static int unknown_architecture(const char *path, const char *name)
 {
 	char known[128] = "";
 
-	for (size_t i = 0; i < ARCHITECTURES; i++) {
-		const char *before = i == 0 ? "" : i + 1 < ARCHITECTURES ? ", " : " or ";
+	for (size_t i = 0; architectures[i]; i++) {
+		const char *before = i == 0 ? "" : architectures[i + 1] ? ", " : " or ";
 		size_t used = strlen(known);
 
 		snprintf(known + used, sizeof known - used, "%s%s", before, architectures[i]->name);

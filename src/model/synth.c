@@ -52,12 +52,13 @@ enum fill { FILL_ZERO, FILL_ONE, FILL_RANDOM, FILL_RESIDUAL, FILL_QUERY };
  * by the square root of their width, which the others' scale is. */
 static float deviation(const struct shape *shape, enum fill fill)
 {
+	int64_t head_dim = shape->width / shape->heads;
 	double std = sqrt(2.0 / (5.0 * (double)shape->width));
 
 	if (fill == FILL_RESIDUAL)
 		std /= sqrt(2.0 * (double)shape->layers);
 	if (fill == FILL_QUERY)
-		std /= sqrt((double)(shape->width / shape->heads));
+		std /= sqrt((double)head_dim);
 	return (float)std;
 }
 

@@ -603,6 +603,34 @@ static void test_unknown_scaling(void **state)
 	unlink(path);
 }
 
+/* An architecture that nobody described: the message names those that are. */
+static void test_unknown_architecture(void **state)
+{
+	static const char *const known[] = {"llama", "qwen2", "gpt2", "opt", "or t5"};
+	const char *path = "test-model-unknown.gguf";
+	struct aqm_model_options options = {.frozen = true};
+	struct aqm_params params;
+	aqm_gguf_writer *writer;
+	aqm_device *device;
+	aqm_gguf *gguf;
+	aqm_model *model;
+
+	(void)state;
+	CHECK_OK(aqm_gguf_writer_new(&writer, path));
+	CHECK_OK(aqm_gguf_writer_set_string(writer, "general.architecture", "bert"));
+	CHECK_OK(aqm_gguf_writer_finish(writer));
+	aqm_gguf_writer_free(writer);
+	CHECK_OK(aqm_device_open(&device, AQM_DEVICE_CPU));
+	CHECK_OK(aqm_gguf_open(&gguf, path));
+	aqm_params_init(&params, device);
+	assert_int_equal(aqm_model_open(&model, device, gguf, &options, &params), AQM_EDATA);
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		assert_non_null(strstr(aqm_error_message(), known[i]));
+	aqm_gguf_free(gguf);
+	aqm_device_close(device);
+	unlink(path);
+}
+
 /* Windows longer than the positions reach, and targets that the architecture lacks. */
 static void test_refused(void **state)
 {
@@ -647,6 +675,7 @@ int main(void)
 		cmocka_unit_test(test_stop_layer),
 		cmocka_unit_test(test_missing_tensors),
 		cmocka_unit_test(test_unknown_scaling),
+		cmocka_unit_test(test_unknown_architecture),
 		cmocka_unit_test(test_refused),
 	};
 

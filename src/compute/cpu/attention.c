@@ -409,9 +409,9 @@ void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention s, stru
 	if (s.tokens == 0 ||
 	    !aqm_cpu_scratch(device, (int)threads, floats + (sums_floats + threads - 1) / threads, &base, &stride))
 		return;
-	float *sums = dbias.data ? base + threads * floats : NULL;
+	float *sums = base + threads * floats; /* of each head of each window */
 
-	if (sums)
+	if (dbias.data)
 		memset(sums, 0, (size_t)sums_floats * sizeof *sums);
 		/* The heads of one key head add to the same dk and dv: one thread takes them in order. */
 #pragma omp parallel for collapse(2) schedule(dynamic)
@@ -448,7 +448,7 @@ void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention s, stru
 					.dq = aqm_row(dq, row) + column,
 					.dk = aqm_row(dk, row) + kv_column,
 					.dv = aqm_row(dv, row) + kv_column,
-					.dbias = sums ? sums + (w * s.heads + i) * dbias.cols : NULL,
+					.dbias = dbias.data ? sums + (w * s.heads + i) * dbias.cols : NULL,
 					.dout_ld = dout.ld,
 					.dq_ld = dq.ld,
 					.dk_ld = dk.ld,
@@ -459,6 +459,6 @@ void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention s, stru
 				head_backward(&h, &g, &room);
 			}
 		}
-	if (sums)
+	if (dbias.data)
 		fold_windows(s, sums, dbias);
 }
