@@ -111,16 +111,3 @@ size_t aqm_factors_largest(const struct aqm_factors *factors, size_t count)
 	}
 	return largest;
 }
-
-void aqm_factors_unpermute(float *b, int64_t heads, int64_t head_dim, int64_t rank, float *scratch)
-{
-	const size_t row = (size_t)rank * sizeof *b;
-	const int64_t half = head_dim / 2;
-
-	for (int64_t h = 0; h < heads; h++, b += head_dim * rank) {
-		memcpy(scratch, b, (size_t)head_dim * row);
-		for (int64_t i = 0; i < 2; i++)
-			for (int64_t j = 0; j < half; j++)
-				memcpy(b + (i * half + j) * rank, scratch + (2 * j + i) * rank, row);
-	}
-}

@@ -12,8 +12,6 @@
 
 #include "policy/policy.h"
 
-enum { AQM_PARTS_MAX = 3 };
-
 struct aqm_factors {
 	const struct aqm_adapter *parts[AQM_PARTS_MAX];
 	size_t count;
@@ -29,10 +27,5 @@ void aqm_factors_read_a(aqm_policy *policy, const struct aqm_factors *factors, f
 int aqm_factors_read_b(aqm_policy *policy, const struct aqm_factors *factors, float *b);
 /* Numbers of the largest A or B, for one buffer that fits them all. */
 size_t aqm_factors_largest(const struct aqm_factors *factors, size_t count);
-
-/* llama's q and k rows stand in GGUF with the two halves of each head interleaved (conversion of such models for
- * llama.cpp does that, so that rotary embedding turns neighbours). Put the rows of b (out, rank) back: row h*D +
- * i*D/2 + j of the result is row h*D + 2j + i. In place through `scratch` (head_dim * rank floats). */
-void aqm_factors_unpermute(float *b, int64_t heads, int64_t head_dim, int64_t rank, float *scratch);
 
 #endif

@@ -13,7 +13,7 @@
 #include "base/arena.h"
 #include "model/model.h"
 
-enum { AQM_PARTS_MAX = 3, AQM_FEW_ROWS = 16 };
+enum { AQM_FEW_ROWS = 16 };
 
 struct aqm_lora_part {
 	int64_t first, count; /* columns of Y */

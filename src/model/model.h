@@ -112,6 +112,8 @@ size_t aqm_model_weight_bytes(const aqm_model *model);
 
 /* ---- what export needs ---- */
 
+enum { AQM_PARTS_MAX = 3 }; /* of a fused matrix: q, k, v */
+
 /* One adapted linear: its names, factors and scale. */
 struct aqm_adapter {
 	char gguf_name[96]; /* "blk.0.attn_q.weight", "dec.blk.0.cross_attn_q.weight"; gpt2's q: "blk.0.attn_qkv.weight" */

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "export/factors.h"
+#include "model/names.h"
 
 enum { WIDTH = 32, HEADS = 4, KV = 16, RANK = 3 }; /* of the golden bases */
 
@@ -31,22 +31,29 @@ static const char *word(const json_t *object, const char *key)
 
 /* ---- the order of rows ---- */
 
-static void test_unpermute_known_rows(void **state)
+/* Conversion to GGUF: w.reshape(heads, 2, D/2, in).swapaxes(1, 2): row 2j + i of a head was row i D/2 + j. */
+static void test_published_rows(void **state)
 {
 	(void)state;
-	enum { DIM = 6, ROWS = 2 * DIM };
-	float b[ROWS * 2], scratch[DIM * 2];
+	enum { DIM = 6 };
 
-	/* Conversion to GGUF: w.reshape(heads, 2, D/2, in).swapaxes(1, 2): row 2j + i of a head is row i D/2 + j. */
 	for (int h = 0; h < 2; h++)
 		for (int i = 0; i < 2; i++)
-			for (int j = 0; j < DIM / 2; j++)
-				for (int c = 0; c < 2; c++)
-					b[(h * DIM + 2 * j + i) * 2 + c] = (float)(100 * (h * DIM + i * DIM / 2 + j) + c);
-	aqm_factors_unpermute(b, 2, DIM, 2, scratch);
-	for (int row = 0; row < ROWS; row++)
-		for (int c = 0; c < 2; c++)
-			assert_true(b[row * 2 + c] == (float)(100 * row + c));
+			for (int j = 0; j < DIM / 2; j++) {
+				const int64_t row = h * DIM + 2 * j + i, published = h * DIM + i * DIM / 2 + j;
+
+				assert_int_equal(aqm_published_row(AQM_LAYOUT_PERMUTED_Q, DIM, row), published);
+				assert_int_equal(aqm_published_row(AQM_LAYOUT_PERMUTED_K, DIM, row), published);
+				assert_int_equal(aqm_published_row(AQM_LAYOUT_SAME, DIM, row), row);
+			}
+}
+
+/* out (rows, RANK) = rows of b as they are published. */
+static void publish(const float *b, int64_t rows, float *out)
+{
+	for (int64_t row = 0; row < rows; row++)
+		memcpy(out + aqm_published_row(AQM_LAYOUT_PERMUTED_Q, WIDTH / HEADS, row) * RANK, b + row * RANK,
+		       RANK * sizeof *b);
 }
 
 /* ---- llama ---- */
@@ -57,7 +64,7 @@ static void test_llama_adapter(void **state)
 	static const char *const settings[] = {"lora.targets=[q, k, v]", NULL};
 	struct fixture f;
 	struct tensors t;
-	float expected[WIDTH * RANK], scratch[WIDTH * RANK];
+	float expected[WIDTH * RANK];
 
 	fixture_init(&f, "llama.gguf", settings, false);
 	CHECK_OK(aqm_export_peft(f.policy, "adapter"));
@@ -66,12 +73,10 @@ static void test_llama_adapter(void **state)
 #define PLACE "base_model.model.model.layers.1.self_attn."
 	assert_memory_equal(tensors_find(&t, PLACE "q_proj.lora_A.weight", RANK, WIDTH),
 	                    factor_a(f.policy, 1, AQM_TARGET_Q), RANK * WIDTH * sizeof(float));
-	memcpy(expected, factor_b(f.policy, 1, AQM_TARGET_Q), WIDTH * RANK * sizeof(float));
-	aqm_factors_unpermute(expected, HEADS, WIDTH / HEADS, RANK, scratch);
+	publish(factor_b(f.policy, 1, AQM_TARGET_Q), WIDTH, expected);
 	assert_memory_equal(tensors_find(&t, PLACE "q_proj.lora_B.weight", WIDTH, RANK), expected,
 	                    WIDTH * RANK * sizeof(float));
-	memcpy(expected, factor_b(f.policy, 1, AQM_TARGET_K), KV * RANK * sizeof(float));
-	aqm_factors_unpermute(expected, KV * HEADS / WIDTH, WIDTH / HEADS, RANK, scratch);
+	publish(factor_b(f.policy, 1, AQM_TARGET_K), KV, expected);
 	assert_memory_equal(tensors_find(&t, PLACE "k_proj.lora_B.weight", KV, RANK), expected, KV * RANK * sizeof(float));
 	assert_memory_equal(tensors_find(&t, PLACE "v_proj.lora_B.weight", KV, RANK), factor_b(f.policy, 1, AQM_TARGET_V),
 	                    KV * RANK * sizeof(float));
@@ -169,6 +174,77 @@ static void test_gpt2_mixed_ranks_and_names(void **state)
 	fixture_release(&f);
 }
 
+/* ---- opt and t5 ---- */
+
+static bool has_tensor(const struct tensors *t, const char *name)
+{
+	return json_object_get(t->header, name) != NULL;
+}
+
+static void test_opt_names(void **state)
+{
+	(void)state;
+	static const char *const settings[] = {"lora.targets=[q, o, up]", NULL};
+	struct fixture f;
+	struct tensors t;
+
+	fixture_init(&f, AQM_SOURCE_DIR "/tests/golden/model/opt-full.gguf", settings, false);
+	CHECK_OK(aqm_export_peft(f.policy, "adapter"));
+	json_t *config = read_json("adapter/adapter_config.json"), *targets = json_object_get(config, "target_modules");
+	assert_string_equal(word(config, "task_type"), "CAUSAL_LM");
+	assert_true(json_is_false(json_object_get(config, "fan_in_fan_out")));
+	assert_int_equal(json_array_size(targets), 3);
+	assert_string_equal(json_string_value(json_array_get(targets, 0)), "q_proj");
+	assert_string_equal(json_string_value(json_array_get(targets, 1)), "out_proj");
+	assert_string_equal(json_string_value(json_array_get(targets, 2)), "fc1");
+	json_decref(config);
+	tensors_open(&t, "adapter/adapter_model.safetensors");
+	assert_true(has_tensor(&t, "base_model.model.model.decoder.layers.0.self_attn.q_proj.lora_A.weight"));
+	assert_true(has_tensor(&t, "base_model.model.model.decoder.layers.1.self_attn.out_proj.lora_B.weight"));
+	assert_true(has_tensor(&t, "base_model.model.model.decoder.layers.1.fc1.lora_B.weight"));
+	tensors_release(&t);
+	fixture_release(&f);
+}
+
+/* Both stacks, cross-attention, and both forms of the feed-forward half. */
+static void test_t5_names(void **state)
+{
+	(void)state;
+	static const char *const settings[] = {"lora.targets=[q, o, up]", "model.stop_layer=1", NULL};
+	static const char *const bases[] = {AQM_SOURCE_DIR "/tests/golden/model/t5-full.gguf",
+	                                    AQM_SOURCE_DIR "/tests/golden/model/t5-lora.gguf"};
+	static const char *const up[] = {"wi", "wi_1"};
+
+	for (int gated = 0; gated < 2; gated++) {
+		struct fixture f;
+		struct tensors t;
+		char name[128];
+
+		fixture_init(&f, bases[gated], settings, false);
+		CHECK_OK(aqm_export_peft(f.policy, "adapter"));
+		json_t *config = read_json("adapter/adapter_config.json"), *targets = json_object_get(config, "target_modules");
+		assert_string_equal(word(config, "task_type"), "SEQ_2_SEQ_LM");
+		assert_int_equal(json_array_size(targets), 3);
+		assert_string_equal(json_string_value(json_array_get(targets, 0)), "q");
+		assert_string_equal(json_string_value(json_array_get(targets, 1)), "o");
+		assert_string_equal(json_string_value(json_array_get(targets, 2)), up[gated]);
+		assert_int_equal(json_array_size(json_object_get(config, "layers_to_transform")), 1);
+		assert_string_equal(word(config, "layers_pattern"), "block"); /* "layer" has numbers, too */
+		json_decref(config);
+		tensors_open(&t, "adapter/adapter_model.safetensors");
+#define PLACE "base_model.model.decoder.block.0.layer."
+		assert_true(has_tensor(&t, "base_model.model.encoder.block.0.layer.0.SelfAttention.q.lora_A.weight"));
+		assert_true(has_tensor(&t, PLACE "0.SelfAttention.o.lora_B.weight"));
+		assert_true(has_tensor(&t, PLACE "1.EncDecAttention.q.lora_B.weight"));
+		snprintf(name, sizeof name, PLACE "2.DenseReluDense.%s.lora_A.weight", up[gated]);
+		assert_true(has_tensor(&t, name));
+		assert_int_equal(json_object_size(t.header), 1 + 2 * (2 + 4 + 2));
+#undef PLACE
+		tensors_release(&t);
+		fixture_release(&f);
+	}
+}
+
 /* ---- beside the adapter ---- */
 
 static void test_policy_parts_and_manifest(void **state)
@@ -239,11 +315,13 @@ static void test_refuses_full_fine_tuning(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_unpermute_known_rows),
+		cmocka_unit_test(test_published_rows),
 		cmocka_unit_test_setup_teardown(test_llama_adapter, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_llama_config, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_gpt2_fuses_q_and_v, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_gpt2_mixed_ranks_and_names, scratch_enter, scratch_leave),
+		cmocka_unit_test_setup_teardown(test_opt_names, scratch_enter, scratch_leave),
+		cmocka_unit_test_setup_teardown(test_t5_names, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_policy_parts_and_manifest, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_replaces_only_an_earlier_export, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_refuses_full_fine_tuning, scratch_enter, scratch_leave),
