@@ -13,10 +13,20 @@
 struct train_arguments {
 	struct aqm_cli_config_options config_options;
 	const char *run;
-	bool resume;
+	struct aqm_train_options options;
 };
 
-enum { KEY_RESUME = 256 };
+enum { KEY_RESUME = 256, KEY_INIT_ADAPTER };
+
+static void check_arguments(const struct train_arguments *arguments, const struct argp_state *state)
+{
+	const struct aqm_train_options *options = &arguments->options;
+
+	if (!arguments->config_options.path && !(options->resume && arguments->run))
+		argp_error(state, "wants -c FILE, or -o RUN --resume");
+	if (options->resume && options->init_adapter)
+		argp_error(state, "--init-adapter begins a new run; --resume goes on with what it has");
+}
 
 static error_t parse_option(int key, char *argument, struct argp_state *state)
 {
@@ -30,14 +40,16 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		arguments->run = argument;
 		return 0;
 	case KEY_RESUME:
-		arguments->resume = true;
+		arguments->options.resume = true;
+		return 0;
+	case KEY_INIT_ADAPTER:
+		arguments->options.init_adapter = argument;
 		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "takes no argument such as '%s'", argument);
 		return 0;
 	case ARGP_KEY_END:
-		if (!arguments->config_options.path && !(arguments->resume && arguments->run))
-			argp_error(state, "wants -c FILE, or -o RUN --resume");
+		check_arguments(arguments, state);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -48,6 +60,8 @@ static const struct argp_option option_list[] = {
 	{"output", 'o', "RUN", 0, "Folder of the run (default: runs/ and the name of FILE)", 0},
 	{"resume", KEY_RESUME, NULL, 0, "Go on with RUN where its last checkpoint is; without -c by its own configuration",
      0},
+	{"init-adapter", KEY_INIT_ADAPTER, "PATH", 0,
+     "Begin with this LoRA adapter, a folder of PEFT or a GGUF file, of the configured rank, scale and targets", 0},
 	{0},
 };
 
@@ -86,7 +100,7 @@ static int run(int argc, char **argv)
 	int code = aqm_cli_config_load(&arguments.config_options, &config);
 	if (code == AQM_OK) {
 		aqm_cli_prepare_compute((int)config.threads);
-		code = aqm_train(&config, run_path, arguments.resume);
+		code = aqm_train(&config, run_path, &arguments.options);
 	}
 	aqm_config_release(&config);
 	free(own_config);
@@ -96,7 +110,7 @@ static int run(int argc, char **argv)
 
 const struct aqm_command aqm_command_train = {
 	.name = "train",
-	.usage = "-c CONFIG.yaml [--set KEY=VALUE]... [-o RUN] [--resume]",
+	.usage = "-c CONFIG.yaml [--set KEY=VALUE]... [-o RUN] [--resume] [--init-adapter PATH]",
 	.help = "train a policy on a pool, into a run directory",
 	.run = run,
 };

@@ -249,17 +249,18 @@ static void release(struct aqm_trainer *t)
 	free(t);
 }
 
-int aqm_train(const struct aqm_config *config, const char *run_path, bool resume)
+int aqm_train(const struct aqm_config *config, const char *run_path, const struct aqm_train_options *options)
 {
 	struct aqm_trainer *t = aqm_calloc_array(1, sizeof *t);
 
 	if (!t)
 		return AQM_ERUN;
 	t->config = config;
+	t->options = options;
 	t->run.lock = -1;
 	int code = check_paths(config);
 	if (code == AQM_OK)
-		code = aqm_run_open(&t->run, run_path, config, resume);
+		code = aqm_run_open(&t->run, run_path, config, options->resume);
 	if (code == AQM_OK)
 		code = open_data(t);
 	if (code == AQM_OK)
@@ -271,7 +272,11 @@ int aqm_train(const struct aqm_config *config, const char *run_path, bool resume
 	if (code == AQM_OK)
 		code = restore(t);
 	if (code == AQM_OK)
+		code = aqm_trainer_begin(t);
+	if (code == AQM_OK)
 		code = aqm_run_start(&t->run, config);
+	if (code == AQM_OK)
+		code = aqm_trainer_keep_beginning(t);
 	if (code == AQM_OK)
 		code = aqm_journal_open(&t->journal, run_path, t->state.metrics_bytes);
 	if (code == AQM_OK)

@@ -22,6 +22,7 @@ struct aqm_split {
 
 struct aqm_trainer {
 	const struct aqm_config *config;
+	const struct aqm_train_options *options;
 	struct aqm_run run;
 	struct aqm_split train, eval;
 	struct aqm_fit fit;
@@ -59,6 +60,10 @@ void aqm_trainer_warn(const struct aqm_trainer *trainer);
 int aqm_trainer_announce(struct aqm_trainer *trainer, size_t base_resident);
 /* Let the BLAS library take its buffers, so that they can be seen. */
 void aqm_trainer_warm_up(aqm_device *device);
+/* A new run's beginning, after restoring: with options->init_adapter the values of LoRA, and its record in the run. */
+int aqm_trainer_begin(struct aqm_trainer *trainer);
+/* Once the run exists: keep what began with an adapter, so that resuming does not need it. */
+int aqm_trainer_keep_beginning(struct aqm_trainer *trainer);
 /* From the state on to the end, or to an interruption: AQM_EINTERRUPTED with a checkpoint written. */
 int aqm_trainer_run(struct aqm_trainer *trainer);
 

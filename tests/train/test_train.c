@@ -48,7 +48,7 @@ static int train_with(const char *run, const char *const *settings, bool resume)
 	struct aqm_config config;
 
 	small_config(&config, settings);
-	int code = aqm_train(&config, run, resume);
+	int code = aqm_train(&config, run, &(struct aqm_train_options){.resume = resume});
 	aqm_interrupt_raise(false);
 	aqm_config_release(&config);
 	return code;
