@@ -6,20 +6,30 @@
 #include "base/log.h"
 #include "compute/cpu/cpu.h"
 
+#ifdef AQM_HAVE_CUDA
+#include "compute/cuda/cuda.h"
+#else
+static int aqm_cuda_open(aqm_device *device)
+{
+	(void)device;
+	return aqm_error_set(AQM_ERUN, "cannot use device 'cuda': this build has no CUDA");
+}
+#endif
+
 int aqm_device_open(aqm_device **out, enum aqm_device_kind kind)
 {
-	*out = NULL;
-	if (kind == AQM_DEVICE_CUDA)
-		return aqm_error_set(AQM_ERUN, "cannot use device 'cuda': this build has no CUDA");
-	if (kind == AQM_DEVICE_AUTO)
-		aqm_log_info("device: cpu (this build has no CUDA)");
-
 	aqm_device *device = calloc(1, sizeof *device);
+	int code = AQM_ERUN;
 
+	*out = NULL;
 	if (!device)
 		return aqm_error_set(AQM_ERUN, "not enough memory for a device");
-	int code = aqm_cpu_open(device);
-
+	if (kind != AQM_DEVICE_CPU)
+		code = aqm_cuda_open(device);
+	if (kind == AQM_DEVICE_AUTO && code != AQM_OK)
+		aqm_log_info("device: cpu (%s)", aqm_error_message());
+	if (kind != AQM_DEVICE_CUDA && code != AQM_OK)
+		code = aqm_cpu_open(device);
 	if (code != AQM_OK) {
 		free(device);
 		return code;

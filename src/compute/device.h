@@ -184,17 +184,22 @@ static inline struct aqm_mat aqm_mat_f32(float *data, int64_t rows, int64_t cols
 {
 	return (struct aqm_mat){.data = data, .dtype = AQM_F32, .rows = rows, .cols = cols, .ld = cols};
 }
-/* Columns [first, first+count) of a float32 matrix. */
+/* Bytes of an element of a matrix of float32, float16 or bfloat16. */
+static inline int64_t aqm_mat_element(struct aqm_mat m)
+{
+	return m.dtype == AQM_BF16 || m.dtype == AQM_F16 ? 2 : 4;
+}
+/* Columns [first, first+count) of such a matrix. */
 static inline struct aqm_mat aqm_mat_cols(struct aqm_mat m, int64_t first, int64_t count)
 {
-	m.data = (float *)m.data + first;
+	m.data = (char *)m.data + first * aqm_mat_element(m);
 	m.cols = count;
 	return m;
 }
-/* Rows [first, first+count) of a float32 matrix. */
+/* Rows [first, first+count) of such a matrix. */
 static inline struct aqm_mat aqm_mat_rows(struct aqm_mat m, int64_t first, int64_t count)
 {
-	m.data = (float *)m.data + first * m.ld;
+	m.data = (char *)m.data + first * m.ld * aqm_mat_element(m);
 	m.rows = count;
 	return m;
 }

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The CUDA device: opening and closing, memory, errors, its table.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "compute/cuda/kernel.cuh"
+
+enum { STAGING_BYTES = 256 << 10, STAGED_UPLOAD = 16 << 10, SCRATCH_ALIGNMENT = 256 };
+
+void aqm_cuda_fail(aqm_device *device, const char *what, const char *why)
+{
+	struct aqm_cuda *cuda = aqm_cuda_of(device);
+
+	if (cuda->failed != AQM_OK)
+		return;
+	cuda->failed = AQM_ERUN;
+	snprintf(cuda->message, sizeof cuda->message, "the GPU failed in '%s': %s", what, why);
+}
+
+static bool succeeded(aqm_device *device, const char *what, cudaError_t code)
+{
+	if (code == cudaSuccess)
+		return true;
+	cudaGetLastError();
+	aqm_cuda_fail(device, what, cudaGetErrorString(code));
+	return false;
+}
+
+static void wait(aqm_device *device, const char *what)
+{
+	succeeded(device, what, cudaStreamSynchronize(aqm_cuda_of(device)->stream));
+}
+
+/* ---- memory ---- */
+
+int aqm_cuda_allocate(aqm_device *device, size_t bytes, void **out)
+{
+	size_t available = 0, total = 0;
+
+	*out = NULL;
+	cudaError_t code = cudaMalloc(out, bytes ? bytes : 1);
+
+	if (code != cudaSuccess) {
+		cudaGetLastError();
+		cudaMemGetInfo(&available, &total);
+		return aqm_error_set(AQM_ERUN, "not enough GPU memory for %zu bytes: %zu of %zu are free (%s)", bytes, available,
+		                     total, cudaGetErrorString(code));
+	}
+	succeeded(device, "allocate", cudaMemsetAsync(*out, 0, bytes, aqm_cuda_of(device)->stream));
+	return AQM_OK;
+}
+
+void aqm_cuda_release(aqm_device *device, void *memory)
+{
+	succeeded(device, "release", cudaFree(memory)); /* waits for what still uses it */
+}
+
+void *aqm_cuda_scratch(aqm_device *device, enum aqm_cuda_scratch kind, size_t bytes)
+{
+	struct aqm_cuda *cuda = aqm_cuda_of(device);
+
+	if (bytes <= cuda->scratch[kind].bytes)
+		return cuda->scratch[kind].memory;
+	bytes = (bytes + SCRATCH_ALIGNMENT - 1) / SCRATCH_ALIGNMENT * SCRATCH_ALIGNMENT;
+	wait(device, "scratch");
+	succeeded(device, "scratch", cudaFree(cuda->scratch[kind].memory));
+	cuda->scratch[kind].memory = NULL;
+	cuda->scratch[kind].bytes = 0;
+	if (!succeeded(device, "scratch", cudaMalloc(&cuda->scratch[kind].memory, bytes)))
+		return NULL;
+	cuda->scratch[kind].bytes = bytes;
+	return cuda->scratch[kind].memory;
+}
+
+static int staging_grow(aqm_device *device, size_t bytes)
+{
+	struct aqm_cuda *cuda = aqm_cuda_of(device);
+
+	cudaFreeHost(cuda->staging);
+	cudaFree(cuda->staged);
+	cuda->staging = cuda->staged = NULL;
+	cuda->staging_bytes = cuda->staging_used = 0;
+	if (!succeeded(device, "staging", cudaMallocHost((void **)&cuda->staging, bytes)) ||
+	    !succeeded(device, "staging", cudaMalloc((void **)&cuda->staged, bytes)))
+		return AQM_ERUN;
+	cuda->staging_bytes = bytes;
+	return AQM_OK;
+}
+
+/* `bytes` of pinned memory that no queued copy reads any more; NULL: no memory, noted. */
+static char *staging_take(aqm_device *device, size_t bytes)
+{
+	struct aqm_cuda *cuda = aqm_cuda_of(device);
+
+	bytes = (bytes + 15) / 16 * 16;
+	if (cuda->staging_used + bytes > cuda->staging_bytes) {
+		wait(device, "staging");
+		cuda->staging_used = 0;
+		if (bytes > cuda->staging_bytes && staging_grow(device, 2 * bytes) != AQM_OK)
+			return NULL;
+	}
+	cuda->staging_used += bytes;
+	return cuda->staging + (cuda->staging_used - bytes);
+}
+
+void *aqm_cuda_stage(aqm_device *device, const void *first, size_t first_bytes, const void *second,
+                     size_t second_bytes)
+{
+	struct aqm_cuda *cuda = aqm_cuda_of(device);
+	size_t offset = (first_bytes + 15) / 16 * 16, bytes = offset + second_bytes;
+	char *host = staging_take(device, bytes);
+
+	if (!host)
+		return NULL;
+	memcpy(host, first, first_bytes);
+	if (second_bytes)
+		memcpy(host + offset, second, second_bytes);
+	char *twin = cuda->staged + (host - cuda->staging);
+
+	succeeded(device, "staging", cudaMemcpyAsync(twin, host, bytes, cudaMemcpyHostToDevice, cuda->stream));
+	return twin;
+}
+
+void aqm_cuda_upload(aqm_device *device, void *to, const void *from_host, size_t bytes)
+{
+	struct aqm_cuda *cuda = aqm_cuda_of(device);
+	char *host = bytes > 0 && bytes <= STAGED_UPLOAD ? staging_take(device, bytes) : NULL;
+
+	if (bytes == 0)
+		return;
+	if (host)
+		memcpy(host, from_host, bytes);
+	succeeded(device, "upload",
+	          cudaMemcpyAsync(to, host ? host : from_host, bytes, cudaMemcpyHostToDevice, cuda->stream));
+	if (!host)
+		wait(device, "upload");
+}
+
+void aqm_cuda_download(aqm_device *device, void *to_host, const void *from, size_t bytes)
+{
+	if (bytes == 0)
+		return;
+	succeeded(device, "download",
+	          cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, aqm_cuda_of(device)->stream));
+	wait(device, "download");
+}
+
+/* ---- opening and closing ---- */
+
+static int check(aqm_device *device)
+{
+	struct aqm_cuda *cuda = aqm_cuda_of(device);
+
+	wait(device, "check");
+	int code = cuda->failed;
+
+	cuda->failed = AQM_OK;
+	return code == AQM_OK ? AQM_OK : aqm_error_set(code, "%s", cuda->message);
+}
+
+static void close_device(aqm_device *device)
+{
+	struct aqm_cuda *cuda = aqm_cuda_of(device);
+
+	if (cuda->stream)
+		cudaStreamSynchronize(cuda->stream);
+	aqm_lt_close(cuda->lt);
+	for (int i = 0; i < AQM_SCRATCH_KINDS; i++)
+		cudaFree(cuda->scratch[i].memory);
+	cudaFreeHost(cuda->staging);
+	cudaFree(cuda->staged);
+	if (cuda->stream)
+		cudaStreamDestroy(cuda->stream);
+	free(cuda);
+	device->context = NULL;
+}
+
+/* A GPU that the kernels are built for. */
+static int find_gpu(struct aqm_cuda *cuda)
+{
+	int count = 0, major = 0;
+	cudaError_t code = cudaGetDeviceCount(&count);
+
+	if (code != cudaSuccess || count == 0) {
+		cudaGetLastError();
+		return aqm_error_set(AQM_ERUN, "cannot use device 'cuda': no GPU (%s)",
+		                     cudaGetErrorString(code == cudaSuccess ? cudaErrorNoDevice : code));
+	}
+	code = cudaSetDevice(0);
+	if (code == cudaSuccess)
+		code = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+	if (code == cudaSuccess)
+		code = cudaDeviceGetAttribute(&cuda->processors, cudaDevAttrMultiProcessorCount, 0);
+	if (code == cudaSuccess && major < 9)
+		return aqm_error_set(AQM_ERUN, "cannot use device 'cuda': the GPU's compute capability is %d.x, wanted 9.0 or newer",
+		                     major);
+	if (code == cudaSuccess)
+		code = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
+	if (code != cudaSuccess) {
+		cudaGetLastError();
+		return aqm_error_set(AQM_ERUN, "cannot use device 'cuda': %s", cudaGetErrorString(code));
+	}
+	return AQM_OK;
+}
+
+int aqm_cuda_open(aqm_device *device)
+{
+	struct aqm_cuda *cuda = (struct aqm_cuda *)calloc(1, sizeof *cuda);
+
+	if (!cuda)
+		return aqm_error_set(AQM_ERUN, "not enough memory for a device");
+	device->ops = &aqm_cuda_ops;
+	device->context = cuda;
+	int code = find_gpu(cuda);
+
+	if (code == AQM_OK)
+		code = aqm_lt_open(&cuda->lt);
+	if (code == AQM_OK && staging_grow(device, STAGING_BYTES) != AQM_OK)
+		code = aqm_error_set(AQM_ERUN, "%s", cuda->message);
+	if (code != AQM_OK)
+		close_device(device);
+	return code;
+}
+
+const struct aqm_ops aqm_cuda_ops = {
+	.name = "cuda",
+	.allocate = aqm_cuda_allocate,
+	.release = aqm_cuda_release,
+	.upload = aqm_cuda_upload,
+	.download = aqm_cuda_download,
+	.zero = aqm_cuda_zero,
+	.copy = aqm_cuda_copy,
+	.axpy = aqm_cuda_axpy,
+	.scale = aqm_cuda_scale,
+	.gemm = aqm_cuda_gemm,
+	.linear_few = aqm_cuda_linear_few,
+	.expand = aqm_cuda_expand,
+	.bias_forward = aqm_cuda_bias_forward,
+	.bias_backward = aqm_cuda_bias_backward,
+	.rmsnorm_forward = aqm_cuda_rmsnorm_forward,
+	.rmsnorm_backward = aqm_cuda_rmsnorm_backward,
+	.layernorm_forward = aqm_cuda_layernorm_forward,
+	.layernorm_backward = aqm_cuda_layernorm_backward,
+	.rope = aqm_cuda_rope,
+	.attention_forward = aqm_cuda_attention_forward,
+	.attention_backward = aqm_cuda_attention_backward,
+	.attention_cached = aqm_cuda_attention_cached,
+	.glu_forward = aqm_cuda_glu_forward,
+	.glu_backward = aqm_cuda_glu_backward,
+	.activation_forward = aqm_cuda_activation_forward,
+	.activation_backward = aqm_cuda_activation_backward,
+	.dropout = aqm_cuda_dropout,
+	.gather = aqm_cuda_gather,
+	.scatter_add = aqm_cuda_scatter_add,
+	.cross_entropy = aqm_cuda_cross_entropy,
+	.squared_error = aqm_cuda_squared_error,
+	.sum_squares = aqm_cuda_sum_squares,
+	.adamw = aqm_cuda_adamw,
+	.check = check,
+	.close = close_device,
+};

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Behind emulated/cuda_runtime.h: fibers, their meetings, memory with fences. Only for tests: what goes wrong here ends
+ * the program.
+ */
+#include "cuda_runtime.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+extern "C" {
+#include "compute/cuda/cuda.h"
+}
+
+enum { MOST_THREADS = 1024, STACK = 256 << 10, MOST_SHARED = 227 << 10 };
+
+uint3 threadIdx, blockIdx;
+dim3 blockDim, gridDim;
+alignas(128) unsigned char dynamic_shared[MOST_SHARED];
+
+enum state { READY, AT_BARRIER, AT_MEETING, ENDED };
+
+struct fiber {
+	enum state state;
+	bool started;
+	ucontext_t first;
+	jmp_buf where;
+	const char *what;
+	void *brought;
+	void (*combine)(void **lanes);
+};
+
+static struct fiber fibers[MOST_THREADS];
+static char *stacks;
+static jmp_buf scheduler;
+static struct fiber *running;
+static void (*body)(void *);
+static void *body_context;
+
+static void die(const char *text)
+{
+	fprintf(stderr, "emulated GPU: %s (block %u %u %u)\n", text, blockIdx.x, blockIdx.y, blockIdx.z);
+	abort();
+}
+
+static void give_way(void)
+{
+	if (!_setjmp(running->where))
+		_longjmp(scheduler, 1);
+}
+
+static void fiber_main(void)
+{
+	body(body_context);
+	running->state = ENDED;
+	_longjmp(scheduler, 1);
+}
+
+static void resume(unsigned i)
+{
+	running = &fibers[i];
+	threadIdx = uint3{i, 0, 0};
+	if (_setjmp(scheduler))
+		return;
+	if (running->started)
+		_longjmp(running->where, 1);
+	running->started = true;
+	setcontext(&running->first);
+}
+
+void __syncthreads(void)
+{
+	running->state = AT_BARRIER;
+	give_way();
+}
+
+void emulated_meet(const char *what, void *mine, void (*combine)(void **lanes))
+{
+	running->state = AT_MEETING;
+	running->what = what;
+	running->brought = mine;
+	running->combine = combine;
+	give_way();
+}
+
+static bool release_warp(unsigned first, unsigned threads)
+{
+	void *lanes[32];
+
+	for (unsigned i = 0; i < 32; i++) {
+		if (first + i >= threads)
+			die("a warp that is not whole meets");
+		if (fibers[first + i].state != AT_MEETING)
+			return false;
+		if (strcmp(fibers[first + i].what, fibers[first].what) != 0)
+			die("lanes of a warp meet for different things");
+		lanes[i] = fibers[first + i].brought;
+	}
+	fibers[first].combine(lanes);
+	for (unsigned i = 0; i < 32; i++)
+		fibers[first + i].state = READY;
+	return true;
+}
+
+/* Let go what has met; false when there is nothing to let go. */
+static bool release(unsigned threads)
+{
+	bool all = true, any = false, released = false;
+
+	for (unsigned i = 0; i < threads; i++) {
+		all = all && (fibers[i].state == AT_BARRIER || fibers[i].state == ENDED);
+		any = any || fibers[i].state == AT_BARRIER;
+	}
+	if (all) {
+		for (unsigned i = 0; i < threads; i++)
+			if (fibers[i].state == AT_BARRIER)
+				fibers[i].state = READY;
+		return any;
+	}
+	for (unsigned first = 0; first < threads; first += 32)
+		if (fibers[first].state == AT_MEETING)
+			released = release_warp(first, threads) || released;
+	return released;
+}
+
+static void run_block(unsigned threads)
+{
+	const char *order = getenv("AQM_EMULATE");
+	bool backwards = order && strcmp(order, "backwards") == 0;
+	unsigned ended;
+
+	for (unsigned i = 0; i < threads; i++) {
+		fibers[i].state = READY;
+		fibers[i].started = false;
+		getcontext(&fibers[i].first);
+		fibers[i].first.uc_stack.ss_sp = stacks + (size_t)i * STACK;
+		fibers[i].first.uc_stack.ss_size = STACK;
+		fibers[i].first.uc_link = NULL;
+		makecontext(&fibers[i].first, fiber_main, 0);
+	}
+	do {
+		ended = 0;
+		for (unsigned i = 0; i < threads; i++) {
+			unsigned turn = backwards ? threads - 1 - i : i;
+
+			if (fibers[turn].state == READY)
+				resume(turn);
+			ended += fibers[turn].state == ENDED;
+		}
+		if (ended < threads && !release(threads))
+			die("threads wait for each other for ever");
+	} while (ended < threads);
+}
+
+void emulated_run(dim3 grid, dim3 block, size_t shared, void (*thread)(void *), void *context)
+{
+	unsigned threads = block.x * block.y * block.z;
+
+	if (threads > MOST_THREADS || shared > MOST_SHARED || grid.y > 65535 || grid.z > 65535)
+		die("too large a launch");
+	if (!stacks)
+		stacks = (char *)mmap(NULL, (size_t)MOST_THREADS * STACK, PROT_READ | PROT_WRITE,
+		                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (stacks == MAP_FAILED)
+		die("no memory for stacks");
+	body = thread;
+	body_context = context;
+	blockDim = block;
+	gridDim = grid;
+	for (unsigned z = 0; z < grid.z; z++)
+		for (unsigned y = 0; y < grid.y; y++)
+			for (unsigned x = 0; x < grid.x; x++) {
+				blockIdx = uint3{x, y, z};
+				memset(dynamic_shared, 0xff, shared);
+				run_block(threads);
+			}
+}
+
+/* ---- memory ---- */
+
+static size_t page(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+struct head {
+	void *mapping;
+	size_t bytes;
+};
+
+static size_t rounded(size_t bytes, size_t unit)
+{
+	return (bytes + unit - 1) / unit * unit;
+}
+
+/* The end lies as near before the fence as an alignment of 16 allows; the head of the mapping is in front. */
+cudaError_t cudaMalloc(void **out, size_t bytes)
+{
+	size_t body_bytes = rounded(rounded(bytes, 16) + sizeof(struct head) + 16, page()), all = body_bytes + page();
+	char *mapping = (char *)mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (mapping == MAP_FAILED || mprotect(mapping + body_bytes, page(), PROT_NONE) != 0)
+		return cudaErrorMemoryAllocation;
+	char *memory = mapping + body_bytes - rounded(bytes, 16);
+
+	memset(memory, 0xff, rounded(bytes, 16));
+	*(struct head *)mapping = {mapping, all};
+	memcpy(memory - sizeof(struct head), mapping, sizeof(struct head));
+	*out = memory;
+	return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *memory)
+{
+	struct head head;
+
+	if (!memory)
+		return cudaSuccess;
+	memcpy(&head, (char *)memory - sizeof head, sizeof head);
+	munmap(head.mapping, head.bytes);
+	return cudaSuccess;
+}
+
+const char *cudaGetErrorString(cudaError_t code)
+{
+	return code == cudaSuccess ? "no error" : "emulated error";
+}
+
+/* ---- no cublasLt: all products are the plain ones ---- */
+
+int aqm_lt_open(struct aqm_lt **out)
+{
+	*out = NULL;
+	return AQM_OK;
+}
+
+void aqm_lt_close(struct aqm_lt *)
+{
+}
+
+bool aqm_lt_gemm(aqm_device *, struct aqm_lt *, float, struct aqm_mat, bool, struct aqm_mat, bool, float, struct aqm_mat,
+                 struct aqm_mat)
+{
+	return false;
+}
