@@ -51,6 +51,7 @@ items() {
 			residual|the input added before the head|policy.residual=true
 			epochs|80 epochs|train.epochs=80
 			causal|an encoder that sees both ways|model.causal=false
+			causal-full|an encoder that sees both ways, every weight trained|model.causal=false lora.rank=0
 			stop|the first layer only, which is no difference to the paper|model.stop_layer=1
 			full|every weight trained, no adapters|lora.rank=0
 			full-lr|every weight trained, no adapters, learning rate 1e-4|lora.rank=0 train.lr=0.0001
@@ -84,12 +85,16 @@ bases() {
 	PLAN
 }
 
-# is_run BASE ITEM: SmolLM2 takes ten times as long: only what makes the most difference. Only T5 has an encoder.
+# is_run BASE POOL SIDE ITEM: SmolLM2 takes ten times as long, the second pool four times: only what makes the most difference there.
+# Only T5 has an encoder.
 is_run() {
-	case $1/$2 in
-	smollm2/as-it-is | smollm2/features | smollm2/time | smollm2/returns | smollm2/schedule | smollm2/schedule-features | smollm2/four) ;;
-	tiny-t5/as-it-is | tiny-t5/causal) ;;
-	smollm2/* | tiny-t5/* | */causal) return 1 ;;
+	case $1/$2/$3/$4 in
+	smollm2/*/as-it-is | smollm2/*/schedule | smollm2/*/ours/features | smollm2/*/ours/time | smollm2/*/ours/returns | smollm2/*/paper/four) ;;
+	tiny-t5/*/as-it-is | tiny-t5/*/causal | tiny-t5/*/full | tiny-t5/*/causal-full) ;;
+	smollm2/* | tiny-t5/* | */causal | */causal-full) return 1 ;;
+	*/freebsd-dualpi2-a/*/clip | */freebsd-dualpi2-a/*/windows-clip | */freebsd-dualpi2-a/*/gamma | */freebsd-dualpi2-a/*/min-max) return 1 ;;
+	*/freebsd-dualpi2-a/*/constant | */freebsd-dualpi2-a/*/residual | */freebsd-dualpi2-a/*/epochs) return 1 ;;
+	*/freebsd-dualpi2-a/*/stop | */freebsd-dualpi2-a/*/full-lr) return 1 ;;
 	esac
 }
 
@@ -139,7 +144,7 @@ run_all() {
 		for pool in paper-train-pool freebsd-dualpi2-a; do
 			for side in $(sides_of "$base" "$pool"); do
 				items "$side" | while IFS='|' read -r item _ settings; do
-					is_run "$base" "$item" && wanted "$base/$pool/$side/$item" || continue
+					is_run "$base" "$pool" "$side" "$item" && wanted "$base/$pool/$side/$item" || continue
 					# The pool's fields last, but a switch about fields behind them.
 					fields=$(fields_of_pool "$pool")
 					train_one "$work/$base/$pool/$side/$item/$1" "$(config_of "$side" "$base")" "$pool" "$1" \
@@ -171,7 +176,7 @@ tables() {
 				heading "$side"
 				baselines "$work/$base/$pool/$side"
 				items "$side" | while IFS='|' read -r item what _; do
-					! is_run "$base" "$item" || row "$work/$base/$pool/$side/$item" "$what"
+					! is_run "$base" "$pool" "$side" "$item" || row "$work/$base/$pool/$side/$item" "$what"
 				done
 				echo
 			done
