@@ -100,12 +100,12 @@ def save(name, case, folder, seed=0):
     return getattr(transformers, family + kind).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
 
-def hidden_states(model, x):
-    """Behind the last norm, computed in double precision. T5: causal encoder, and a decoder that is fed the encoder's output and sees no later token of it."""
+def hidden_states(model, x, dtype="float64"):
+    """Behind the last norm, computed in double precision unless told otherwise. T5: causal encoder, and a decoder that is fed the encoder's output and sees no later token of it."""
     import torch
 
-    x = torch.from_numpy(x).double()
-    model.double()  # the same numbers
+    x = torch.from_numpy(x).to(getattr(torch, dtype))
+    model.to(x.dtype)  # the same numbers
     with torch.no_grad():
         if model.config.model_type != "t5":
             return model.base_model(inputs_embeds=x, use_cache=False).last_hidden_state.numpy()
