@@ -7,7 +7,7 @@ set(AQM_HAVE_CUDA OFF)
 
 if(AQM_CUDA STREQUAL "AUTO" AND (AQM_SANITIZE OR AQM_COVERAGE OR AQM_FUZZ))
   message(STATUS "CUDA: not with sanitizers, coverage or fuzzing")
-elseif(AQM_CUDA STREQUAL "ON")
+elseif(AQM_CUDA)
   include(CheckLanguage)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
