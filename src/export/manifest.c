@@ -65,9 +65,14 @@ static json_t *base_json(aqm_policy *policy)
 	if (aqm_gguf_digest(aqm_policy_gguf(policy), digest) != AQM_OK)
 		return NULL;
 	const struct aqm_model_shape *shape = aqm_model_shape(aqm_policy_model(policy));
-	return json_pack("{s:s, s:s, s:s, s:I, s:I}", "path", aqm_policy_base_path(policy), "architecture",
-	                 shape->architecture, "sha256", digest, "layers", (json_int_t)shape->layers, "used_layers",
-	                 (json_int_t)shape->used_layers);
+	json_t *base = json_pack("{s:s, s:s, s:s, s:I, s:I}", "path", aqm_policy_base_path(policy), "architecture",
+	                         shape->architecture, "sha256", digest, "layers", (json_int_t)shape->layers, "used_layers",
+	                         (json_int_t)shape->used_layers);
+	if (shape->decoder_layers) {
+		json_object_set_new(base, "decoder_layers", json_integer((json_int_t)shape->decoder_layers));
+		json_object_set_new(base, "used_decoder_layers", json_integer((json_int_t)shape->used_decoder_layers));
+	}
+	return base;
 }
 
 static json_t *actions_json(void)

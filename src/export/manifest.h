@@ -8,7 +8,8 @@
 #include "policy/policy.h"
 
 /* JSON, owned by the caller:
- *   {"format": 1, "program": "aqmtrain ...", "base": {"path", "architecture", "sha256", "layers", "used_layers"},
+ *   {"format": 1, "program": "aqmtrain ...", "base": {"path", "architecture", "sha256", "layers", "used_layers"
+ *    [, "decoder_layers", "used_decoder_layers"]},
  *    "control": "packet", "actions": ["enqueue", "drop", "mark"]
  *       or "update", "levels": {"mean", "scale", "change_scale"[, "edges": [...], "values": [...]]},
  *    "features": [{"name", "unit", "description", "sequence", "mean", "scale"}, ...], "normaliser": "log-standard",

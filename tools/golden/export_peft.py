@@ -59,20 +59,24 @@ def llama_hidden(model_path, adapter_path, embeddings):
         else:
             assert L.llama_set_adapter_lora(context, adapter, 1.0) == 0
     width = embeddings.shape[2]
-    hidden = np.zeros_like(embeddings)
-    for w, window in enumerate(embeddings):
+
+    def compute(run, window):
+        """A window of embeddings through llama_encode or llama_decode."""
         batch = L.llama_batch_init(len(window), width, 1)
         batch.n_tokens = len(window)
         ctypes.memmove(batch.embd, np.ascontiguousarray(window).ctypes.data, window.nbytes)
         for i in range(len(window)):
             batch.pos[i], batch.n_seq_id[i], batch.logits[i] = i, 1, 1
-            batch.seq_id[i][0] = w
-        L.llama_memory_clear(L.llama_get_memory(context), True)
-        for i in range(len(window)):
             batch.seq_id[i][0] = 0
-        assert L.llama_decode(context, batch) == 0
-        for i in range(len(window)):
-            hidden[w, i] = np.ctypeslib.as_array(L.llama_get_embeddings_ith(context, i), (width,))
+        assert run(context, batch) == 0
+        return np.stack([np.ctypeslib.as_array(L.llama_get_embeddings_ith(context, i), (width,)).copy() for i in range(len(window))])
+
+    hidden = np.zeros_like(embeddings)
+    for w, window in enumerate(embeddings):
+        L.llama_memory_clear(L.llama_get_memory(context), True)
+        if L.llama_model_has_encoder(model):  # t5: the decoder is fed what it attends to
+            window = compute(L.llama_encode, window)
+        hidden[w] = compute(L.llama_decode, window)
     return hidden
 
 
