@@ -52,7 +52,7 @@ items() {
 			epochs|80 epochs|train.epochs=80
 			causal|an encoder that sees both ways|model.causal=false
 			causal-full|an encoder that sees both ways, every weight trained|model.causal=false lora.rank=0
-			stop|the first layer only, which is no difference to the paper|model.stop_layer=1
+			stop|only the first of three layers (no difference to the paper)|model.stop_layer=1
 			full|every weight trained, no adapters|lora.rank=0
 			full-lr|every weight trained, no adapters, learning rate 1e-4|lora.rank=0 train.lr=0.0001
 		PLAN

@@ -120,9 +120,10 @@ train_architectures() (
 table_of_architectures() (
 	work=$shapes
 	printf '## The architectures of the paper\n\n`paper-train-pool.csv.gz` as above, a base of each architecture in sizes that a CPU trains in minutes,\n'
-	printf 'with our configuration (`configs/`, all at a learning rate of 0.001) and with the paper'"'"'s (`configs/paper/`), seeds %s. Each figure is the\n' "$seeds"
-	printf 'mean over the seeds and their range. Best is the epoch of the highest held-out macro-F1, so it flatters; what each difference between the\n'
-	printf 'two configurations does is in [differences.md](differences.md).\n\n'
+	printf 'with our configuration (`configs/`, all at a learning rate of 0.001) and with the paper'"'"'s (`configs/paper/`). Each figure is the mean over the\n'
+	printf 'seeds, which the last column counts, and their range. Random weights stand in where public ones could not be had; they are nothing to keep, so what\n'
+	printf 'has them is trained as a whole too. Best is the epoch of the highest held-out macro-F1, so it flatters; aimed is the last step, told its\n'
+	printf 'own target return. What each difference between the two configurations does is in [differences.md](differences.md).\n\n'
 	heading 'base'
 	baselines "$work/tiny-llama/paper-train-pool/ours"
 	architectures | while IFS='|' read -r shape title; do

@@ -100,7 +100,7 @@ figures_below() {
 spread() {
 	figures_below "$1" | awk -v which="$2" -v row="$3" '$1 == which && $2 == row {
 			n++; sum += $3; if (n == 1 || $3 < low) low = $3; if (n == 1 || $3 > high) high = $3 }
-		END { if (!n) printf "not run"; else if (n == 1) printf "%.3f", sum; else printf "%.3f (%.3f-%.3f)", sum / n, low, high }'
+		END { if (!n) printf "-"; else if (n == 1) printf "%.3f", sum; else printf "%.3f (%.3f-%.3f)", sum / n, low, high }'
 }
 mean() {
 	figures_below "$1" | awk -v key="$2" '$1 == key { n++; sum += $2 } END { if (n) printf "%.0f", sum / n; else printf "-" }'
