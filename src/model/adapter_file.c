@@ -365,6 +365,15 @@ static bool is_fused(const struct parts *parts)
 	return parts->count > 1;
 }
 
+/* Each part has something of its own, and nothing is left. An adapter that was never trained, B = 0, has no blocks. */
+static bool is_blocks(const struct numbers *n, const struct parts *parts, int64_t rank)
+{
+	for (int p = 0; p < parts->count; p++)
+		if (is_zero(n->b + parts->part[p].first * n->rank, parts->part[p].count * n->rank))
+			return false;
+	return holds(n, parts, rank, rank);
+}
+
 /* Whether all fused tensors of the file are blocks of some of their parts: `rank` 0: of the rank that follows. */
 static int try_blocks(const struct aqm_adapter_file *file, const aqm_model *probe, unsigned subset, int64_t *rank,
                       bool *held)
@@ -389,7 +398,7 @@ static int try_blocks(const struct aqm_adapter_file *file, const aqm_model *prob
 		}
 		code = read_numbers(&n, file, &file->pairs[i], probe->shape.head_dim);
 		if (code == AQM_OK)
-			*held = holds(&n, &some, *rank, some.count > 1 ? *rank : 0);
+			*held = is_blocks(&n, &some, *rank);
 		release_numbers(&n);
 	}
 	return code;

@@ -92,6 +92,7 @@ static void test_round_trips(void **state)
 /* ---- gpt2's fused matrix in PEFT's own form ---- */
 
 enum { WIDTH = 32, RANK = 3 };
+#define SIMPLE "{\"peft_type\": \"LORA\", \"r\": 3, \"lora_alpha\": 6, \"target_modules\": [\"c_attn\"]}"
 
 /* A folder of PEFT with one adapted module in each of two layers: a (RANK, WIDTH), b (out, RANK). */
 static void write_peft(const char *module, const char *config, int64_t out, const float *a, const float *b)
@@ -127,9 +128,7 @@ static void test_gpt2_shared_a(void **state)
 		a[i] = (float)i;
 	for (int i = 0; i < 3 * WIDTH * RANK; i++)
 		b[i] = (float)(i + 1000);
-	write_peft("attn.c_attn",
-	           "{\"peft_type\": \"LORA\", \"r\": 3, \"lora_alpha\": 6, \"target_modules\": [\"c_attn\"]}", 3 * WIDTH, a,
-	           b);
+	write_peft("attn.c_attn", SIMPLE, 3 * WIDTH, a, b);
 	fixture_init(&f, "gpt2.gguf", SETTINGS("lora.targets=[q, k, v]"), false);
 	spoil(f.policy);
 	CHECK_OK(load(&f, "fused"));
@@ -140,7 +139,13 @@ static void test_gpt2_shared_a(void **state)
 		}
 	fixture_release(&f);
 
-	/* What cannot hold it says what could. */
+	/* What cannot hold it says what could; of one that was never trained, too. */
+	fixture_init(&f, "gpt2.gguf", SETTINGS("lora.targets=[q, v]", "lora.rank=4"), false);
+	assert_int_equal(load(&f, "fused"), AQM_EUSAGE);
+	assert_non_null(strstr(aqm_error_message(), "--set lora.rank=3 --set lora.alpha=6 --set 'lora.targets=[q, k, v]'"));
+	fixture_release(&f);
+	memset(b, 0, sizeof b);
+	write_peft("attn.c_attn", SIMPLE, 3 * WIDTH, a, b);
 	fixture_init(&f, "gpt2.gguf", SETTINGS("lora.targets=[q, v]", "lora.rank=4"), false);
 	assert_int_equal(load(&f, "fused"), AQM_EUSAGE);
 	assert_non_null(strstr(aqm_error_message(), "--set lora.rank=3 --set lora.alpha=6 --set 'lora.targets=[q, k, v]'"));
