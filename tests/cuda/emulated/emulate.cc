@@ -105,25 +105,30 @@ static bool release_warp(unsigned first, unsigned threads)
 	return true;
 }
 
-/* Let go what has met; false when there is nothing to let go. */
-static bool release(unsigned threads)
+/* Run a warp until it waits at a barrier or has ended, so that warps are as far apart as they can be. */
+static void run_warp(unsigned first, unsigned threads, bool backwards)
 {
-	bool all = true, any = false, released = false;
+	unsigned last = first + 32 < threads ? first + 32 : threads;
 
-	for (unsigned i = 0; i < threads; i++) {
-		all = all && (fibers[i].state == AT_BARRIER || fibers[i].state == ENDED);
-		any = any || fibers[i].state == AT_BARRIER;
-	}
-	if (all) {
-		for (unsigned i = 0; i < threads; i++)
-			if (fibers[i].state == AT_BARRIER)
-				fibers[i].state = READY;
-		return any;
-	}
-	for (unsigned first = 0; first < threads; first += 32)
-		if (fibers[first].state == AT_MEETING)
-			released = release_warp(first, threads) || released;
-	return released;
+	do {
+		for (unsigned i = first; i < last; i++) {
+			unsigned turn = backwards ? last - 1 - (i - first) : i;
+
+			while (fibers[turn].state == READY)
+				resume(turn);
+		}
+	} while (fibers[first].state == AT_MEETING && release_warp(first, threads));
+}
+
+/* All that have not ended wait at the barrier: let them go. */
+static void release_barrier(unsigned threads)
+{
+	for (unsigned i = 0; i < threads; i++)
+		if (fibers[i].state == AT_MEETING)
+			die("lanes of a warp wait for others that have gone on");
+	for (unsigned i = 0; i < threads; i++)
+		if (fibers[i].state == AT_BARRIER)
+			fibers[i].state = READY;
 }
 
 static void run_block(unsigned threads)
@@ -142,16 +147,14 @@ static void run_block(unsigned threads)
 		makecontext(&fibers[i].first, fiber_main, 0);
 	}
 	do {
-		ended = 0;
-		for (unsigned i = 0; i < threads; i++) {
-			unsigned turn = backwards ? threads - 1 - i : i;
+		unsigned warps = (threads + 31) / 32;
 
-			if (fibers[turn].state == READY)
-				resume(turn);
-			ended += fibers[turn].state == ENDED;
-		}
-		if (ended < threads && !release(threads))
-			die("threads wait for each other for ever");
+		ended = 0;
+		for (unsigned i = 0; i < warps; i++)
+			run_warp(32 * (backwards ? warps - 1 - i : i), threads, backwards);
+		release_barrier(threads);
+		for (unsigned i = 0; i < threads; i++)
+			ended += fibers[i].state == ENDED;
 	} while (ended < threads);
 }
 
