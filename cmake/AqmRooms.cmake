@@ -40,14 +40,14 @@ function(aqm_room name)
 endfunction()
 
 # tests/<room>/test_*.c: one executable and one CTest a file. Files helper*.c beside them are linked into each.
-# Exit status 77 means skipped.
+# Exit status 77 means skipped. Libraries that the tests share may follow the name.
 function(aqm_room_tests name)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${name}/test_*.c)
   file(GLOB helpers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${name}/helper*.c)
   foreach(source IN LISTS sources)
     get_filename_component(stem ${source} NAME_WE)
     add_executable(${stem} ${source} ${helpers})
-    target_link_libraries(${stem} PRIVATE aqm_${name} aqm::cmocka)
+    target_link_libraries(${stem} PRIVATE ${ARGN} aqm_${name} aqm::cmocka)
     target_compile_options(${stem} PRIVATE ${AQM_C_FLAGS})
     target_compile_definitions(${stem} PRIVATE _GNU_SOURCE AQM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     set_target_properties(${stem} PROPERTIES LINKER_LANGUAGE C) # with kernels in the house CMake would take C++

@@ -6,65 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/random.h"
-#include "base/thread.h"
-
-static char scratch[64], came_from[4096];
-
-int scratch_enter(void **state)
-{
-	(void)state;
-	assert_non_null(getcwd(came_from, sizeof came_from));
-	strcpy(scratch, "/tmp/test_export_XXXXXX");
-	assert_non_null(mkdtemp(scratch));
-	assert_int_equal(chdir(scratch), 0);
-	aqm_threads_set(1);
-	return 0;
-}
-
-int scratch_leave(void **state)
-{
-	(void)state;
-	aqm_interrupt_raise(false);
-	assert_int_equal(chdir(came_from), 0);
-	return aqm_remove_tree(scratch);
-}
 
 /* ---- policies ---- */
-
-const char *base_path(const char *base)
-{
-	static char path[1024];
-
-	if (strchr(base, '/'))
-		return base;
-	snprintf(path, sizeof path, "%s/tests/golden/policy/%s", AQM_SOURCE_DIR, base);
-	return path;
-}
-
-static aqm_pool *make_pool(void)
-{
-	static const char *const names[] = {"current_qdelay", "len_bytes", "pkt_len"};
-	static double values[3][FIXTURE_ROWS];
-	const double *const columns[] = {values[0], values[1], values[2]};
-	const size_t episodes[] = {0};
-	uint8_t actions[FIXTURE_ROWS];
-	struct aqm_rng rng;
-	aqm_pool *pool;
-
-	aqm_rng_init(&rng, 5, AQM_STREAM_TEST, 0);
-	for (size_t i = 0; i < FIXTURE_ROWS; i++) {
-		values[0][i] = (double)aqm_rng_below(&rng, 30000);
-		values[1][i] = floor(values[0][i] * 12.5);
-		values[2][i] = aqm_rng_below(&rng, 3) ? 1500 : 60;
-		actions[i] = values[0][i] > 20000 ? AQM_DROP : values[0][i] > 12000 ? AQM_MARK : AQM_ENQUEUE;
-	}
-	CHECK_OK(aqm_pool_from_columns(&pool, FIXTURE_ROWS, 3, names, columns, actions, actions, 1, episodes));
-	return pool;
-}
 
 static uint32_t name_number(const char *name)
 {
@@ -92,52 +38,20 @@ void randomise(aqm_policy *policy, bool own_only)
 	}
 }
 
-void fixture_init(struct fixture *f, const char *base, const char *const *settings, bool training)
+void fixture_random(struct fixture *f, const char *base, const char *const *settings, bool training)
 {
-	static const char *const common[] = {
-		"policy.features=[current_qdelay, len_bytes, pkt_len]",
-		"policy.sequences=[current_qdelay]",
-		"policy.window=6",
-		"policy.kernel=3",
-		"policy.encoder_width=8",
-		"lora.rank=3",
-		"lora.alpha=6",
-		"lora.dropout=0",
-		"seed=7",
-		NULL,
-	};
-
-	*f = (struct fixture){0};
-	CHECK_OK(aqm_config_init(&f->config));
-	for (size_t i = 0; common[i]; i++)
-		CHECK_OK(aqm_config_set(&f->config, common[i]));
-	for (size_t i = 0; settings && settings[i]; i++)
-		CHECK_OK(aqm_config_set(&f->config, settings[i]));
-	CHECK_OK(aqm_config_check(&f->config));
-	f->pool = make_pool();
-	CHECK_OK(aqm_fit_rows(&f->fit, &f->config, f->pool));
-	CHECK_OK(aqm_rows_init(&f->rows, f->pool, &f->config, &f->fit));
-	CHECK_OK(aqm_policy_new(&f->policy, &f->config, &f->fit, base_path(base), training));
-	CHECK_OK(aqm_policy_allocate(f->policy, 4));
+	fixture_init(f, base, settings, 4, training);
 	randomise(f->policy, false);
-}
-
-void fixture_release(struct fixture *f)
-{
-	aqm_policy_free(f->policy);
-	aqm_rows_release(&f->rows);
-	aqm_pool_free(f->pool);
-	aqm_config_release(&f->config);
 }
 
 float logits_difference(struct fixture *f, aqm_policy *other)
 {
-	static float mine[FIXTURE_ROWS * AQM_ACTIONS], others[FIXTURE_ROWS * AQM_ACTIONS];
+	static float mine[ROWS * AQM_ACTIONS], others[ROWS * AQM_ACTIONS];
 	float largest = 0, spread = 0;
 
 	CHECK_OK(aqm_policy_score(f->policy, &f->rows, (double)NAN, mine));
 	CHECK_OK(aqm_policy_score(other, &f->rows, (double)NAN, others));
-	for (size_t i = 0; i < FIXTURE_ROWS * AQM_ACTIONS; i++) {
+	for (size_t i = 0; i < ROWS * AQM_ACTIONS; i++) {
 		largest = fmaxf(largest, fabsf(mine[i] - others[i]));
 		spread = fmaxf(spread, fabsf(mine[i] - mine[i % AQM_ACTIONS]));
 	}
@@ -248,19 +162,6 @@ bool holds_text(const char *path, const char *text)
 	CHECK_OK(aqm_file_read(path, 1 << 20, &data, &bytes));
 	bool same = bytes == strlen(text) && memcmp(data, text, bytes) == 0;
 	free(data);
-	return same;
-}
-
-bool same_files(const char *a, const char *b)
-{
-	char *data[2];
-	size_t bytes[2];
-
-	CHECK_OK(aqm_file_read(a, 1 << 26, &data[0], &bytes[0]));
-	CHECK_OK(aqm_file_read(b, 1 << 26, &data[1], &bytes[1]));
-	bool same = bytes[0] == bytes[1] && memcmp(data[0], data[1], bytes[0]) == 0;
-	free(data[0]);
-	free(data[1]);
 	return same;
 }
 

@@ -1,36 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A small policy over a golden base, with adapters that matter, and a scratch folder to export it to.
+ * A small policy with adapters that matter, to be exported, and what reads it back.
  */
 #ifndef TEST_EXPORT_HELPER_H
 #define TEST_EXPORT_HELPER_H
 
-#include "../check.h"
+#include "../helper_policy.h"
 
 #include <jansson.h>
 
 #include "aqmtrain/export.h"
-#include "policy/policy.h"
 
-/* A fresh scratch folder, the program's current folder until scratch_leave. For cmocka's setup and teardown. */
-int scratch_enter(void **state);
-int scratch_leave(void **state);
-
-struct fixture {
-	struct aqm_config config;
-	aqm_pool *pool;
-	struct aqm_fit fit;
-	struct aqm_rows rows;
-	aqm_policy *policy;
-};
-
-enum { FIXTURE_ROWS = 40 };
-
-/* The golden base "llama.gguf" or "gpt2.gguf"; or any other by its path ("./x.gguf"). */
-const char *base_path(const char *base);
-/* Settings (NULL-terminated) on top of small defaults. Every trained number is random, the adapters' B too. */
-void fixture_init(struct fixture *f, const char *base, const char *const *settings, bool training);
-void fixture_release(struct fixture *f);
+/* fixture_init() for 4 windows, with every trained number random, the adapters' B too. */
+void fixture_random(struct fixture *f, const char *base, const char *const *settings, bool training);
 /* All trained numbers anew, by names: the same in every policy that has a parameter of that name and shape.
  * "policy.*" only, or all. */
 void randomise(aqm_policy *policy, bool own_only);
@@ -59,7 +41,6 @@ const float *tensors_find(const struct tensors *t, const char *name, int64_t row
 void write_text(const char *path, const char *text);
 /* Does the file hold exactly this text? */
 bool holds_text(const char *path, const char *text);
-bool same_files(const char *a, const char *b);
 /* No name in the current folder holds ".tmp". */
 void assert_nothing_temporary(void);
 

@@ -84,7 +84,7 @@ static void check_adapter(const char *base, const char *const *settings)
 	const char *text;
 	size_t pairs = 0;
 
-	fixture_init(&f, base, settings, false);
+	fixture_random(&f, base, settings, false);
 	CHECK_OK(aqm_export_gguf_lora(f.policy, "adapter.gguf"));
 	CHECK_OK(aqm_gguf_open(&gguf, "adapter.gguf"));
 	CHECK_OK(aqm_gguf_get_string(gguf, "general.type", &text));
@@ -131,7 +131,7 @@ static void test_gguf_adapter_needs_a_scale(void **state)
 	static const char *const settings[] = {"lora.alpha=0", NULL};
 	struct fixture f;
 
-	fixture_init(&f, "llama.gguf", settings, false);
+	fixture_random(&f, "llama.gguf", settings, false);
 	assert_int_equal(aqm_export_gguf_lora(f.policy, "adapter.gguf"), AQM_EUSAGE);
 	assert_false(aqm_path_exists("adapter.gguf"));
 	fixture_release(&f);
@@ -146,7 +146,7 @@ static float merged_difference(struct fixture *f, const char *merged)
 	static const char *const plain[] = {"lora.rank=2", "lora.targets=[v]", NULL};
 	struct fixture other;
 
-	fixture_init(&other, merged, plain, false);
+	fixture_random(&other, merged, plain, false);
 	for (size_t i = 0; i < aqm_model_adapters(aqm_policy_model(other.policy)); i++) {
 		const struct aqm_adapter *adapter = aqm_model_adapter(aqm_policy_model(other.policy), i);
 
@@ -163,7 +163,7 @@ static void check_merged(const char *base, const char *const *settings, bool tra
 {
 	struct fixture f;
 
-	fixture_init(&f, base, settings, training);
+	fixture_random(&f, base, settings, training);
 	CHECK_OK(aqm_export_merged(f.policy, "./merged.gguf", dtype));
 	float difference = merged_difference(&f, "./merged.gguf");
 	if (!(difference <= tolerance))
@@ -232,7 +232,7 @@ static void test_merged_copies_the_rest(void **state)
 	aqm_gguf *merged;
 	size_t changed = 0;
 
-	fixture_init(&f, "llama.gguf", q_and_v, false);
+	fixture_random(&f, "llama.gguf", q_and_v, false);
 	CHECK_OK(aqm_export_merged(f.policy, "merged.gguf", "q8_0"));
 	CHECK_OK(aqm_gguf_open(&merged, "merged.gguf"));
 	const aqm_gguf *base = aqm_policy_gguf(f.policy);
@@ -268,10 +268,10 @@ static void test_merged_keeps_the_type(void **state)
 	struct fixture f;
 	aqm_gguf *merged;
 
-	fixture_init(&f, "llama.gguf", q_and_v, false);
+	fixture_random(&f, "llama.gguf", q_and_v, false);
 	CHECK_OK(aqm_export_merged(f.policy, "./quantised.gguf", "q8_0"));
 	fixture_release(&f);
-	fixture_init(&f, "./quantised.gguf", q_and_v, false);
+	fixture_random(&f, "./quantised.gguf", q_and_v, false);
 	CHECK_OK(aqm_export_merged(f.policy, "./again.gguf", NULL));
 	CHECK_OK(aqm_gguf_open(&merged, "./again.gguf"));
 	assert_int_equal(aqm_gguf_find(merged, "blk.0.attn_q.weight")->dtype, AQM_Q8_0);
@@ -288,13 +288,13 @@ static void test_merged_refuses(void **state)
 	CHECK_OK(aqm_make_folders("x"));
 	char *data;
 	size_t bytes;
-	CHECK_OK(aqm_file_read(base_path("llama.gguf"), 1 << 26, &data, &bytes));
+	CHECK_OK(aqm_file_read(golden_path("llama.gguf"), 1 << 26, &data, &bytes));
 	CHECK_OK(aqm_file_write("./base.gguf", data, bytes));
 	free(data);
-	fixture_init(&f, "./base.gguf", q_and_v, false);
+	fixture_random(&f, "./base.gguf", q_and_v, false);
 	assert_int_equal(aqm_export_merged(f.policy, "./base.gguf", NULL), AQM_EUSAGE);
 	assert_int_equal(aqm_export_merged(f.policy, "x/../base.gguf", NULL), AQM_EUSAGE);
-	assert_true(same_files("base.gguf", base_path("llama.gguf")));
+	assert_true(same_files("base.gguf", golden_path("llama.gguf")));
 	write_text("old.gguf", "as it was");
 	assert_int_equal(aqm_export_merged(f.policy, "old.gguf", "q9_9"), AQM_EUSAGE);
 	assert_int_equal(aqm_export_merged(f.policy, "old.gguf", "q4_k"), AQM_EUSAGE); /* only read */
@@ -314,13 +314,13 @@ static void test_bundle_loads_as_a_policy(void **state)
 	struct fixture f;
 	aqm_policy *loaded;
 
-	fixture_init(&f, "gpt2.gguf", all_of_gpt2, false);
+	fixture_random(&f, "gpt2.gguf", all_of_gpt2, false);
 	CHECK_OK(aqm_export_bundle(f.policy, "policy.bundle"));
 	CHECK_OK(aqm_policy_load(&loaded, "policy.bundle", NULL, AQM_DEVICE_CPU));
 	CHECK_OK(aqm_policy_allocate(loaded, 4));
 	assert_true(logits_difference(&f, loaded) == 0);
 	aqm_policy_free(loaded);
-	assert_int_equal(aqm_policy_load(&loaded, "policy.bundle", base_path("llama.gguf"), AQM_DEVICE_CPU), AQM_EDATA);
+	assert_int_equal(aqm_policy_load(&loaded, "policy.bundle", golden_path("llama.gguf"), AQM_DEVICE_CPU), AQM_EDATA);
 	fixture_release(&f);
 	assert_nothing_temporary();
 }

@@ -66,7 +66,7 @@ static void test_llama_adapter(void **state)
 	struct tensors t;
 	float expected[WIDTH * RANK];
 
-	fixture_init(&f, "llama.gguf", settings, false);
+	fixture_random(&f, "llama.gguf", settings, false);
 	CHECK_OK(aqm_export_peft(f.policy, "adapter"));
 	tensors_open(&t, "adapter/adapter_model.safetensors");
 	assert_int_equal(json_object_size(t.header), 1 + 2 * 3 * 2); /* metadata; layers x targets x factors */
@@ -92,7 +92,7 @@ static void test_llama_config(void **state)
 	static const char *const settings[] = {"lora.targets=[q, down]", "lora.rslora=true", "model.stop_layer=1", NULL};
 	struct fixture f;
 
-	fixture_init(&f, "llama.gguf", settings, false);
+	fixture_random(&f, "llama.gguf", settings, false);
 	CHECK_OK(aqm_export_peft(f.policy, "adapter"));
 	json_t *config = read_json("adapter/adapter_config.json"), *targets = json_object_get(config, "target_modules");
 	assert_string_equal(word(config, "peft_type"), "LORA");
@@ -119,7 +119,7 @@ static void test_gpt2_fuses_q_and_v(void **state)
 	struct fixture f;
 	struct tensors t;
 
-	fixture_init(&f, "gpt2.gguf", settings, false);
+	fixture_random(&f, "gpt2.gguf", settings, false);
 	CHECK_OK(aqm_export_peft(f.policy, "adapter"));
 	json_t *config = read_json("adapter/adapter_config.json");
 	assert_int_equal(json_integer_value(json_object_get(config, "r")), 2 * RANK);
@@ -157,7 +157,7 @@ static void test_gpt2_mixed_ranks_and_names(void **state)
 	static const char *const settings[] = {"lora.targets=[q, k, v, o, up]", NULL};
 	struct fixture f;
 
-	fixture_init(&f, "gpt2.gguf", settings, false);
+	fixture_random(&f, "gpt2.gguf", settings, false);
 	CHECK_OK(aqm_export_peft(f.policy, "adapter"));
 	json_t *config = read_json("adapter/adapter_config.json"), *targets = json_object_get(config, "target_modules");
 	json_t *ranks = json_object_get(config, "rank_pattern"), *alphas = json_object_get(config, "alpha_pattern");
@@ -188,7 +188,7 @@ static void test_opt_names(void **state)
 	struct fixture f;
 	struct tensors t;
 
-	fixture_init(&f, AQM_SOURCE_DIR "/tests/golden/model/opt-full.gguf", settings, false);
+	fixture_random(&f, AQM_SOURCE_DIR "/tests/golden/model/opt-full.gguf", settings, false);
 	CHECK_OK(aqm_export_peft(f.policy, "adapter"));
 	json_t *config = read_json("adapter/adapter_config.json"), *targets = json_object_get(config, "target_modules");
 	assert_string_equal(word(config, "task_type"), "CAUSAL_LM");
@@ -220,7 +220,7 @@ static void test_t5_names(void **state)
 		struct tensors t;
 		char name[128];
 
-		fixture_init(&f, bases[gated], settings, false);
+		fixture_random(&f, bases[gated], settings, false);
 		CHECK_OK(aqm_export_peft(f.policy, "adapter"));
 		json_t *config = read_json("adapter/adapter_config.json"), *targets = json_object_get(config, "target_modules");
 		assert_string_equal(word(config, "task_type"), "SEQ_2_SEQ_LM");
@@ -256,7 +256,7 @@ static void test_policy_parts_and_manifest(void **state)
 	json_t *entry;
 	const char *name;
 
-	fixture_init(&f, "llama.gguf", NULL, false);
+	fixture_random(&f, "llama.gguf", NULL, false);
 	CHECK_OK(aqm_export_peft(f.policy, "adapter"));
 	tensors_open(&t, "adapter/policy.safetensors");
 	assert_memory_equal(tensors_find(&t, "policy.head.weight", AQM_ACTIONS, WIDTH),
@@ -288,7 +288,7 @@ static void test_replaces_only_an_earlier_export(void **state)
 	(void)state;
 	struct fixture f;
 
-	fixture_init(&f, "llama.gguf", NULL, false);
+	fixture_random(&f, "llama.gguf", NULL, false);
 	CHECK_OK(aqm_export_peft(f.policy, "adapter"));
 	CHECK_OK(aqm_export_peft(f.policy, "adapter"));
 	write_text("adapter/notes.txt", "mine");
@@ -304,7 +304,7 @@ static void test_refuses_full_fine_tuning(void **state)
 	static const char *const settings[] = {"lora.rank=0", NULL};
 	struct fixture f;
 
-	fixture_init(&f, "llama.gguf", settings, true);
+	fixture_random(&f, "llama.gguf", settings, true);
 	assert_int_equal(aqm_export_peft(f.policy, "adapter"), AQM_EUSAGE);
 	assert_non_null(strstr(aqm_error_message(), "lora.rank is 0"));
 	assert_int_equal(aqm_export_gguf_lora(f.policy, "adapter.gguf"), AQM_EUSAGE);

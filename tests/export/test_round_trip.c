@@ -47,12 +47,12 @@ static void check_round_trip(const struct round_trip *trip)
 	static const char *const ways[] = {"first", "first.gguf"};
 	struct fixture f, other;
 
-	fixture_init(&f, trip->base, trip->settings, false);
+	fixture_random(&f, trip->base, trip->settings, false);
 	CHECK_OK(aqm_export_peft(f.policy, "first"));
 	CHECK_OK(aqm_export_gguf_lora(f.policy, "first.gguf"));
 	fixture_release(&f);
 	for (int w = 0; w < 2; w++) {
-		fixture_init(&other, trip->base, trip->settings, false);
+		fixture_random(&other, trip->base, trip->settings, false);
 		spoil(other.policy);
 		CHECK_OK(load(&other, ways[w]));
 		CHECK_OK(aqm_export_peft(other.policy, "second"));
@@ -129,7 +129,7 @@ static void test_gpt2_shared_a(void **state)
 	for (int i = 0; i < 3 * WIDTH * RANK; i++)
 		b[i] = (float)(i + 1000);
 	write_peft("attn.c_attn", SIMPLE, 3 * WIDTH, a, b);
-	fixture_init(&f, "gpt2.gguf", SETTINGS("lora.targets=[q, k, v]"), false);
+	fixture_random(&f, "gpt2.gguf", SETTINGS("lora.targets=[q, k, v]"), false);
 	spoil(f.policy);
 	CHECK_OK(load(&f, "fused"));
 	for (int layer = 0; layer < 2; layer++)
@@ -140,13 +140,13 @@ static void test_gpt2_shared_a(void **state)
 	fixture_release(&f);
 
 	/* What cannot hold it says what could; of one that was never trained, too. */
-	fixture_init(&f, "gpt2.gguf", SETTINGS("lora.targets=[q, v]", "lora.rank=4"), false);
+	fixture_random(&f, "gpt2.gguf", SETTINGS("lora.targets=[q, v]", "lora.rank=4"), false);
 	assert_int_equal(load(&f, "fused"), AQM_EUSAGE);
 	assert_non_null(strstr(aqm_error_message(), "--set lora.rank=3 --set lora.alpha=6 --set 'lora.targets=[q, k, v]'"));
 	fixture_release(&f);
 	memset(b, 0, sizeof b);
 	write_peft("attn.c_attn", SIMPLE, 3 * WIDTH, a, b);
-	fixture_init(&f, "gpt2.gguf", SETTINGS("lora.targets=[q, v]", "lora.rank=4"), false);
+	fixture_random(&f, "gpt2.gguf", SETTINGS("lora.targets=[q, v]", "lora.rank=4"), false);
 	assert_int_equal(load(&f, "fused"), AQM_EUSAGE);
 	assert_non_null(strstr(aqm_error_message(), "--set lora.rank=3 --set lora.alpha=6 --set 'lora.targets=[q, k, v]'"));
 	fixture_release(&f);
@@ -169,13 +169,13 @@ static void test_settings_that_would_fit(void **state)
 	};
 	struct fixture f;
 
-	fixture_init(&f, "llama.gguf", SETTINGS("lora.targets=[q, v]"), false);
+	fixture_random(&f, "llama.gguf", SETTINGS("lora.targets=[q, v]"), false);
 	CHECK_OK(aqm_export_peft(f.policy, "adapter"));
 	CHECK_OK(aqm_export_gguf_lora(f.policy, "adapter.gguf"));
 	fixture_release(&f);
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
 		for (int way = 0; way < 2; way++) {
-			fixture_init(&f, "llama.gguf", cases[i].settings, false);
+			fixture_random(&f, "llama.gguf", cases[i].settings, false);
 			assert_int_equal(load(&f, way ? "adapter.gguf" : "adapter"), AQM_EUSAGE);
 			if (!strstr(aqm_error_message(), cases[i].expected))
 				fail_msg("'%s' without '%s'", aqm_error_message(), cases[i].expected);
@@ -183,10 +183,10 @@ static void test_settings_that_would_fit(void **state)
 		}
 
 	/* The same scale by other numbers is the same. */
-	fixture_init(&f, "llama.gguf", SETTINGS("lora.rslora=true", "lora.alpha=3.4641016151377544"), false);
+	fixture_random(&f, "llama.gguf", SETTINGS("lora.rslora=true", "lora.alpha=3.4641016151377544"), false);
 	CHECK_OK(load(&f, "adapter"));
 	fixture_release(&f);
-	fixture_init(&f, "llama.gguf", SETTINGS("lora.targets=[q, v]", "model.stop_layer=1"), false);
+	fixture_random(&f, "llama.gguf", SETTINGS("lora.targets=[q, v]", "model.stop_layer=1"), false);
 	assert_int_equal(load(&f, "adapter"), AQM_EDATA);
 	assert_non_null(strstr(aqm_error_message(), "model.layers.1.self_attn.q_proj"));
 	fixture_release(&f);
@@ -199,10 +199,10 @@ static void test_some_layers(void **state)
 	struct fixture f;
 	float before[RANK * WIDTH];
 
-	fixture_init(&f, "llama.gguf", SETTINGS("lora.targets=[q, v]", "model.stop_layer=1"), false);
+	fixture_random(&f, "llama.gguf", SETTINGS("lora.targets=[q, v]", "model.stop_layer=1"), false);
 	CHECK_OK(aqm_export_peft(f.policy, "adapter"));
 	fixture_release(&f);
-	fixture_init(&f, "llama.gguf", SETTINGS("lora.targets=[q, v]"), false);
+	fixture_random(&f, "llama.gguf", SETTINGS("lora.targets=[q, v]"), false);
 	spoil(f.policy);
 	memcpy(before, factor_a(f.policy, 1, AQM_TARGET_Q), sizeof before);
 	CHECK_OK(load(&f, "adapter"));

@@ -2,7 +2,7 @@
  *
  * control: update: levels of p', bins, windows, gradients, decisions and the policy's file.
  */
-#include "helper.h"
+#include "../helper_policy.h"
 
 #include <math.h>
 #include <stdlib.h>

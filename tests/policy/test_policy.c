@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "helper.h"
+#include "../helper_policy.h"
 #include "policy/file.h"
 
 static const char *const plain[] = {NULL};

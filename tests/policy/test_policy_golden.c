@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "helper.h"
+#include "../helper_policy.h"
 
 enum { MAX_ROWS = 64, MAX_FEATURES = 8 };
 

@@ -197,7 +197,7 @@ static void test_full_disk(void **state)
 	blocks_release(&b);
 }
 
-#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_enter, scratch_leave)
+#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_enter_pools, scratch_leave)
 
 int main(void)
 {

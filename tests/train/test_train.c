@@ -530,7 +530,7 @@ static void test_full_disk(void **state)
 	assert_true(same_files("whole/best/policy.h5", "run/best/policy.h5"));
 }
 
-#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_enter, scratch_leave)
+#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_enter_pools, scratch_leave)
 
 int main(void)
 {
