@@ -63,6 +63,21 @@ int aqm_atomic_reserve(struct aqm_atomic_file *file, const char *path)
 	return AQM_OK;
 }
 
+int aqm_atomic_check_room(const struct aqm_atomic_file *file, size_t bytes)
+{
+	int fd = open(file->temporary_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+
+	if (fd < 0)
+		return aqm_error_errno(AQM_ERUN, "cannot create '%s'", file->path);
+	int number = posix_fallocate(fd, 0, (off_t)bytes);
+
+	close(fd);
+	if (number == 0 || number == EINVAL || number == EOPNOTSUPP)
+		return AQM_OK;
+	errno = number;
+	return aqm_error_errno(AQM_ERUN, "cannot write '%s'", file->path);
+}
+
 int aqm_atomic_open(struct aqm_atomic_file *file, const char *path)
 {
 	int code = aqm_atomic_reserve(file, path);

@@ -21,6 +21,9 @@ struct aqm_atomic_file {
 int aqm_atomic_open(struct aqm_atomic_file *file, const char *path);
 /* Only choose the temporary name, for a library that opens files itself. Commit syncs and renames it all the same. */
 int aqm_atomic_reserve(struct aqm_atomic_file *file, const char *path);
+/* Whether the disk has room for that many bytes of a temporary that a library will write: libhdf5 recovers badly from one
+ * that fills up under it. Leaves an empty or too long file behind, to be truncated. */
+int aqm_atomic_check_room(const struct aqm_atomic_file *file, size_t bytes);
 /* Flush, sync, rename, sync the folder. On failure the temporary is removed and the old file stays; only when the last
  * of these fails, the new file is there, but may not outlive a power cut. */
 int aqm_atomic_commit(struct aqm_atomic_file *file);

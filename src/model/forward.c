@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "model/forward.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <hdf5.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/progress.h"
@@ -181,22 +178,6 @@ static int allocate(struct forward *f)
 
 /* ---- the output ---- */
 
-/* libhdf5 recovers badly from a disk that fills up under it, so the room is asked for beforehand. */
-static int check_room(const struct forward *f, size_t bytes)
-{
-	int fd = open(f->file.temporary_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-
-	if (fd < 0)
-		return aqm_error_errno(AQM_ERUN, "cannot create '%s'", f->options->output);
-	int number = posix_fallocate(fd, 0, (off_t)bytes);
-
-	close(fd);
-	if (number == 0 || number == EINVAL || number == EOPNOTSUPP)
-		return AQM_OK;
-	errno = number;
-	return aqm_error_errno(AQM_ERUN, "cannot write '%s'", f->options->output);
-}
-
 static int bad_output(const struct forward *f)
 {
 	return aqm_error_set(AQM_ERUN, "cannot write '%s': libhdf5 failed (is the disk full?)", f->options->output);
@@ -212,7 +193,7 @@ static int open_output(struct forward *f)
 	int code = aqm_atomic_reserve(&f->file, f->options->output);
 
 	if (code == AQM_OK)
-		code = check_room(f, bytes);
+		code = aqm_atomic_check_room(&f->file, bytes);
 	if (code != AQM_OK)
 		return code;
 	hid_t space = H5Screate_simple(3, f->shape, NULL);

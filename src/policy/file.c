@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "policy/file.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <hdf5.h>
 #include <math.h>
@@ -292,20 +291,10 @@ static bool write_contents(aqm_policy *policy, const char *yaml, const char *man
 	return H5Fclose(file) >= 0 && good;
 }
 
-/* libhdf5 recovers badly from a disk that fills up under it, so the room is asked for beforehand. */
-static int check_room(const aqm_policy *policy, const char *temporary, const char *path)
+/* What a file of this policy takes, at most. */
+static size_t room(const aqm_policy *policy)
 {
-	off_t bytes = (off_t)(policy->params.floats * sizeof(float) + policy->params.count * 1024 + (1 << 16));
-	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-
-	if (fd < 0)
-		return aqm_error_errno(AQM_ERUN, "cannot create '%s'", path);
-	int number = posix_fallocate(fd, 0, bytes);
-	close(fd);
-	if (number == 0 || number == EINVAL || number == EOPNOTSUPP)
-		return AQM_OK;
-	errno = number;
-	return aqm_error_errno(AQM_ERUN, "cannot write '%s'", path);
+	return policy->params.floats * sizeof(float) + policy->params.count * 1024 + (1 << 16);
 }
 
 int aqm_policy_save_with(aqm_policy *policy, const char *path, const char *manifest)
@@ -319,7 +308,7 @@ int aqm_policy_save_with(aqm_policy *policy, const char *path, const char *manif
 		return code;
 	code = aqm_config_dump(&policy->config, &yaml);
 	if (code == AQM_OK)
-		code = check_room(policy, file.temporary_path, path);
+		code = aqm_atomic_check_room(&file, room(policy));
 	if (code == AQM_OK) {
 		H5E_BEGIN_TRY
 		{
