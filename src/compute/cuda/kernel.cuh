@@ -12,8 +12,9 @@
 #include "compute/cuda/cuda.h"
 #include "compute/cuda/index.h"
 
+/* As much shared memory as a launch asks for: AQM_DYNAMIC_SHARED unsigned char dynamic_shared[]. */
 #ifndef AQM_DYNAMIC_SHARED
-#define AQM_DYNAMIC_SHARED extern __shared__
+#define AQM_DYNAMIC_SHARED extern __shared__ __align__(128)
 #endif
 
 enum { AQM_WARP = 32, AQM_THREADS = 256, AQM_WARPS = AQM_THREADS / AQM_WARP };
