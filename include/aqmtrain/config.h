@@ -31,6 +31,7 @@ enum aqm_time_embedding { AQM_TIME_WINDOW, AQM_TIME_EPISODE };
 enum aqm_class_weights { AQM_WEIGHTS_NONE, AQM_WEIGHTS_BALANCED, AQM_WEIGHTS_GIVEN };
 enum aqm_sampler_kind { AQM_SAMPLER_UNIFORM, AQM_SAMPLER_TRANSITIONS, AQM_SAMPLER_BALANCED, AQM_SAMPLER_TILES };
 enum aqm_schedule { AQM_SCHEDULE_CONSTANT, AQM_SCHEDULE_LINEAR, AQM_SCHEDULE_COSINE };
+enum aqm_arithmetic { AQM_ARITHMETIC_FLOAT32, AQM_ARITHMETIC_INT8 };
 enum aqm_best { AQM_BEST_AUTO, AQM_BEST_MACRO_F1, AQM_BEST_LOSS, AQM_BEST_ACCURACY, AQM_BEST_WITHIN, AQM_BEST_LAST };
 enum { AQM_BINS_MAX = 256 };
 
@@ -109,6 +110,7 @@ struct aqm_config {
 	struct {
 		double target_quantile;        /* decide.target_quantile of the training returns */
 		double target_factor;          /* decide.target_factor */
+		enum aqm_arithmetic arithmetic; /* decide.arithmetic: float32 | int8 */
 		bool sample;                   /* decide.sample instead of argmax */
 	} decide;
 };

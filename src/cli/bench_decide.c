@@ -73,9 +73,9 @@ static int time_decisions(struct aqm_bench *bench, struct decision *d, const cha
 	           : code;
 }
 
-static int measure_base(struct aqm_bench *bench, const char *path, const char *name)
+static int measure_base(struct aqm_bench *bench, const char *path, bool int8, const char *name)
 {
-	const struct aqm_model_options options = {.frozen = true};
+	const struct aqm_model_options options = {.frozen = true, .int8 = int8};
 	struct decision d = {0};
 	struct aqm_params params;
 	struct aqm_arena arena;
@@ -133,11 +133,16 @@ static int measure(struct aqm_bench *bench, const char *preset, enum aqm_dtype t
 
 	if (code != AQM_OK)
 		return code;
-	if (bench->model)
-		snprintf(name, sizeof name, "decide/model/cpu");
-	else
-		snprintf(name, sizeof name, "decide/%s/%s/cpu", preset, aqm_dtype_traits(type)->name);
-	code = measure_base(bench, base.path, name);
+	/* Both arithmetics of decide.arithmetic, where they differ. */
+	for (int int8 = 0; code == AQM_OK && int8 <= (bench->model || aqm_dtype_traits(type)->block > 1); int8++) {
+		const char *arithmetic = int8 ? "/int8" : "";
+
+		if (bench->model)
+			snprintf(name, sizeof name, "decide/model/cpu%s", arithmetic);
+		else
+			snprintf(name, sizeof name, "decide/%s/%s/cpu%s", preset, aqm_dtype_traits(type)->name, arithmetic);
+		code = measure_base(bench, base.path, int8, name);
+	}
 	aqm_bench_base_release(&base);
 	return code;
 }

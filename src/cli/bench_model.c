@@ -55,6 +55,7 @@ static const struct aqm_ops *real_ops;
 #define KIND_MAP(XX)                 \
 	XX(OP_GEMM, "gemm")              \
 	XX(OP_FEW, "linear_few")         \
+	XX(OP_FEW_INT8, "linear_few_int8") \
 	XX(OP_EXPAND, "expand")          \
 	XX(OP_ATTENTION, "attention")    \
 	XX(OP_NORM, "norm")              \
@@ -94,6 +95,7 @@ typedef aqm_device *on;
 TIMED(gemm, OP_GEMM, (on d, float alpha, mat a, bool ta, mat b, bool tb, float beta, mat c),
       (d, alpha, a, ta, b, tb, beta, c))
 TIMED(linear_few, OP_FEW, (on d, mat x, mat w, float beta, mat y), (d, x, w, beta, y))
+TIMED(linear_few_int8, OP_FEW_INT8, (on d, mat x, mat w, float beta, mat y), (d, x, w, beta, y))
 TIMED(expand, OP_EXPAND, (on d, mat w, mat y), (d, w, y))
 TIMED(zero, OP_MOVE, (on d, mat y), (d, y))
 TIMED(copy, OP_MOVE, (on d, mat x, mat y), (d, x, y))
@@ -165,6 +167,7 @@ void aqm_bench_profile_start(aqm_device *device)
 #define USE(op) ops.op = timed_##op
 	USE(gemm);
 	USE(linear_few);
+	USE(linear_few_int8);
 	USE(expand);
 	USE(zero);
 	USE(copy);

@@ -114,6 +114,8 @@ const struct aqm_option aqm_options[] = {
 
 	NUMBER("decide.target_quantile", decide.target_quantile, "0.9", 0, 1, "quantile of the training returns to aim for"),
 	NUMBER("decide.target_factor", decide.target_factor, "1", 0, 1000, "factor on that return"),
+	WORD("decide.arithmetic", decide.arithmetic, "float32", WORDS("float32", "int8"),
+	     "of decisions on a quantised base: exact, or several times as fast with inputs of linears rounded to 8 bits"),
 	BOOL("decide.sample", decide.sample, "false", "draw the action from its distribution instead of taking the likeliest"),
 };
 /* clang-format on */

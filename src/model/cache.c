@@ -40,6 +40,7 @@ static int allocate(aqm_cache *cache, size_t bytes)
 		return code;
 	arena = (struct aqm_arena){.base = cache->memory, .capacity = arena.used};
 	aqm_buffers_carve(model, &cache->buffers, &cache->kept, &arena, rows, false);
+	cache->buffers.linears.int8 = model->options.int8;
 	return AQM_OK;
 }
 

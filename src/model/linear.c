@@ -77,12 +77,16 @@ void aqm_base_linear_forward(const struct aqm_linear_context *context, const str
 	const struct aqm_weight *weight = &linear->weight;
 	float beta = add ? 1.0f : 0.0f;
 
-	if (takes_few(context, x))
-		ops->linear_few(context->device, x,
-		                weight->param >= 0 ? aqm_params_value(context->params, weight->param) : weight->frozen, beta,
-		                y);
-	else
+	if (takes_few(context, x)) {
+		struct aqm_mat w = weight->param >= 0 ? aqm_params_value(context->params, weight->param) : weight->frozen;
+
+		if (context->int8)
+			ops->linear_few_int8(context->device, x, w, beta, y);
+		else
+			ops->linear_few(context->device, x, w, beta, y);
+	} else {
 		ops->gemm(context->device, 1.0f, x, false, aqm_weight_f32(context, weight), true, beta, y);
+	}
 	if (linear->bias.tensor)
 		ops->bias_forward(context->device, aqm_weight_f32(context, &linear->bias), y);
 	for (int i = 0; i < linear->parts; i++)

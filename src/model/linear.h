@@ -47,6 +47,7 @@ struct aqm_linear_context {
 	uint64_t seed;
 	uint32_t step;
 	bool training;
+	bool int8; /* few rows are multiplied in integers where the base is quantised */
 };
 
 /* The weight as a float32 matrix: in place, trained, or expanded into the shared buffer (valid until the next call). */

@@ -125,6 +125,93 @@ static void test_expand_and_few(void **state)
 	}
 }
 
+/* x rounded by the rule of linear_few_int8: multiples of 1/127 of the largest of its block, ties to even. */
+static struct aqm_mat rounded(struct aqm_mat x)
+{
+	struct aqm_mat y = copy_mat(x);
+
+	for (int64_t i = 0; i < x.rows; i++)
+		for (int64_t b = 0; b < x.cols; b += 32) {
+			float largest = 0;
+
+			for (int64_t k = b; k < b + 32; k++)
+				largest = fmaxf(largest, fabsf(*at(x, i, k)));
+			for (int64_t k = b; k < b + 32; k++)
+				*at(y, i, k) = largest > 0 ? rintf(*at(x, i, k) * (127.0f / largest)) * (largest / 127.0f) : 0.0f;
+		}
+	return y;
+}
+
+/* Exactly the product of the rounded numbers, as far as float32 carries it; near the product of those that were not. */
+static void check_few_int8(enum aqm_dtype dtype, int64_t rows, int64_t count)
+{
+	bool integers =
+		dtype == AQM_Q8_0 || dtype == AQM_Q4_0 || dtype == AQM_Q4_1 || dtype == AQM_Q5_0 || dtype == AQM_Q5_1;
+	int64_t in = aqm_dtype_traits(dtype)->block == 1 ? 96 : aqm_dtype_traits(dtype)->block == 32 ? 32 * 67 : 512;
+	struct aqm_mat w = weights(dtype, rows, in), dense = poisoned_mat(rows, in, 0), x = random_mat(count, in, 5, 1);
+	struct aqm_mat near = integers ? rounded(x) : copy_mat(x);
+	float beta = count % 2 ? 0.0f : 1.0f;
+	struct aqm_mat y = beta == 0.0f ? poisoned_mat(count, rows, 3) : random_mat(count, rows, 3, 1);
+
+	ops->expand(device, w, dense);
+	double *want = product(1.0, near, false, dense, true, (double)beta, y);
+	double *exact = product(1.0, x, false, dense, true, (double)beta, y);
+	ops->linear_few_int8(device, x, w, beta, y);
+	check_close(y, want, 1e-4);
+	double error = 0, size = 0;
+	for (int64_t i = 0; i < count; i++)
+		for (int64_t r = 0; r < rows; r++) {
+			double difference = (double)*at(y, i, r) - exact[i * rows + r];
+
+			error += difference * difference;
+			size += exact[i * rows + r] * exact[i * rows + r];
+		}
+	if (rows * count > 100) /* fewer may cancel */
+		assert_true(sqrt(error) <= 0.01 * sqrt(size));
+	free(want);
+	free(exact);
+	free_mat(w);
+	free_mat(dense);
+	free_mat(x);
+	free_mat(near);
+	free_mat(y);
+}
+
+static void test_few_int8(void **state)
+{
+	static const int64_t rows[] = {1, 16, 37, 300};
+
+	(void)state;
+	for (enum aqm_level level = AQM_LEVEL_ANY; level <= AQM_LEVEL_V4; level++) {
+		aqm_cpu_level_limit(level);
+		for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++)
+			for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+				for (int64_t count = 1; count <= 16; count += rows[i] == 37 ? 1 : 5)
+					check_few_int8(dtypes[d], rows[i], count);
+	}
+}
+
+/* A number that is not finite shows in the result. */
+static void test_few_int8_keeps_what_is_not_finite(void **state)
+{
+	struct aqm_mat w = weights(AQM_Q8_0, 20, 64);
+
+	(void)state;
+	for (int level = 0; level <= AQM_LEVEL_V4; level++)
+		for (int i = 0; i < 2; i++) {
+			struct aqm_mat x = random_mat(2, 64, 0, 1), y = poisoned_mat(2, 20, 0);
+
+			aqm_cpu_level_limit((enum aqm_level)level);
+			*at(x, 1, 40) = i ? INFINITY : NAN;
+			ops->linear_few_int8(device, x, w, 0.0f, y);
+			for (int64_t r = 0; r < 20; r++)
+				assert_true(isfinite(*at(y, 0, r)) && !isfinite(*at(y, 1, r)));
+			free_mat(x);
+			free_mat(y);
+		}
+	free_mat(w);
+}
+
 static void test_bias(void **state)
 {
 	static const int64_t shapes[][2] = {{1, 1}, {3, 129}, {200, 7}, {321, 300}, {0, 5}};
@@ -155,8 +242,8 @@ static void test_bias(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_gemm),
-		cmocka_unit_test(test_expand_and_few),
+		cmocka_unit_test(test_gemm),     cmocka_unit_test(test_expand_and_few),
+		cmocka_unit_test(test_few_int8), cmocka_unit_test(test_few_int8_keeps_what_is_not_finite),
 		cmocka_unit_test(test_bias),
 	};
 

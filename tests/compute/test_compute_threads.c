@@ -75,10 +75,15 @@ static struct outputs pointwise(void)
 	struct aqm_mat x = drawn(ROWS, COLS), up = drawn(ROWS, COLS);
 	struct outputs o = {
 		.mats = {drawn(ROWS, COLS), drawn(ROWS, COLS), drawn(ROWS, COLS), drawn(10, COLS), drawn(10, ROWS)}};
+	enum { BLOCKS = COLS / 32 };
+	static uint8_t blocks[ROWS * BLOCKS * 34];
+	struct aqm_mat quantised = {
+		.data = blocks, .dtype = AQM_Q8_0, .rows = ROWS, .cols = 32 * BLOCKS, .ld = 32 * BLOCKS};
 	int32_t index[ROWS];
 
 	for (int i = 0; i < ROWS; i++)
 		index[i] = i % 10;
+	memset(blocks, 0x2c, sizeof blocks);
 	ops->glu_forward(device, AQM_GEGLU, x, up, o.mats[0]);
 	ops->glu_backward(device, AQM_SWIGLU, o.mats[0], x, up, o.mats[1], o.mats[2]);
 	ops->activation_forward(device, AQM_GELU_TANH, 0, o.mats[0], o.mats[0]);
@@ -86,6 +91,7 @@ static struct outputs pointwise(void)
 	ops->axpy(device, 0.3f, up, o.mats[0]);
 	ops->scatter_add(device, x, index, o.mats[3]);
 	ops->linear_few(device, aqm_mat_rows(up, 0, 10), x, 0.0f, o.mats[4]);
+	ops->linear_few_int8(device, aqm_mat_cols(aqm_mat_rows(up, 0, 10), 0, 32 * BLOCKS), quantised, 1.0f, o.mats[4]);
 	ops->adamw(device, ROWS * COLS, o.mats[0].data, x.data, o.mats[1].data, up.data, 0.5f, 1e-3f, 0.9f, 0.999f, 1e-8f,
 	           0.01f, 0.1f, 0.001f);
 	o.numbers[0] = ops->sum_squares(device, x.data, ROWS * COLS);

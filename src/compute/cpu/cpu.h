@@ -76,6 +76,7 @@ typedef void aqm_cpu_expander(const void *blocks, float *out, size_t n);
 /* NULL for a type that has none; only on machines of level x86-64-v4. */
 aqm_cpu_expander *aqm_cpu_expand_avx512(enum aqm_dtype dtype);
 void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
+void aqm_cpu_linear_few_int8(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
 
 /* norm.c */
 void aqm_cpu_rmsnorm_forward(aqm_device *device, struct aqm_mat x, struct aqm_mat residual, struct aqm_mat weight,

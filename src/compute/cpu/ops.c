@@ -108,6 +108,7 @@ const struct aqm_ops aqm_cpu_ops = {
 	.scale = aqm_cpu_scale,
 	.gemm = aqm_cpu_gemm,
 	.linear_few = aqm_cpu_linear_few,
+	.linear_few_int8 = aqm_cpu_linear_few_int8,
 	.expand = aqm_cpu_expand,
 	.bias_forward = aqm_cpu_bias_forward,
 	.bias_backward = aqm_cpu_bias_backward,
