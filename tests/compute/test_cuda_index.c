@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The places and bits that the CUDA kernels work out (compute/cuda/index.h), against those of the CPU or counted by hand.
+ * The places and bits that the CUDA kernels work out (compute/cuda/index.h), against those of the CPU or counted by
+ * hand.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -131,10 +132,8 @@ static void test_pieces(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_types),
-		cmocka_unit_test(test_bfloat),
-		cmocka_unit_test(test_philox),
-		cmocka_unit_test(test_attention_places),
+		cmocka_unit_test(test_types),  cmocka_unit_test(test_bfloat),
+		cmocka_unit_test(test_philox), cmocka_unit_test(test_attention_places),
 		cmocka_unit_test(test_pieces),
 	};
 

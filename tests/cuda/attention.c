@@ -8,25 +8,14 @@ struct case_of {
 };
 
 static const struct case_of cases[] = {
-	{1, 1, 1, 1, 1, true, -1},
-	{2, 5, 3, 1, 3, true, 0},
-	{2, 37, 4, 2, 8, false, 3},
-	{1, 70, 2, 1, 40, true, 20},
-	{1, 33, 1, 1, 200, true, -1},
-	{2, 65, 4, 2, 64, true, -1},
-	{1, 130, 2, 2, 64, false, -1},
-	{1, 129, 2, 1, 80, true, 30},
-	{1, 17, 3, 3, 96, false, 5},
-	{2, 63, 2, 1, 128, true, -1},
-	{1, 97, 2, 2, 128, false, 200},
-	{3, 12, 4, 4, 64, true, 3},
+	{1, 1, 1, 1, 1, true, -1},      {2, 5, 3, 1, 3, true, 0},       {2, 37, 4, 2, 8, false, 3},
+	{1, 70, 2, 1, 40, true, 20},    {1, 33, 1, 1, 200, true, -1},   {2, 65, 4, 2, 64, true, -1},
+	{1, 130, 2, 2, 64, false, -1},  {1, 129, 2, 1, 80, true, 30},   {1, 17, 3, 3, 96, false, 5},
+	{2, 63, 2, 1, 128, true, -1},   {1, 97, 2, 2, 128, false, 200}, {3, 12, 4, 4, 64, true, 3},
 	{2, 16, 2, 1, 128, false, -1},
 #ifndef AQM_EMULATED
-	{4, 200, 8, 8, 128, true, -1},
-	{2, 600, 4, 2, 64, true, 127},
-	{1, 1024, 3, 1, 96, true, -1},
-	{1, 1000, 3, 3, 80, false, -1},
-	{1, 1024, 2, 1, 128, true, 31},
+	{4, 200, 8, 8, 128, true, -1},  {2, 600, 4, 2, 64, true, 127},  {1, 1024, 3, 1, 96, true, -1},
+	{1, 1000, 3, 3, 80, false, -1}, {1, 1024, 2, 1, 128, true, 31},
 #endif
 };
 enum { COUNT = sizeof cases / sizeof *cases };
@@ -50,9 +39,12 @@ static void check_case(const struct case_of *c, struct layout layout)
 {
 	int64_t rows = c->windows * c->tokens, wide = c->heads * c->head_dim, narrow = c->kv_heads * c->head_dim;
 	struct layout plain = layout_of(0);
-	struct twin fused = random_twin(rows, wide + 2 * narrow, layout, 1), dfused = poisoned_twin(rows, wide + 2 * narrow, layout);
-	struct twin q = cols_of(fused, 0, wide), k = cols_of(fused, wide, narrow), v = cols_of(fused, wide + narrow, narrow);
-	struct twin dq = cols_of(dfused, 0, wide), dk = cols_of(dfused, wide, narrow), dv = cols_of(dfused, wide + narrow, narrow);
+	struct twin fused = random_twin(rows, wide + 2 * narrow, layout, 1),
+				dfused = poisoned_twin(rows, wide + 2 * narrow, layout);
+	struct twin q = cols_of(fused, 0, wide), k = cols_of(fused, wide, narrow),
+				v = cols_of(fused, wide + narrow, narrow);
+	struct twin dq = cols_of(dfused, 0, wide), dk = cols_of(dfused, wide, narrow),
+				dv = cols_of(dfused, wide + narrow, narrow);
 	struct twin o = poisoned_twin(rows, wide, layout), lse = poisoned_twin(c->heads, rows, plain);
 	struct twin dout = random_twin(rows, wide, layout, 1), bias = absent_twin(), dbias = absent_twin();
 	double tolerance = tolerance_of(layout.dtype, rounded_often);
@@ -69,8 +61,8 @@ static void check_case(const struct case_of *c, struct layout layout)
 
 	memcpy(o.cpu.data, kept, (size_t)(rows * wide) * sizeof *kept);
 	free(kept);
-	BOTH(attention_backward, shape_of(c, OF(bias)), OF(q), OF(k), OF(v), OF(o), OF(lse), OF(dout), OF(dq), OF(dk), OF(dv),
-	     OF(dbias));
+	BOTH(attention_backward, shape_of(c, OF(bias)), OF(q), OF(k), OF(v), OF(o), OF(lse), OF(dout), OF(dq), OF(dk),
+	     OF(dv), OF(dbias));
 	/* with one token dq and dk are zero but for rounding */
 	if (c->tokens > 1) {
 		check_twin("attention: dq", dq, tolerance_of(layout.dtype, 1e-2));
@@ -98,7 +90,8 @@ static void check_cached(const struct case_of *c, int64_t past, struct layout la
 {
 	int64_t wide = c->heads * c->head_dim, narrow = c->kv_heads * c->head_dim, keys = past + c->tokens;
 	struct twin q = random_twin(c->tokens, wide, layout, 1), o = poisoned_twin(c->tokens, wide, layout);
-	struct twin k = poisoned_twin(keys + 5, narrow, layout), v = poisoned_twin(keys + 5, narrow, layout), bias = absent_twin();
+	struct twin k = poisoned_twin(keys + 5, narrow, layout), v = poisoned_twin(keys + 5, narrow, layout),
+				bias = absent_twin();
 	struct twin some = random_twin(keys, 2 * narrow, layout, 1);
 
 	if (c->reach >= 0)

@@ -71,8 +71,7 @@ struct twin random_twin(int64_t rows, int64_t cols, struct layout layout, double
 	struct twin t = {.cpu = host_mat(rows, cols)};
 
 	for (int64_t i = 0; i < rows * cols; i++)
-		((float *)t.cpu.data)[i] =
-			aqm_float_of_bfloat(aqm_bfloat_of((float)(scale * (double)aqm_rng_normal(&rng))));
+		((float *)t.cpu.data)[i] = aqm_float_of_bfloat(aqm_bfloat_of((float)(scale * (double)aqm_rng_normal(&rng))));
 	t.gpu = uploaded(t.cpu, layout);
 	return t;
 }
@@ -174,7 +173,8 @@ float *downloaded(struct aqm_mat m)
 	return dense;
 }
 
-/* Between the columns of a part of a fused matrix lie other columns; a matrix with a pad of its own has canaries there. */
+/* Between the columns of a part of a fused matrix lie other columns; a matrix with a pad of its own has canaries
+ * there. */
 static void check_gaps(const char *what, struct aqm_mat m)
 {
 	if (m.ld - m.cols != layout_of(1).pad)
@@ -205,7 +205,7 @@ void check_twin(const char *what, struct twin t, double tolerance)
 		}
 	free(got);
 	if (!(sqrt(error) <= tolerance * sqrt(size)))
-		fail_msg("%s (%d, %d), %s: error %.3g of the norm, at most %.3g allowed", what, (int)t.cpu.rows, (int)t.cpu.cols,
-		         aqm_dtype_name(t.gpu.dtype), sqrt(error / size), tolerance);
+		fail_msg("%s (%d, %d), %s: error %.3g of the norm, at most %.3g allowed", what, (int)t.cpu.rows,
+		         (int)t.cpu.cols, aqm_dtype_name(t.gpu.dtype), sqrt(error / size), tolerance);
 	check_gaps(what, t.gpu);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * For the tests of the CUDA column: every matrix lives twice, in float32 for the CPU's op and in float32 or bfloat16 on
- * the GPU, with the same numbers; outputs are poisoned on both sides; what an op gives is compared by
- * ||gpu - cpu|| / ||cpu||.
+ * For the tests of the CUDA column: every matrix lives twice, in float32 for the CPU's op and in float32 or bfloat16
+ * on the GPU, with the same numbers; outputs are poisoned on both sides; what an op gives is compared by ||gpu -
+ * cpu|| / ||cpu||.
  */
 #ifndef AQM_TESTS_CUDA_HELPER_H
 #define AQM_TESTS_CUDA_HELPER_H
@@ -20,16 +20,16 @@
 extern aqm_device *cpu, *gpu;
 extern struct aqm_rng rng;
 
-/* Normalised errors that an op may have: float32 sums in another order; one rounding to bfloat16 (2^-8 at most, less than
- * half of that in the norm of many); that, and what follows from the same rounding inside. */
+/* Normalised errors that an op may have: float32 sums in another order; one rounding to bfloat16 (2^-8 at most, less
+ * than half of that in the norm of many); that, and what follows from the same rounding inside. */
 static const double exact = 3e-6, rounded_once = 4e-3, rounded_often = 8e-3;
 
 struct twin {
 	struct aqm_mat cpu, gpu;
 };
 
-/* Types and strides to test with, i = 0 ..: dense float32; float32 with rows at odd places; dense bfloat16; bfloat16 with
- * rows at odd places. */
+/* Types and strides to test with, i = 0 ..: dense float32; float32 with rows at odd places; dense bfloat16; bfloat16
+ * with rows at odd places. */
 enum { LAYOUTS = 4 };
 struct layout {
 	enum aqm_dtype dtype;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Every op of the CUDA column against the CPU's, on random shapes with odd sizes, in float32 and bfloat16, with poisoned
- * outputs. Without a GPU: one line, exit status 77. Built a second time with the kernels as plain C++ (emulated/), which
- * needs none.
+ * Every op of the CUDA column against the CPU's, on random shapes with odd sizes, in float32 and bfloat16, with
+ * poisoned outputs. Without a GPU: one line, exit status 77. Built a second time with the kernels as plain C++
+ * (emulated/), which needs none.
  */
 #include "helper.h"
 
@@ -116,7 +116,8 @@ static void test_gemm(void **state)
 	(void)state;
 	for (int i = 0; i < 16 * ROUNDS; i++) {
 		bool ta = i & 1, tb = i & 2;
-		struct layout a_layout = layout_of(i / 4), b_layout = layout_of(i / 4 + (i % 3 == 0)), c_layout = layout_of(i / 8);
+		struct layout a_layout = layout_of(i / 4), b_layout = layout_of(i / 4 + (i % 3 == 0)),
+					  c_layout = layout_of(i / 8);
 		int64_t rows = size_up_to(90), cols = size_up_to(90), inner = i == 5 ? 0 : size_up_to(100);
 		struct twin a = ta ? random_twin(inner, rows, a_layout, 1) : random_twin(rows, inner, a_layout, 1);
 		struct twin b = tb ? random_twin(cols, inner, b_layout, 1) : random_twin(inner, cols, b_layout, 1);
@@ -339,7 +340,8 @@ static void test_losses(void **state)
 		for (int64_t c = 0; c < classes; c++)
 			weight[c] = 0.25f + aqm_rng_uniform(&rng);
 		for (int side = 0; side < 2; side++)
-			loss[side] = (side ? gpu : cpu)->ops->cross_entropy(side ? gpu : cpu, OF(logits), label, weight, OF(dlogits));
+			loss[side] =
+				(side ? gpu : cpu)->ops->cross_entropy(side ? gpu : cpu, OF(logits), label, weight, OF(dlogits));
 		assert_true(fabs(loss[1] - loss[0]) <= 1e-12 * fabs(loss[0]));
 		check_twin("cross_entropy", dlogits, tolerance_of(layout.dtype, rounded_once));
 		for (int side = 0; side < 2; side++)

@@ -117,8 +117,8 @@ static __global__ void glu_backward_kernel(int64_t rows, int64_t cols, enum aqm_
 void aqm_cuda_glu_backward(aqm_device *device, enum aqm_glu kind, struct aqm_mat dy, struct aqm_mat gate,
                            struct aqm_mat up, struct aqm_mat dgate, struct aqm_mat dup)
 {
-	launch(device, "glu_backward", places(dy.rows, dy.cols), AQM_THREADS, 0, glu_backward_kernel, dy.rows, dy.cols, kind,
-	       view_of(dy), view_of(gate), view_of(up), view_of(dgate), view_of(dup));
+	launch(device, "glu_backward", places(dy.rows, dy.cols), AQM_THREADS, 0, glu_backward_kernel, dy.rows, dy.cols,
+	       kind, view_of(dy), view_of(gate), view_of(up), view_of(dgate), view_of(dup));
 }
 
 static __global__ void activation_kernel(int64_t rows, int64_t cols, enum aqm_activation kind, float slope,
@@ -139,8 +139,8 @@ static __global__ void activation_kernel(int64_t rows, int64_t cols, enum aqm_ac
 void aqm_cuda_activation_forward(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat x,
                                  struct aqm_mat y)
 {
-	launch(device, "activation_forward", places(y.rows, y.cols), AQM_THREADS, 0, activation_kernel, y.rows, y.cols, kind,
-	       kind == AQM_RELU ? 0.0f : slope, view_of(x), view_of(y));
+	launch(device, "activation_forward", places(y.rows, y.cols), AQM_THREADS, 0, activation_kernel, y.rows, y.cols,
+	       kind, kind == AQM_RELU ? 0.0f : slope, view_of(x), view_of(y));
 }
 
 static __global__ void activation_backward_kernel(int64_t rows, int64_t cols, enum aqm_activation kind, float slope,

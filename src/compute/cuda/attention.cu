@@ -217,7 +217,8 @@ static __global__ void __launch_bounds__(AQM_THREADS) dbias_kernel(struct attent
 	int begin = distance < 0 ? -distance : 0, end = distance > 0 ? a.queries - distance : a.queries;
 	float sum = 0.0f;
 
-	for (int query = begin + (int)threadIdx.x % AQM_WARP; query < end && !(a.causal && distance > 0); query += AQM_WARP) {
+	for (int query = begin + (int)threadIdx.x % AQM_WARP; query < end && !(a.causal && distance > 0);
+	     query += AQM_WARP) {
 		int64_t row = first + query, key_row = row + distance;
 		float score = 0.0f, slope = 0.0f, x[8], y[8];
 
@@ -261,8 +262,8 @@ static __global__ void fold_bias_kernel(struct attention a, int windows, const f
 static void bias_backward(aqm_device *device, const struct attention &a, int windows, float *sums, struct aqm_mat dbias)
 {
 	launch(device, "attention_backward",
-	       dim3((unsigned)aqm_pieces(2 * a.queries - 1, AQM_WARPS), (unsigned)a.heads, (unsigned)windows), AQM_THREADS, 0,
-	       dbias_kernel, a, sums);
+	       dim3((unsigned)aqm_pieces(2 * a.queries - 1, AQM_WARPS), (unsigned)a.heads, (unsigned)windows), AQM_THREADS,
+	       0, dbias_kernel, a, sums);
 	launch(device, "attention_backward", dim3((unsigned)aqm_pieces(2 * a.reach + 1, AQM_THREADS), (unsigned)a.heads),
 	       AQM_THREADS, 0, fold_bias_kernel, a, windows, (const float *)sums, view_of(dbias));
 }
@@ -319,8 +320,9 @@ static size_t shared_rows(const struct attention &a, int rows)
 static void forward(aqm_device *device, const struct attention &a, int windows)
 {
 	if (!aqm_attention_tensor_forward(device, a, windows))
-		launch(device, "attention", dim3((unsigned)aqm_pieces(a.queries, AQM_WARPS), (unsigned)a.heads, (unsigned)windows),
-		       AQM_THREADS, shared_rows(a, 1), forward_kernel, a);
+		launch(device, "attention",
+		       dim3((unsigned)aqm_pieces(a.queries, AQM_WARPS), (unsigned)a.heads, (unsigned)windows), AQM_THREADS,
+		       shared_rows(a, 1), forward_kernel, a);
 }
 
 void aqm_cuda_attention_forward(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,

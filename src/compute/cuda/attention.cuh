@@ -11,9 +11,9 @@
 /* One attention, forward or backward. Query i of a window sees keys 0 .. past + i when causal, else all. */
 struct attention {
 	struct view q, k, v, o, dout, dq, dk, dv;
-	float *lse;       /* (heads, rows); NULL: not wanted */
-	const float *bias; /* (heads, bias_ld), of 2 reach + 1 distances; NULL: none */
-	float *along;     /* (heads, rows): rowsum(dO O) */
+	float *lse;            /* (heads, rows); NULL: not wanted */
+	const float *bias;     /* (heads, bias_ld), of 2 reach + 1 distances; NULL: none */
+	float *along;          /* (heads, rows): rowsum(dO O) */
 	int64_t bias_ld, rows; /* rows = windows * queries */
 	int queries, keys, past, heads, kv_heads, head_dim, reach, causal;
 	float scale;

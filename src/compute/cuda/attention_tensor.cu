@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Attention in bfloat16 on the tensor cores (after Dao, FlashAttention-2, 2023), for heads of 64, 80, 96 or 128. A warp has
- * 16 rows: of queries, or, for the gradients of keys and values, of keys; the other side comes through shared memory in
- * tiles. Scores and their gradients stay in registers: what a product leaves in a lane (mma.cuh) is what the next one
- * wants there. Scores are in powers of two: log2(e) goes into the scale.
+ * Attention in bfloat16 on the tensor cores (after Dao, FlashAttention-2, 2023), for heads of 64, 80, 96 or 128. A
+ * warp has 16 rows: of queries, or, for the gradients of keys and values, of keys; the other side comes through
+ * shared memory in tiles. Scores and their gradients stay in registers: what a product leaves in a lane (mma.cuh) is
+ * what the next one wants there. Scores are in powers of two: log2(e) goes into the scale.
  *
  *     forward    block: 64 queries   S = Q K^T, P, O += P V                                  for tiles of 64 keys
  *     few        block: 16 queries   the same; each of 8 warps has its own 16 of 128 keys, and they are joined in order
@@ -13,7 +13,11 @@
 #include "compute/cuda/attention.cuh"
 #include "compute/cuda/mma.cuh"
 
-enum { ROWS = 16, FEW = 16, PAD = 8 /* between rows of a tile: eight rows then lie in eight different groups of banks */ };
+enum {
+	ROWS = 16,
+	FEW = 16,
+	PAD = 8 /* between rows of a tile: eight rows then lie in eight different groups of banks */
+};
 
 #define LOG2E 1.44269504f
 
@@ -39,8 +43,8 @@ template <int D> __device__ __forceinline__ void rows_fragment(uint32_t a[4], co
 	load_matrices(a, tile + (row + lane % 8 + matrix % 2 * 8) * (D + PAD) + k + matrix / 2 * 8);
 }
 
-/* B of two neighbours: rows n .. n+7 (b[0], b[1]) and n+8 .. n+15 (b[2], b[3]) of a tile are columns, its columns k .. k+15
- * rows. */
+/* B of two neighbours: rows n .. n+7 (b[0], b[1]) and n+8 .. n+15 (b[2], b[3]) of a tile are columns, its columns k
+ * .. k+15 rows. */
 template <int D> __device__ __forceinline__ void transposed_fragments(uint32_t b[4], const uint16_t *tile, int n, int k)
 {
 	int lane = (int)threadIdx.x % AQM_WARP, matrix = lane / 8;
@@ -208,13 +212,14 @@ template <int D> __device__ __forceinline__ void begin(struct running<D> &r)
 
 enum { FORWARD_WARPS = 4, FORWARD_QUERIES = ROWS * FORWARD_WARPS, FORWARD_KEYS = 64 };
 
-template <int D> static __global__ void __launch_bounds__(FORWARD_WARPS * AQM_WARP) forward_kernel(struct attention a)
+template <int D> static __global__ void __launch_bounds__(FORWARD_WARPS *AQM_WARP) forward_kernel(struct attention a)
 {
 	AQM_DYNAMIC_SHARED unsigned char dynamic_shared[];
 	uint16_t *q = (uint16_t *)dynamic_shared, *k = q + FORWARD_QUERIES * (D + PAD), *v = k + FORWARD_KEYS * (D + PAD);
 	/* the last queries see the most keys: their blocks begin first */
 	int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * FORWARD_QUERIES, head = (int)blockIdx.y;
-	int own = (int)threadIdx.x / AQM_WARP * ROWS, seen = aqm_keys_seen(first, FORWARD_QUERIES, a.past, a.keys, a.causal);
+	int own = (int)threadIdx.x / AQM_WARP * ROWS,
+		seen = aqm_keys_seen(first, FORWARD_QUERIES, a.past, a.keys, a.causal);
 	int64_t row = (int64_t)blockIdx.z * a.queries + first, key_row = (int64_t)blockIdx.z * a.keys;
 	int64_t col = (int64_t)head * D, kv_col = (int64_t)(head / (a.heads / a.kv_heads)) * D;
 	struct running<D> r;
@@ -244,7 +249,7 @@ template <int D> static __global__ void __launch_bounds__(FORWARD_WARPS * AQM_WA
 enum { FEW_WARPS = 8, FEW_KEYS = ROWS * FEW_WARPS };
 
 /* At most 16 queries: a block a head. */
-template <int D> static __global__ void __launch_bounds__(FEW_WARPS * AQM_WARP) few_kernel(struct attention a)
+template <int D> static __global__ void __launch_bounds__(FEW_WARPS *AQM_WARP) few_kernel(struct attention a)
 {
 	AQM_DYNAMIC_SHARED unsigned char dynamic_shared[];
 	uint16_t *q = (uint16_t *)dynamic_shared, *k = q + FEW * (D + PAD), *v = k + FEW_KEYS * (D + PAD);
@@ -310,7 +315,7 @@ __device__ __forceinline__ void slope_of(const struct attention &a, bool seen, f
 	*dp = seen ? a.scale * *p * (*dp - along) : 0.0f;
 }
 
-template <int D> static __global__ void __launch_bounds__(BACKWARD_WARPS * AQM_WARP) dq_kernel(struct attention a)
+template <int D> static __global__ void __launch_bounds__(BACKWARD_WARPS *AQM_WARP) dq_kernel(struct attention a)
 {
 	AQM_DYNAMIC_SHARED unsigned char dynamic_shared[];
 	uint16_t *q = (uint16_t *)dynamic_shared, *dout = q + BACKWARD_ROWS * (D + PAD);
@@ -354,7 +359,7 @@ template <int D> static __global__ void __launch_bounds__(BACKWARD_WARPS * AQM_W
 	store_rows<D>(head_at(a.dq, row + own, col), a.dq.ld, a.queries - first - own, sums, ones);
 }
 
-template <int D> static __global__ void __launch_bounds__(BACKWARD_WARPS * AQM_WARP) dkv_kernel(struct attention a)
+template <int D> static __global__ void __launch_bounds__(BACKWARD_WARPS *AQM_WARP) dkv_kernel(struct attention a)
 {
 	AQM_DYNAMIC_SHARED unsigned char dynamic_shared[];
 	uint16_t *k = (uint16_t *)dynamic_shared, *v = k + BACKWARD_ROWS * (D + PAD);
@@ -393,8 +398,8 @@ template <int D> static __global__ void __launch_bounds__(BACKWARD_WARPS * AQM_W
 				for (int e = 0; e < 4; e++) {
 					int key = first + own + row_of(e), in_tile = col_of(n, e), other = query + in_tile;
 
-					slope_of(a, other < a.queries && key < keys_of(a, other), bias_of(a, head, other, key), lse[in_tile],
-					         along[in_tile], &p[n][e], &dp[n][e]);
+					slope_of(a, other < a.queries && key < keys_of(a, other), bias_of(a, head, other, key),
+					         lse[in_tile], along[in_tile], &p[n][e], &dp[n][e]);
 				}
 			mix<D, BACKWARD_N>(v_sums, p, dout, 0);
 			mix<D, BACKWARD_N>(k_sums, dp, q, 0);
@@ -437,7 +442,8 @@ template <int D> static void forward(aqm_device *device, const struct attention 
 	else
 		launch_large(device, "attention",
 		             dim3((unsigned)aqm_pieces(a.queries, FORWARD_QUERIES), (unsigned)a.heads, (unsigned)windows),
-		             FORWARD_WARPS * AQM_WARP, tiles_bytes(D, FORWARD_QUERIES + 2 * FORWARD_KEYS), forward_kernel<D>, a);
+		             FORWARD_WARPS * AQM_WARP, tiles_bytes(D, FORWARD_QUERIES + 2 * FORWARD_KEYS), forward_kernel<D>,
+		             a);
 }
 
 template <int D> static void backward(aqm_device *device, const struct attention &a, int windows)

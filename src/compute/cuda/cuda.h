@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Inside of the CUDA device. Each op of the table is aqm_cuda_NAME, in the file of its theme; all work is queued on one
- * stream. Activations and gradients of activations are float32 or bfloat16, matrix by matrix, and every sum is float32
- * (double where the CPU's is); norm weights, biases, inverse frequencies, rstd, mean and lse are float32. Every sum has
- * one order: same inputs, same bits.
+ * Inside of the CUDA device. Each op of the table is aqm_cuda_NAME, in the file of its theme; all work is queued on
+ * one stream. Activations and gradients of activations are float32 or bfloat16, matrix by matrix, and every sum is
+ * float32 (double where the CPU's is); norm weights, biases, inverse frequencies, rstd, mean and lse are float32.
+ * Every sum has one order: same inputs, same bits.
  */
 #ifndef AQM_COMPUTE_CUDA_CUDA_H
 #define AQM_COMPUTE_CUDA_CUDA_H
@@ -16,7 +16,8 @@ extern "C" {
 
 extern const struct aqm_ops aqm_cuda_ops;
 
-/* The first GPU, or AQM_ERUN saying what is missing: a driver, a GPU of compute capability 9.0 or newer, cuBLASLt, memory. */
+/* The first GPU, or AQM_ERUN saying what is missing: a driver, a GPU of compute capability 9.0 or newer, cuBLASLt,
+ * memory. */
 int aqm_cuda_open(aqm_device *device);
 
 /* Keep the first failure for aqm_device_check(). */
@@ -25,15 +26,15 @@ void aqm_cuda_fail(aqm_device *device, const char *what, const char *why);
 /* ---- memory that ops borrow; valid until the next op that borrows the same ---- */
 
 enum aqm_cuda_scratch {
-	AQM_SCRATCH_SUMS,    /* parts of sums */
-	AQM_SCRATCH_A,       /* an operand of a product in another type */
-	AQM_SCRATCH_B,       /* the other */
+	AQM_SCRATCH_SUMS, /* parts of sums */
+	AQM_SCRATCH_A,    /* an operand of a product in another type */
+	AQM_SCRATCH_B,    /* the other */
 	AQM_SCRATCH_KINDS
 };
 /* Grows, which waits for the device; NULL: no memory, noted. */
 void *aqm_cuda_scratch(aqm_device *device, enum aqm_cuda_scratch kind, size_t bytes);
-/* A copy of host memory for the kernels queued next: `first`, then, from the next multiple of 16 bytes on, `second`. NULL:
- * no memory, noted. */
+/* A copy of host memory for the kernels queued next: `first`, then, from the next multiple of 16 bytes on, `second`.
+ * NULL: no memory, noted. */
 void *aqm_cuda_stage(aqm_device *device, const void *first, size_t first_bytes, const void *second,
                      size_t second_bytes);
 
@@ -42,8 +43,8 @@ void *aqm_cuda_stage(aqm_device *device, const void *first, size_t first_bytes, 
 struct aqm_lt;
 int aqm_lt_open(struct aqm_lt **out);
 void aqm_lt_close(struct aqm_lt *lt);
-/* C = alpha op(A) op(B) + beta C (+ bias on every row): A and B of one type, float32 or bfloat16; C float32, or bfloat16
- * as they are; bias absent or of C's type. False when cublasLt has nothing for these shapes. */
+/* C = alpha op(A) op(B) + beta C (+ bias on every row): A and B of one type, float32 or bfloat16; C float32, or
+ * bfloat16 as they are; bias absent or of C's type. False when cublasLt has nothing for these shapes. */
 bool aqm_lt_gemm(aqm_device *device, struct aqm_lt *lt, float alpha, struct aqm_mat a, bool transpose_a,
                  struct aqm_mat b, bool transpose_b, float beta, struct aqm_mat c, struct aqm_mat bias);
 
@@ -89,8 +90,8 @@ void aqm_cuda_layernorm_forward(aqm_device *device, struct aqm_mat x, struct aqm
 void aqm_cuda_layernorm_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat weight,
                                  struct aqm_mat mean, struct aqm_mat rstd, struct aqm_mat dx, struct aqm_mat dweight,
                                  struct aqm_mat dbias);
-/* dweight += sums over rows of dy (x - mean) rstd (absent: none), dbias += sums of dy (absent: none). x, mean, rstd may
- * be absent when dweight is; mean absent: 0. */
+/* dweight += sums over rows of dy (x - mean) rstd (absent: none), dbias += sums of dy (absent: none). x, mean, rstd
+ * may be absent when dweight is; mean absent: 0. */
 void aqm_cuda_column_sums(aqm_device *device, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat mean,
                           struct aqm_mat rstd, struct aqm_mat dweight, struct aqm_mat dbias);
 

@@ -45,8 +45,8 @@ int aqm_cuda_allocate(aqm_device *device, size_t bytes, void **out)
 	if (code != cudaSuccess) {
 		cudaGetLastError();
 		cudaMemGetInfo(&available, &total);
-		return aqm_error_set(AQM_ERUN, "not enough GPU memory for %zu bytes: %zu of %zu are free (%s)", bytes, available,
-		                     total, cudaGetErrorString(code));
+		return aqm_error_set(AQM_ERUN, "not enough GPU memory for %zu bytes: %zu of %zu are free (%s)", bytes,
+		                     available, total, cudaGetErrorString(code));
 	}
 	succeeded(device, "allocate", cudaMemsetAsync(*out, 0, bytes, aqm_cuda_of(device)->stream));
 	return AQM_OK;
@@ -105,8 +105,7 @@ static char *staging_take(aqm_device *device, size_t bytes)
 	return cuda->staging + (cuda->staging_used - bytes);
 }
 
-void *aqm_cuda_stage(aqm_device *device, const void *first, size_t first_bytes, const void *second,
-                     size_t second_bytes)
+void *aqm_cuda_stage(aqm_device *device, const void *first, size_t first_bytes, const void *second, size_t second_bytes)
 {
 	struct aqm_cuda *cuda = aqm_cuda_of(device);
 	size_t offset = (first_bytes + 15) / 16 * 16, bytes = offset + second_bytes;
@@ -194,8 +193,8 @@ static int find_gpu(struct aqm_cuda *cuda)
 	if (code == cudaSuccess)
 		code = cudaDeviceGetAttribute(&cuda->processors, cudaDevAttrMultiProcessorCount, 0);
 	if (code == cudaSuccess && major < 9)
-		return aqm_error_set(AQM_ERUN, "cannot use device 'cuda': the GPU's compute capability is %d.x, wanted 9.0 or newer",
-		                     major);
+		return aqm_error_set(
+			AQM_ERUN, "cannot use device 'cuda': the GPU's compute capability is %d.x, wanted 9.0 or newer", major);
 	if (code == cudaSuccess)
 		code = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
 	if (code != cudaSuccess) {

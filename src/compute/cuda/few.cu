@@ -2,15 +2,16 @@
  *
  * A linear layer for few rows, as decisions need it: the time should be that of reading the weights once.
  *
- * With X in bfloat16 the tensor cores do it, 16 rows of W a block, whose warps take turns at the chunks of 32 columns. A
- * sum does not mind in which order its terms come, so a lane may hold any columns as long as W and X agree: eight
- * neighbours of a row, which are one load, stand for the pairs that mma.cuh shows, first 0 .. 3, then 4 .. 7.
+ * With X in bfloat16 the tensor cores do it, 16 rows of W a block, whose warps take turns at the chunks of 32
+ * columns. A sum does not mind in which order its terms come, so a lane may hold any columns as long as W and X
+ * agree: eight neighbours of a row, which are one load, stand for the pairs that mma.cuh shows, first 0 .. 3, then 4
+ * .. 7.
  *
  *     lane (g, t)   W rows g, g+8      columns 32 chunk + 8t .. + 7       X rows g (, g+8), the same columns
  *
- * Q8_0 and Q4_0 are multiplied as the integers they hold, exact in bfloat16, and each chunk's sums by the block's scale;
- * Q4_0 has columns 4t .. 4t+3 and 16+4t .. 16+4t+3 instead, as its bytes do. Other types are expanded and rounded.
- * With X in float32 a warp takes a row of W, and all is float32.
+ * Q8_0 and Q4_0 are multiplied as the integers they hold, exact in bfloat16, and each chunk's sums by the block's
+ * scale; Q4_0 has columns 4t .. 4t+3 and 16+4t .. 16+4t+3 instead, as its bytes do. Other types are expanded and
+ * rounded. With X in float32 a warp takes a row of W, and all is float32.
  */
 #include "compute/cuda/kernel.cuh"
 #include "compute/cuda/mma.cuh"
@@ -80,8 +81,7 @@ struct share {
 	float scale;
 };
 
-template <int type>
-__device__ __forceinline__ struct share load_share(const uint8_t *row, int64_t chunk, int t)
+template <int type> __device__ __forceinline__ struct share load_share(const uint8_t *row, int64_t chunk, int t)
 {
 	struct share s;
 
@@ -132,7 +132,8 @@ template <int type>
 __device__ __forceinline__ void load_inputs(const uint16_t *row, int64_t chunk, int t, uint32_t pair[4])
 {
 	if (type == AQM_Q4_0) {
-		uint2 low = *(const uint2 *)(row + CHUNK * chunk + 4 * t), high = *(const uint2 *)(row + CHUNK * chunk + 16 + 4 * t);
+		uint2 low = *(const uint2 *)(row + CHUNK * chunk + 4 * t),
+			  high = *(const uint2 *)(row + CHUNK * chunk + 16 + 4 * t);
 
 		pair[0] = low_halves(low.x, low.y);
 		pair[1] = high_halves(low.x, low.y);
@@ -156,7 +157,8 @@ static __global__ void __launch_bounds__(AQM_THREADS)
 	int lane = (int)threadIdx.x % AQM_WARP, warp = (int)threadIdx.x / AQM_WARP, g = lane / 4, t = lane % 4;
 	int64_t first = (int64_t)blockIdx.x * ROWS, low = first + g, high = first + g + 8;
 	/* rows beyond the last repeat it, and are not written */
-	const uint8_t *w_low = w + (low < out ? low : out - 1) * row_bytes, *w_high = w + (high < out ? high : out - 1) * row_bytes;
+	const uint8_t *w_low = w + (low < out ? low : out - 1) * row_bytes,
+				  *w_high = w + (high < out ? high : out - 1) * row_bytes;
 	float sums[tiles][4];
 
 #pragma unroll
@@ -226,8 +228,8 @@ void aqm_cuda_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w,
 	if (x.rows == 0)
 		return;
 	switch (w.dtype) {
-#define CASE(type)                          \
-	case type:                              \
+#define CASE(type)                        \
+	case type:                            \
 		few<type>(device, x, w, beta, y); \
 		break;
 		CASE(AQM_F32)

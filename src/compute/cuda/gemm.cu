@@ -87,8 +87,7 @@ void aqm_cuda_gemm(aqm_device *device, float alpha, struct aqm_mat a, bool trans
 	b = operand(device, b, dtype, AQM_SCRATCH_B);
 	if (!a.data || !b.data)
 		return;
-	if (!aqm_lt_gemm(device, aqm_cuda_of(device)->lt, alpha, a, transpose_a, b, transpose_b, beta, c,
-	                 aqm_mat_absent()))
+	if (!aqm_lt_gemm(device, aqm_cuda_of(device)->lt, alpha, a, transpose_a, b, transpose_b, beta, c, aqm_mat_absent()))
 		aqm_cuda_plain_gemm(device, alpha, a, transpose_a, b, transpose_b, beta, c);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What the kernels work out about places and bits: where a tile begins, which element a byte holds, which word of Philox
- * an element draws. Plain functions for both sides, so that tests check them on the host.
+ * What the kernels work out about places and bits: where a tile begins, which element a byte holds, which word of
+ * Philox an element draws. Plain functions for both sides, so that tests check them on the host.
  */
 #ifndef AQM_COMPUTE_CUDA_INDEX_H
 #define AQM_COMPUTE_CUDA_INDEX_H
@@ -116,8 +116,8 @@ AQM_BOTH void aqm_philox_block(uint64_t seed, uint32_t stream, uint32_t sub, uin
 }
 
 /* Words `first` .. first + n - 1 (n <= 8) of the stream that begins at block `first_block`. */
-AQM_BOTH void aqm_philox_eight(uint64_t seed, uint32_t stream, uint32_t sub, uint64_t first_block, uint64_t first, int n,
-                               uint32_t out[8])
+AQM_BOTH void aqm_philox_eight(uint64_t seed, uint32_t stream, uint32_t sub, uint64_t first_block, uint64_t first,
+                               int n, uint32_t out[8])
 {
 	uint32_t block[4] = {0, 0, 0, 0};
 
@@ -338,8 +338,8 @@ AQM_BOTH int aqm_first_query(int key, int causal)
 
 /* ---- reductions ---- */
 
-/* Columns of a matrix are summed in pieces of rows, the pieces then in order; how many pieces: enough blocks to fill the
- * device, but at least 64 rows each. */
+/* Columns of a matrix are summed in pieces of rows, the pieces then in order; how many pieces: enough blocks to fill
+ * the device, but at least 64 rows each. */
 AQM_BOTH int64_t aqm_row_pieces(int64_t rows, int64_t column_blocks, int64_t wanted_blocks)
 {
 	int64_t most = aqm_pieces(rows, 64), wanted = aqm_pieces(wanted_blocks, column_blocks);

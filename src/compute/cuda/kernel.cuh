@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What all kernels share. A kernel sees a matrix as a view, whose elements are float32 or bfloat16, and takes eight of a
- * row at a time, as 16 or 32 bytes where they lie so: one branch for eight elements costs nothing beside memory, and
- * any mixture of types works.
+ * What all kernels share. A kernel sees a matrix as a view, whose elements are float32 or bfloat16, and takes eight
+ * of a row at a time, as 16 or 32 bytes where they lie so: one branch for eight elements costs nothing beside memory,
+ * and any mixture of types works.
  */
 #ifndef AQM_COMPUTE_CUDA_KERNEL_CUH
 #define AQM_COMPUTE_CUDA_KERNEL_CUH
@@ -141,7 +141,8 @@ __device__ __forceinline__ void load_eight(struct view v, int64_t row, int64_t c
 			x[2 * j + 1] = aqm_float_of(word[j] & 0xffff0000u);
 		}
 	} else {
-		float4 low = *(const float4 *)((const float *)v.data + i), high = *(const float4 *)((const float *)v.data + i + 4);
+		float4 low = *(const float4 *)((const float *)v.data + i),
+			   high = *(const float4 *)((const float *)v.data + i + 4);
 
 		x[0] = low.x, x[1] = low.y, x[2] = low.z, x[3] = low.w;
 		x[4] = high.x, x[5] = high.y, x[6] = high.z, x[7] = high.w;
@@ -158,8 +159,8 @@ __device__ __forceinline__ void store_eight(struct view v, int64_t row, int64_t 
 			if (j < n)
 				store_one(v, row, col + j, x[j]);
 	} else if (v.bfloat) {
-		*(uint4 *)((uint16_t *)v.data + i) = make_uint4(bfloats_of(x[0], x[1]), bfloats_of(x[2], x[3]),
-		                                                bfloats_of(x[4], x[5]), bfloats_of(x[6], x[7]));
+		*(uint4 *)((uint16_t *)v.data + i) =
+			make_uint4(bfloats_of(x[0], x[1]), bfloats_of(x[2], x[3]), bfloats_of(x[4], x[5]), bfloats_of(x[6], x[7]));
 	} else {
 		*(float4 *)((float *)v.data + i) = make_float4(x[0], x[1], x[2], x[3]);
 		*(float4 *)((float *)v.data + i + 4) = make_float4(x[4], x[5], x[6], x[7]);

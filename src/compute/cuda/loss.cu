@@ -32,8 +32,9 @@ static __global__ void __launch_bounds__(AQM_THREADS)
 		}
 		for (int64_t c = 0; dlogits.data && c < classes; c++)
 			store_one(dlogits, r, c,
-			          counted ? (float)(share * (exp((double)load_one(logits, r, c) - lse) - (c == label[r] ? 1.0 : 0.0)))
-			                  : 0.0f);
+			          counted
+			              ? (float)(share * (exp((double)load_one(logits, r, c) - lse) - (c == label[r] ? 1.0 : 0.0)))
+			              : 0.0f);
 	}
 	sum = block_sum(sum, room);
 	if (threadIdx.x == 0)
@@ -63,8 +64,8 @@ double aqm_cuda_cross_entropy(aqm_device *device, struct aqm_mat logits, const i
 	if (!staged)
 		return 0.0;
 	launch(device, "cross_entropy", dim3(1), AQM_THREADS, 0, cross_entropy_kernel, logits.rows, logits.cols,
-	       view_of(logits), (const int32_t *)staged, (const float *)(staged + aqm_pieces((int64_t)label_bytes, 16) * 16),
-	       view_of(dlogits), loss);
+	       view_of(logits), (const int32_t *)staged,
+	       (const float *)(staged + aqm_pieces((int64_t)label_bytes, 16) * 16), view_of(dlogits), loss);
 	return fetch(device, loss);
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Products by cublasLt. The library is loaded when the device is opened, so that the program starts where there is none.
- * What cublasLt finds for a shape is kept: a step asks it once for each shape, in the first step.
+ * Products by cublasLt. The library is loaded when the device is opened, so that the program starts where there is
+ * none. What cublasLt finds for a shape is kept: a step asks it once for each shape, in the first step.
  *
- * cublasLt thinks in columns: our row-major C = op(A) op(B) is its C^T = op(B)^T op(A)^T, so A and B change places and
- * nothing is transposed that was not. Sums that are split among blocks go through the workspace, in float32 and in order.
+ * cublasLt thinks in columns: our row-major C = op(A) op(B) is its C^T = op(B)^T op(A)^T, so A and B change places
+ * and nothing is transposed that was not. Sums that are split among blocks go through the workspace, in float32 and
+ * in order.
  */
 #include <cublasLt.h>
 #include <dlfcn.h>
@@ -21,19 +22,19 @@ static const char *const folders[] = {NULL, AQM_CUDA_LIBRARIES, "/usr/local/cuda
 
 enum { WORKSPACE = 32 << 20, SLOTS = 4096 };
 
-#define FUNCTIONS(F)                 \
-	F(cublasLtCreate)                \
-	F(cublasLtDestroy)               \
-	F(cublasLtMatmulDescCreate)      \
-	F(cublasLtMatmulDescDestroy)     \
-	F(cublasLtMatmulDescSetAttribute) \
-	F(cublasLtMatrixLayoutCreate)    \
-	F(cublasLtMatrixLayoutDestroy)   \
-	F(cublasLtMatmulPreferenceCreate) \
-	F(cublasLtMatmulPreferenceDestroy) \
+#define FUNCTIONS(F)                        \
+	F(cublasLtCreate)                       \
+	F(cublasLtDestroy)                      \
+	F(cublasLtMatmulDescCreate)             \
+	F(cublasLtMatmulDescDestroy)            \
+	F(cublasLtMatmulDescSetAttribute)       \
+	F(cublasLtMatrixLayoutCreate)           \
+	F(cublasLtMatrixLayoutDestroy)          \
+	F(cublasLtMatmulPreferenceCreate)       \
+	F(cublasLtMatmulPreferenceDestroy)      \
 	F(cublasLtMatmulPreferenceSetAttribute) \
-	F(cublasLtMatmulAlgoGetHeuristic) \
-	F(cublasLtMatmul)                \
+	F(cublasLtMatmulAlgoGetHeuristic)       \
+	F(cublasLtMatmul)                       \
 	F(cublasLtGetStatusString)
 
 /* All that the choice of an algorithm depends on. Compared byte by byte: no padding. */
@@ -82,11 +83,13 @@ static int load(struct aqm_lt *lt)
 {
 	lt->library = open_library();
 	if (!lt->library)
-		return aqm_error_set(AQM_ERUN, "cannot use device 'cuda': '%s' is missing (it comes with the CUDA toolkit; "
-		                     "LD_LIBRARY_PATH may say where it is)", library_name);
-#define LOAD(name)                                                                                                  \
-	lt->f.name = (decltype(lt->f.name))dlsym(lt->library, #name);                                                   \
-	if (!lt->f.name)                                                                                                \
+		return aqm_error_set(AQM_ERUN,
+		                     "cannot use device 'cuda': '%s' is missing (it comes with the CUDA toolkit; "
+		                     "LD_LIBRARY_PATH may say where it is)",
+		                     library_name);
+#define LOAD(name)                                                \
+	lt->f.name = (decltype(lt->f.name))dlsym(lt->library, #name); \
+	if (!lt->f.name)                                              \
 		return aqm_error_set(AQM_ERUN, "cannot use device 'cuda': '%s' has no '%s'", library_name, #name);
 	FUNCTIONS(LOAD)
 #undef LOAD
@@ -106,7 +109,8 @@ int aqm_lt_open(struct aqm_lt **out)
 		cublasStatus_t status = lt->f.cublasLtCreate(&lt->handle);
 
 		if (status != CUBLAS_STATUS_SUCCESS)
-			code = aqm_error_set(AQM_ERUN, "cannot use device 'cuda': cublasLt: %s", lt->f.cublasLtGetStatusString(status));
+			code = aqm_error_set(AQM_ERUN, "cannot use device 'cuda': cublasLt: %s",
+			                     lt->f.cublasLtGetStatusString(status));
 	}
 	if (code == AQM_OK && cudaMalloc(&lt->workspace, WORKSPACE) != cudaSuccess) {
 		cudaGetLastError();
@@ -199,18 +203,19 @@ static uint32_t hash_of(const struct shape *shape)
 }
 
 /* Stop at the first failure. */
-#define TRY(call)                              \
-	do {                                       \
-		cublasStatus_t status_ = (call);       \
+#define TRY(call)                             \
+	do {                                      \
+		cublasStatus_t status_ = (call);      \
 		if (status_ != CUBLAS_STATUS_SUCCESS) \
-			return status_;                    \
+			return status_;                   \
 	} while (0)
 
 static cublasStatus_t describe(struct aqm_lt *lt, struct plan *plan)
 {
 	const struct shape *s = &plan->shape;
 	cudaDataType_t type = s->bfloat ? CUDA_R_16BF : CUDA_R_32F, type_c = s->bfloat_c ? CUDA_R_16BF : CUDA_R_32F;
-	cublasOperation_t op_a = s->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, op_b = s->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+	cublasOperation_t op_a = s->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N,
+					  op_b = s->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
 	cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
 
 	TRY(lt->f.cublasLtMatmulDescCreate(&plan->product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
@@ -234,8 +239,9 @@ static cublasStatus_t prefer(struct aqm_lt *lt, const struct shape *s, cublasLtM
 	size_t workspace = WORKSPACE;
 	uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
 
-#define PREFER(attribute, value)                                                                                  \
-	TRY(lt->f.cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_##attribute, &(value), sizeof(value)))
+#define PREFER(attribute, value)                                                                           \
+	TRY(lt->f.cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_##attribute, &(value), \
+	                                               sizeof(value)))
 	PREFER(MAX_WORKSPACE_BYTES, workspace);
 	PREFER(REDUCTION_SCHEME_MASK, reductions);
 	PREFER(MIN_ALIGNMENT_A_BYTES, s->align_a);
@@ -301,8 +307,8 @@ bool aqm_lt_gemm(aqm_device *device, struct aqm_lt *lt, float alpha, struct aqm_
 		status = lt->f.cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.data,
 		                                              sizeof bias.data);
 	if (status == CUBLAS_STATUS_SUCCESS)
-		status = lt->f.cublasLtMatmul(lt->handle, plan->product, &alpha, b.data, plan->a, a.data, plan->b, &beta, c.data,
-		                              plan->c, c.data, plan->c, &plan->algorithm, lt->workspace, WORKSPACE,
+		status = lt->f.cublasLtMatmul(lt->handle, plan->product, &alpha, b.data, plan->a, a.data, plan->b, &beta,
+		                              c.data, plan->c, c.data, plan->c, &plan->algorithm, lt->workspace, WORKSPACE,
 		                              aqm_cuda_of(device)->stream);
 	if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
 		plan->works = false; /* refused before anything was queued */

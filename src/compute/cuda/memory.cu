@@ -31,8 +31,7 @@ static __global__ void copy_kernel(int64_t rows, int64_t cols, struct view x, st
 
 void aqm_cuda_copy(aqm_device *device, struct aqm_mat x, struct aqm_mat y)
 {
-	launch(device, "copy", places(y.rows, y.cols), AQM_THREADS, 0, copy_kernel, y.rows, y.cols, view_of(x),
-	       view_of(y));
+	launch(device, "copy", places(y.rows, y.cols), AQM_THREADS, 0, copy_kernel, y.rows, y.cols, view_of(x), view_of(y));
 }
 
 /* y = beta y + alpha x; x absent: 0 */

@@ -17,13 +17,14 @@
 
 __device__ __forceinline__ void mma(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
 {
-	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-	             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-	             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+	asm volatile(
+		"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* Four 8 x 8 matrices of bfloat16 in shared memory: lane l says where row l % 8 of matrix l / 8 begins (a multiple of 16
- * bytes), and gets in r[i] row g, columns 2t, 2t+1 of matrix i. */
+/* Four 8 x 8 matrices of bfloat16 in shared memory: lane l says where row l % 8 of matrix l / 8 begins (a multiple of
+ * 16 bytes), and gets in r[i] row g, columns 2t, 2t+1 of matrix i. */
 __device__ __forceinline__ void load_matrices(uint32_t r[4], const uint16_t *row)
 {
 	uint32_t address = (uint32_t)__cvta_generic_to_shared(row);

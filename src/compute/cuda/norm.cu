@@ -8,9 +8,8 @@
 enum { STRIDE = 8 * AQM_THREADS }; /* columns that a block takes at once */
 
 /* For the thread's groups of eight columns of a row of `cols`: col, n. */
-#define EACH_GROUP                                                                                     \
-	for (int64_t col = 8 * (int64_t)threadIdx.x, n; col < cols && (n = cols - col < 8 ? cols - col : 8); \
-	     col += STRIDE)
+#define EACH_GROUP \
+	for (int64_t col = 8 * (int64_t)threadIdx.x, n; col < cols && (n = cols - col < 8 ? cols - col : 8); col += STRIDE)
 
 /* x += residual where there is one; the row's sum and sum of squares of what this thread has. */
 __device__ __forceinline__ void take_row(int64_t cols, struct view x, struct view residual, int64_t row, float *sum,
@@ -19,7 +18,8 @@ __device__ __forceinline__ void take_row(int64_t cols, struct view x, struct vie
 	float a[8], b[8];
 
 	*sum = *squares = 0.0f;
-	EACH_GROUP {
+	EACH_GROUP
+	{
 		load_eight(x, row, col, (int)n, a);
 		if (residual.data) {
 			load_eight(residual, row, col, (int)n, b);
@@ -49,7 +49,8 @@ static __global__ void __launch_bounds__(AQM_THREADS)
 
 	if (threadIdx.x == 0)
 		rstds[row] = rstd;
-	EACH_GROUP {
+	EACH_GROUP
+	{
 		load_eight(x, row, col, (int)n, a);
 		load_eight(weight, 0, col, (int)n, w);
 #pragma unroll
@@ -78,7 +79,8 @@ static __global__ void __launch_bounds__(AQM_THREADS)
 	float mean = block_sum(sum, room) / (float)cols;
 
 	squares = 0.0f;
-	EACH_GROUP {
+	EACH_GROUP
+	{
 		load_eight(x, row, col, (int)n, a);
 #pragma unroll
 		for (int i = 0; i < 8; i++)
@@ -90,7 +92,8 @@ static __global__ void __launch_bounds__(AQM_THREADS)
 		means[row] = mean;
 		rstds[row] = rstd;
 	}
-	EACH_GROUP {
+	EACH_GROUP
+	{
 		load_eight(x, row, col, (int)n, a);
 		load_eight(weight, 0, col, (int)n, w);
 		load_eight(bias, 0, col, (int)n, b);
@@ -120,7 +123,8 @@ static __global__ void __launch_bounds__(AQM_THREADS)
 	int64_t row = blockIdx.x;
 	float mean = means ? means[row] : 0.0f, rstd = rstds[row], plain = 0.0f, along = 0.0f, g[8], a[8], w[8];
 
-	EACH_GROUP {
+	EACH_GROUP
+	{
 		load_eight(dy, row, col, (int)n, g);
 		load_eight(weight, 0, col, (int)n, w); /* zeros behind the last column */
 		load_eight(x, row, col, (int)n, a);
@@ -132,7 +136,8 @@ static __global__ void __launch_bounds__(AQM_THREADS)
 	}
 	plain = means ? block_sum(plain, room) / (float)cols : 0.0f;
 	along = block_sum(along, room) * rstd * rstd / (float)cols;
-	EACH_GROUP {
+	EACH_GROUP
+	{
 		float d[8];
 
 		load_eight(dy, row, col, (int)n, g);
@@ -211,8 +216,8 @@ void aqm_cuda_column_sums(aqm_device *device, struct aqm_mat dy, struct aqm_mat 
 		return;
 	launch(device, "column_sums", dim3((unsigned)blocks, (unsigned)pieces), AQM_THREADS, 0, column_sums_kernel, dy.rows,
 	       dy.cols, piece, view_of(dy), view_of(x), (const float *)mean.data, (const float *)rstd.data, sums);
-	launch(device, "column_sums", dim3((unsigned)aqm_pieces(dy.cols, AQM_THREADS)), AQM_THREADS, 0, fold_kernel, dy.cols,
-	       pieces, (const float *)sums, (float *)dweight.data, (float *)dbias.data);
+	launch(device, "column_sums", dim3((unsigned)aqm_pieces(dy.cols, AQM_THREADS)), AQM_THREADS, 0, fold_kernel,
+	       dy.cols, pieces, (const float *)sums, (float *)dweight.data, (float *)dbias.data);
 }
 
 void aqm_cuda_rmsnorm_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat x, struct aqm_mat weight,

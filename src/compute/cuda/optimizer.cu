@@ -6,7 +6,8 @@
 
 enum { PIECES = 1024, SHORTEST = 4096 };
 
-static __global__ void __launch_bounds__(AQM_THREADS) squares_kernel(size_t n, size_t length, const float *x, double *sums)
+static __global__ void __launch_bounds__(AQM_THREADS)
+	squares_kernel(size_t n, size_t length, const float *x, double *sums)
 {
 	__shared__ double room[AQM_WARPS];
 	size_t first = blockIdx.x * length, last = n - first < length ? n : first + length;
@@ -56,7 +57,8 @@ struct adamw {
 	float inverse_correction; /* 1 / sqrt(correction2) */
 };
 
-static __global__ void adamw_kernel(int64_t n, struct adamw a, struct view x, struct view g, struct view m, struct view v)
+static __global__ void adamw_kernel(int64_t n, struct adamw a, struct view x, struct view g, struct view m,
+                                    struct view v)
 {
 	struct place p = place_of(1, n);
 	float values[8], gradients[8], first[8], second[8];

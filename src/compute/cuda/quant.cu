@@ -34,8 +34,8 @@ void aqm_cuda_expand(aqm_device *device, struct aqm_mat w, struct aqm_mat y)
 	int64_t row_bytes = aqm_row_bytes(w.dtype, w.cols);
 
 	switch (w.dtype) {
-#define CASE(type, kernel)                                                                                        \
-	case type:                                                                                                    \
+#define CASE(type, kernel)                                                                                     \
+	case type:                                                                                                 \
 		launch(device, "expand", grid, AQM_THREADS, 0, kernel, w.rows, w.cols, blocks, row_bytes, view_of(y)); \
 		break;
 	case AQM_F32:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Rotary position embedding (Su et al., 2021): a thread turns one pair of a row in several heads, which share its angle.
+ * Rotary position embedding (Su et al., 2021): a thread turns one pair of a row in several heads, which share its
+ * angle.
  */
 #include "compute/cuda/kernel.cuh"
 
@@ -35,7 +36,8 @@ void aqm_cuda_rope(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t
 	if (x.rows == 0 || count == 0)
 		return;
 	launch(device, "rope",
-	       dim3((unsigned)aqm_pieces(x.rows * count, AQM_THREADS), (unsigned)(heads < HEADS_APART ? heads : (int64_t)HEADS_APART)),
+	       dim3((unsigned)aqm_pieces(x.rows * count, AQM_THREADS),
+	            (unsigned)(heads < HEADS_APART ? heads : (int64_t)HEADS_APART)),
 	       AQM_THREADS, 0, rope_kernel, x.rows, count, heads, head_dim, tokens, first,
 	       (const float *)inverse_frequency.data, pairs == AQM_ROPE_HALVES, backward, view_of(x));
 }

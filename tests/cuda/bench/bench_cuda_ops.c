@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * How long each op of the CUDA column takes at the sizes of Llama-2-7B (32 windows of 200 tokens in training, 10 new
- * tokens in a decision), beside the least that its bytes or its operations take at this GPU's own rates, measured first.
- * No test: `bench_cuda_ops [PART OF A NAME]`. Exit status 77 without a GPU.
+ * tokens in a decision), beside the least that its bytes or its operations take at this GPU's own rates, measured
+ * first. No test: `bench_cuda_ops [PART OF A NAME]`. Exit status 77 without a GPU.
  */
 #include <math.h>
 #include <stdbool.h>
@@ -14,7 +14,16 @@
 #include "base/random.h"
 #include "compute/device.h"
 
-enum { WINDOWS = 32, TOKENS = 200, ROWS = WINDOWS * TOKENS, WIDTH = 4096, HEADS = 32, HEAD = 128, FFN = 11008, RANK = 128 };
+enum {
+	WINDOWS = 32,
+	TOKENS = 200,
+	ROWS = WINDOWS * TOKENS,
+	WIDTH = 4096,
+	HEADS = 32,
+	HEAD = 128,
+	FFN = 11008,
+	RANK = 128
+};
 enum { NEW = 10, SAMPLES = 1 << 20, COPIES = 8 };
 
 static aqm_device *device;
@@ -76,24 +85,24 @@ static double now(void)
 }
 
 /* Seconds of one `call`: median of five times as many as take 20 ms. In i: which call it is. */
-#define TIME(seconds, call)                                          \
-	do {                                                             \
-		double times_[5];                                            \
-		int i = 0, count_ = 1;                                       \
-		for (double taken_ = 0.0; taken_ < 0.02; count_ *= 2) {      \
-			double start_ = now();                                   \
-			for (int end_ = i + count_; i < end_; i++)               \
-				call;                                                \
-			taken_ = now() - start_;                                 \
-		}                                                            \
-		for (int run_ = 0; run_ < 5; run_++) {                       \
-			double start_ = now();                                   \
-			for (int end_ = i + count_; i < end_; i++)               \
-				call;                                                \
-			times_[run_] = (now() - start_) / count_;                \
-		}                                                            \
-		qsort(times_, 5, sizeof *times_, by_size);                   \
-		(seconds) = times_[2];                                       \
+#define TIME(seconds, call)                                     \
+	do {                                                        \
+		double times_[5];                                       \
+		int i = 0, count_ = 1;                                  \
+		for (double taken_ = 0.0; taken_ < 0.02; count_ *= 2) { \
+			double start_ = now();                              \
+			for (int end_ = i + count_; i < end_; i++)          \
+				call;                                           \
+			taken_ = now() - start_;                            \
+		}                                                       \
+		for (int run_ = 0; run_ < 5; run_++) {                  \
+			double start_ = now();                              \
+			for (int end_ = i + count_; i < end_; i++)          \
+				call;                                           \
+			times_[run_] = (now() - start_) / count_;           \
+		}                                                       \
+		qsort(times_, 5, sizeof *times_, by_size);              \
+		(seconds) = times_[2];                                  \
 	} while (0)
 
 static int by_size(const void *a, const void *b)
@@ -118,12 +127,12 @@ static void show(const char *name, double seconds, double bytes, double flops)
 	fflush(stdout);
 }
 
-#define BENCH(name, bytes, flops, call)      \
-	do {                                     \
-		double seconds_;                     \
-		if (skips(name))                     \
-			break;                           \
-		TIME(seconds_, call);                \
+#define BENCH(name, bytes, flops, call)     \
+	do {                                    \
+		double seconds_;                    \
+		if (skips(name))                    \
+			break;                          \
+		TIME(seconds_, call);               \
 		show(name, seconds_, bytes, flops); \
 	} while (0)
 
@@ -152,16 +161,16 @@ static void bench_limits(void)
 	release(c);
 }
 
-static void bench_gemm(const char *name, enum aqm_dtype in, enum aqm_dtype out, int64_t m, int64_t n, int64_t k, bool ta,
-                       bool tb, float beta)
+static void bench_gemm(const char *name, enum aqm_dtype in, enum aqm_dtype out, int64_t m, int64_t n, int64_t k,
+                       bool ta, bool tb, float beta)
 {
 	if (skips(name))
 		return;
 	struct aqm_mat a = ta ? matrix(in, k, m) : matrix(in, m, k), b = tb ? matrix(in, n, k) : matrix(in, k, n);
 	struct aqm_mat c = matrix(out, m, n);
 
-	BENCH(name, bytes_of(a) + bytes_of(b) + bytes_of(c) * (beta != 0.0f ? 2 : 1), 2.0 * (double)m * (double)n * (double)k,
-	      ops->gemm(device, 1.0f, a, ta, b, tb, beta, c));
+	BENCH(name, bytes_of(a) + bytes_of(b) + bytes_of(c) * (beta != 0.0f ? 2 : 1),
+	      2.0 * (double)m * (double)n * (double)k, ops->gemm(device, 1.0f, a, ta, b, tb, beta, c));
 	release(a);
 	release(b);
 	release(c);
@@ -200,14 +209,16 @@ static void bench_expand(void)
 
 static void bench_rows(void)
 {
-	struct aqm_mat x = matrix(AQM_BF16, ROWS, WIDTH), y = matrix(AQM_BF16, ROWS, WIDTH), dy = matrix(AQM_BF16, ROWS, WIDTH);
-	struct aqm_mat r = matrix(AQM_BF16, ROWS, WIDTH), weight = matrix(AQM_F32, 1, WIDTH), rstd = matrix(AQM_F32, 1, ROWS);
-	struct aqm_mat gate = matrix(AQM_BF16, ROWS, FFN), up = matrix(AQM_BF16, ROWS, FFN), act = matrix(AQM_BF16, ROWS, FFN);
+	struct aqm_mat x = matrix(AQM_BF16, ROWS, WIDTH), y = matrix(AQM_BF16, ROWS, WIDTH),
+				   dy = matrix(AQM_BF16, ROWS, WIDTH);
+	struct aqm_mat r = matrix(AQM_BF16, ROWS, WIDTH), weight = matrix(AQM_F32, 1, WIDTH),
+				   rstd = matrix(AQM_F32, 1, ROWS);
+	struct aqm_mat gate = matrix(AQM_BF16, ROWS, FFN), up = matrix(AQM_BF16, ROWS, FFN),
+				   act = matrix(AQM_BF16, ROWS, FFN);
 	struct aqm_mat frequency = matrix(AQM_F32, 1, HEAD / 2), mean = matrix(AQM_F32, 1, ROWS);
 	double n = bytes_of(x), wide = bytes_of(gate);
 
-	BENCH("rmsnorm_forward + residual", 4 * n, 0,
-	      ops->rmsnorm_forward(device, x, r, weight, 1e-5f, y, rstd));
+	BENCH("rmsnorm_forward + residual", 4 * n, 0, ops->rmsnorm_forward(device, x, r, weight, 1e-5f, y, rstd));
 	BENCH("rmsnorm_backward", 4 * n, 0, ops->rmsnorm_backward(device, dy, x, weight, rstd, y, aqm_mat_absent()));
 	BENCH("rmsnorm_backward + dweight", 6 * n, 0, ops->rmsnorm_backward(device, dy, x, weight, rstd, y, weight));
 	BENCH("layernorm_forward", 2 * n, 0,
@@ -237,14 +248,14 @@ static void bench_attention(const char *name, int64_t windows, int64_t tokens)
 	                          .scale = 0.0883883f,
 	                          .causal = true};
 	struct aqm_mat qkv = matrix(AQM_BF16, rows, 3 * WIDTH), dqkv = matrix(AQM_BF16, rows, 3 * WIDTH);
-	struct aqm_mat o = matrix(AQM_BF16, rows, WIDTH), dout = matrix(AQM_BF16, rows, WIDTH), lse = matrix(AQM_F32, HEADS, rows);
+	struct aqm_mat o = matrix(AQM_BF16, rows, WIDTH), dout = matrix(AQM_BF16, rows, WIDTH),
+				   lse = matrix(AQM_F32, HEADS, rows);
 	double flops = 2.0 * (double)(windows * HEADS * HEAD) * (double)(tokens * (tokens + 1)), n = bytes_of(o);
 	char full[64];
 
-#define PART(m, i) aqm_mat_cols(m, (i) * WIDTH, WIDTH)
+#define PART(m, i) aqm_mat_cols(m, (i)*WIDTH, WIDTH)
 	snprintf(full, sizeof full, "attention_forward %s", name);
-	BENCH(full, 4 * n, flops,
-	      ops->attention_forward(device, s, PART(qkv, 0), PART(qkv, 1), PART(qkv, 2), o, lse));
+	BENCH(full, 4 * n, flops, ops->attention_forward(device, s, PART(qkv, 0), PART(qkv, 1), PART(qkv, 2), o, lse));
 	snprintf(full, sizeof full, "attention_backward %s", name);
 	BENCH(full, 8 * n, 2.5 * flops,
 	      ops->attention_backward(device, s, PART(qkv, 0), PART(qkv, 1), PART(qkv, 2), o, lse, dout, PART(dqkv, 0),
@@ -278,9 +289,15 @@ static void bench_few(enum aqm_dtype type, int64_t out, int64_t in)
 static void bench_decision(void)
 {
 	static const enum aqm_dtype types[] = {AQM_BF16, AQM_Q8_0, AQM_Q4_0, AQM_Q4_K, AQM_Q6_K};
-	struct aqm_attention s = {
-		.windows = 1, .tokens = NEW, .heads = HEADS, .kv_heads = HEADS, .head_dim = HEAD, .scale = 0.0883883f, .causal = true};
-	struct aqm_mat q = matrix(AQM_BF16, NEW, WIDTH), k = matrix(AQM_BF16, TOKENS, WIDTH), v = matrix(AQM_BF16, TOKENS, WIDTH);
+	struct aqm_attention s = {.windows = 1,
+	                          .tokens = NEW,
+	                          .heads = HEADS,
+	                          .kv_heads = HEADS,
+	                          .head_dim = HEAD,
+	                          .scale = 0.0883883f,
+	                          .causal = true};
+	struct aqm_mat q = matrix(AQM_BF16, NEW, WIDTH), k = matrix(AQM_BF16, TOKENS, WIDTH),
+				   v = matrix(AQM_BF16, TOKENS, WIDTH);
 	struct aqm_mat o = matrix(AQM_BF16, NEW, WIDTH), weight = matrix(AQM_F32, 1, WIDTH), rstd = matrix(AQM_F32, 1, NEW);
 
 	for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
@@ -301,12 +318,14 @@ static void bench_decision(void)
 static void bench_optimizer(void)
 {
 	int64_t n = 67 << 20;
-	struct aqm_mat x = matrix(AQM_F32, 1, n), g = matrix(AQM_F32, 1, n), m = matrix(AQM_F32, 1, n), v = matrix(AQM_F32, 1, n);
+	struct aqm_mat x = matrix(AQM_F32, 1, n), g = matrix(AQM_F32, 1, n), m = matrix(AQM_F32, 1, n),
+				   v = matrix(AQM_F32, 1, n);
 	struct aqm_mat half = matrix(AQM_BF16, 1, n);
 
 	ops->zero(device, v);
 	BENCH("adamw of 67 Mi", 7 * bytes_of(x), 0,
-	      ops->adamw(device, (size_t)n, x.data, g.data, m.data, v.data, 1.0f, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 0.5f, 0.5f));
+	      ops->adamw(device, (size_t)n, x.data, g.data, m.data, v.data, 1.0f, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 0.5f,
+	                 0.5f));
 	BENCH("sum_squares of 67 Mi", bytes_of(g), 0, ops->sum_squares(device, g.data, (size_t)n));
 	BENCH("copy to bfloat16 of 67 Mi", 1.5 * bytes_of(x), 0, ops->copy(device, x, half));
 	BENCH("zero of 67 Mi", bytes_of(x), 0, ops->zero(device, g));

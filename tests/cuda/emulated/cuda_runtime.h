@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The part of CUDA's runtime that src/compute/cuda/ uses, for a machine without a GPU: its sources are compiled as plain
- * C++ with this header in place of the real one. A kernel runs block after block; the threads of a block are fibers that
- * give way at barriers and where a warp works together. It is slow and shows nothing about speed, but indexing, masks,
- * tails, fragments and most missing barriers (AQM_EMULATE=backwards runs the threads from the last to the first) are
- * the real ones.
+ * The part of CUDA's runtime that src/compute/cuda/ uses, for a machine without a GPU: its sources are compiled as
+ * plain C++ with this header in place of the real one. A kernel runs block after block; the threads of a block are
+ * fibers that give way at barriers and where a warp works together. It is slow and shows nothing about speed, but
+ * indexing, masks, tails, fragments and most missing barriers (AQM_EMULATE=backwards runs the threads from the last
+ * to the first) are the real ones.
  */
 #ifndef AQM_TESTS_CUDA_EMULATED_H
 #define AQM_TESTS_CUDA_EMULATED_H
@@ -195,8 +195,9 @@ static cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*k
 	auto call = [&]() { kernel(arguments...); };
 	typedef decltype(call) closure;
 
-	emulated_run(config->gridDim, config->blockDim, config->dynamicSmemBytes,
-	             [](void *context) { (*(closure *)context)(); }, &call);
+	emulated_run(
+		config->gridDim, config->blockDim, config->dynamicSmemBytes, [](void *context) { (*(closure *)context)(); },
+		&call);
 	return cudaSuccess;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Behind emulated/cuda_runtime.h: fibers, their meetings, memory with fences. Only for tests: what goes wrong here ends
- * the program.
+ * Behind emulated/cuda_runtime.h: fibers, their meetings, memory with fences. Only for tests: what goes wrong here
+ * ends the program.
  */
 #include "cuda_runtime.h"
 
@@ -240,12 +240,10 @@ int aqm_lt_open(struct aqm_lt **out)
 	return AQM_OK;
 }
 
-void aqm_lt_close(struct aqm_lt *)
-{
-}
+void aqm_lt_close(struct aqm_lt *) {}
 
-bool aqm_lt_gemm(aqm_device *, struct aqm_lt *, float, struct aqm_mat, bool, struct aqm_mat, bool, float, struct aqm_mat,
-                 struct aqm_mat)
+bool aqm_lt_gemm(aqm_device *, struct aqm_lt *, float, struct aqm_mat, bool, struct aqm_mat, bool, float,
+                 struct aqm_mat, struct aqm_mat)
 {
 	return false;
 }
