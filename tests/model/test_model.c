@@ -153,6 +153,37 @@ static void test_cache(void **state)
 	}
 }
 
+/* A stream in integers is near the exact one, and is not it: 8 bits tell. */
+static void test_cache_in_integers(void **state)
+{
+	static const enum aqm_dtype types[] = {AQM_Q8_0, AQM_Q4_0};
+
+	(void)state;
+	for (size_t p = 0; p < PRESETS; p++)
+		for (size_t t = 0; t < 2; t++) {
+			struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets, .int8 = true};
+			const char *path = synthesise(presets[p], types[t]);
+			struct fixture f;
+			aqm_cache *cache;
+
+			fixture_open(&f, path, &options, 1, 32);
+			fixture_randomise(&f, 0.1f);
+			size_t row = (size_t)f.width, n = 32 * row;
+			float *full = noise(&f, 1), *stream = copy_of(full, n);
+			fixture_forward(&f, full, false, 0);
+			CHECK_OK(aqm_cache_new(&cache, f.model, 32));
+			for (int64_t at = 0; at < 32; at += 8)
+				CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(stream + (size_t)at * row, 8, f.width)));
+			double off = difference(stream, full, n);
+			assert_true(off > 1e-4 && off < 0.03);
+			aqm_cache_free(cache);
+			free(full);
+			free(stream);
+			fixture_close(&f);
+			unlink(path);
+		}
+}
+
 /* Write every tensor of `path` in another type. */
 static void convert_file(const char *path, const char *out, enum aqm_dtype dtype)
 {
@@ -663,6 +694,7 @@ int main(void)
 		cmocka_unit_test(test_no_future),
 		cmocka_unit_test(test_windows_are_apart),
 		cmocka_unit_test(test_cache),
+		cmocka_unit_test(test_cache_in_integers),
 		cmocka_unit_test(test_long_cache),
 		cmocka_unit_test(test_quantised_bases),
 		cmocka_unit_test(test_vectors_of_any_type),
