@@ -235,6 +235,7 @@ const struct aqm_ops aqm_cuda_ops = {
 	.scale = aqm_cuda_scale,
 	.gemm = aqm_cuda_gemm,
 	.linear_few = aqm_cuda_linear_few,
+	.linear_few_int8 = aqm_cuda_linear_few,
 	.expand = aqm_cuda_expand,
 	.bias_forward = aqm_cuda_bias_forward,
 	.bias_backward = aqm_cuda_bias_backward,
