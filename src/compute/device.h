@@ -5,6 +5,8 @@
  *
  * Conventions, for every op:
  *  - a matrix is row-major; rows are tokens wherever tokens occur: (B*T, d), window b's token t in row b*T + t;
+ *  - numbers are float32; on a GPU any activation, gradient or operand of a product may be bfloat16 instead (sums stay
+ *    float32), but not norm weights, biases, inverse frequencies, mean, rstd, lse, nor what the optimizer has;
  *  - outputs are written (`=`) unless the comment says `+=`; none overlaps an input unless it says "in place";
  *  - an op does not fail: a device that can (CUDA) keeps its first error for aqm_device_check();
  *  - results do not depend on the number of threads where the comment of an op does not say otherwise.
@@ -68,6 +70,9 @@ struct aqm_ops {
 	 * read. */
 	void (*gemm)(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
 	             bool transpose_b, float beta, struct aqm_mat c);
+	/* The same, then bias (1, C.cols) added to every row: one pass over C where the device can. */
+	void (*gemm_bias)(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
+	                  bool transpose_b, float beta, struct aqm_mat c, struct aqm_mat bias);
 	/* Y (n, out) = X (n, in) W^T + beta Y for few rows n <= 16: W (out, in), of any dtype, is read once and expanded on
 	 * the way. */
 	void (*linear_few)(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
@@ -159,6 +164,15 @@ struct aqm_ops {
 	void (*adamw)(aqm_device *device, size_t n, float *x, const float *g, float *m, float *v, float gradient_scale,
 	              float lr, float beta1, float beta2, float epsilon, float weight_decay, float correction1,
 	              float correction2);
+
+	/* What the ops between record() and recorded() do is not done but kept as one piece of work (a CUDA graph), which
+	 * replay() does as often as wanted, on the same memory with the same numbers. All of them have run before, on these
+	 * shapes; memory, gather, scatter_add, losses and sum_squares are not among them. AQM_ERUN and *out NULL when it
+	 * failed. NULL in a device that has none. */
+	int (*record)(aqm_device *device);
+	int (*recorded)(aqm_device *device, void **out);
+	void (*replay)(aqm_device *device, void *recording);
+	void (*forget)(aqm_device *device, void *recording);
 
 	/* Behind aqm_device_check() and aqm_device_close(). */
 	int (*check)(aqm_device *device);

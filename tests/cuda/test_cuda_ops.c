@@ -128,6 +128,11 @@ static void test_gemm(void **state)
 		check_twin("gemm", c, tolerance);
 		BOTH(gemm, -1.0f, OF(a), ta, OF(b), tb, 0.5f, OF(c));
 		check_twin("gemm, adding", c, 2 * tolerance);
+		struct twin bias = random_f32(1, cols, 1);
+
+		BOTH(gemm_bias, 1.0f, OF(a), ta, OF(b), tb, i % 3 ? 0.0f : 1.0f, OF(c), OF(bias));
+		check_twin("gemm_bias", c, 3 * tolerance);
+		free_twin(bias);
 		free_twin(a);
 		free_twin(b);
 		free_twin(c);
@@ -426,6 +431,42 @@ static void test_same_bits(void **state)
 	free_twin(sums[1]);
 }
 
+/* A small layer, replayed on other numbers in the same memory. */
+static void test_recording(void **state)
+{
+	struct layout bfloat = layout_of(2);
+	struct twin x = random_twin(10, 256, bfloat, 1), more = random_twin(10, 256, bfloat, 1),
+				w = random_weight(AQM_Q4_0, 64, 256);
+	struct twin y = poisoned_twin(10, 64, bfloat), z = poisoned_twin(10, 256, bfloat),
+				back = random_twin(64, 256, bfloat, 0.1);
+	void *recording = NULL;
+
+	(void)state;
+	for (int round = 0; round < 2; round++) {
+		if (round == 1 && gpu->ops->record(gpu) != AQM_OK)
+			break; /* an emulated GPU has none */
+		BOTH(linear_few, OF(x), OF(w), 0.0f, OF(y));
+		BOTH(activation_forward, AQM_GELU_TANH, 0.0f, OF(y), OF(y));
+		BOTH(gemm, 1.0f, OF(y), false, OF(back), false, 0.0f, OF(z));
+		if (round == 1)
+			CHECK_OK(gpu->ops->recorded(gpu, &recording));
+	}
+	check_twin("before a recording", z, 3 * rounded_often);
+	if (recording) {
+		BOTH(copy, OF(more), OF(x));
+		gpu->ops->replay(gpu, recording);
+		cpu->ops->linear_few(cpu, x.cpu, w.cpu, 0.0f, y.cpu);
+		cpu->ops->activation_forward(cpu, AQM_GELU_TANH, 0.0f, y.cpu, y.cpu);
+		cpu->ops->gemm(cpu, 1.0f, y.cpu, false, back.cpu, false, 0.0f, z.cpu);
+		check_twin("a recording", z, 3 * rounded_often);
+		gpu->ops->forget(gpu, recording);
+	}
+	struct twin all[] = {x, more, w, y, z, back};
+
+	for (size_t j = 0; j < sizeof all / sizeof *all; j++)
+		free_twin(all[j]);
+}
+
 static int open_devices(void)
 {
 #ifdef AQM_EMULATED
@@ -467,6 +508,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_losses),
 	cmocka_unit_test(test_optimizer),
 	cmocka_unit_test(test_same_bits),
+	cmocka_unit_test(test_recording),
 };
 
 int main(void)

@@ -68,6 +68,8 @@ void aqm_cpu_scatter_add(aqm_device *device, struct aqm_mat dy, const int32_t *i
 /* gemm.c */
 void aqm_cpu_gemm(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
                   bool transpose_b, float beta, struct aqm_mat c);
+void aqm_cpu_gemm_bias(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
+                       bool transpose_b, float beta, struct aqm_mat c, struct aqm_mat bias);
 void aqm_cpu_bias_forward(aqm_device *device, struct aqm_mat bias, struct aqm_mat y);
 void aqm_cpu_bias_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat dbias);
 

@@ -33,6 +33,13 @@ void aqm_cpu_bias_forward(aqm_device *device, struct aqm_mat bias, struct aqm_ma
 		add_row(y.cols, bias.data, aqm_row(y, r));
 }
 
+void aqm_cpu_gemm_bias(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
+                       bool transpose_b, float beta, struct aqm_mat c, struct aqm_mat bias)
+{
+	aqm_cpu_gemm(device, alpha, a, transpose_a, b, transpose_b, beta, c);
+	aqm_cpu_bias_forward(device, bias, c);
+}
+
 enum { COLUMNS = 128, GROUP = 64 };
 
 /* sums += column sums of `rows` rows, first summed among themselves: a long sum of floats stays exact enough in two

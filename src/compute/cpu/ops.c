@@ -107,6 +107,7 @@ const struct aqm_ops aqm_cpu_ops = {
 	.axpy = aqm_cpu_axpy,
 	.scale = aqm_cpu_scale,
 	.gemm = aqm_cpu_gemm,
+	.gemm_bias = aqm_cpu_gemm_bias,
 	.linear_few = aqm_cpu_linear_few,
 	.linear_few_int8 = aqm_cpu_linear_few_int8,
 	.expand = aqm_cpu_expand,

@@ -29,6 +29,7 @@ enum aqm_cuda_scratch {
 	AQM_SCRATCH_SUMS, /* parts of sums */
 	AQM_SCRATCH_A,    /* an operand of a product in another type */
 	AQM_SCRATCH_B,    /* the other */
+	AQM_SCRATCH_BIAS, /* a bias in another type */
 	AQM_SCRATCH_KINDS
 };
 /* Grows, which waits for the device; NULL: no memory, noted. */
@@ -70,6 +71,8 @@ void aqm_cuda_expand(aqm_device *device, struct aqm_mat w, struct aqm_mat y);
 /* gemm.cu */
 void aqm_cuda_gemm(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
                    bool transpose_b, float beta, struct aqm_mat c);
+void aqm_cuda_gemm_bias(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
+                        bool transpose_b, float beta, struct aqm_mat c, struct aqm_mat bias);
 void aqm_cuda_bias_forward(aqm_device *device, struct aqm_mat bias, struct aqm_mat y);
 void aqm_cuda_bias_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat dbias);
 /* The product without cublasLt, of any types. */

@@ -146,6 +146,51 @@ void aqm_cuda_download(aqm_device *device, void *to_host, const void *from, size
 	wait(device, "download");
 }
 
+/* ---- recordings ---- */
+
+static int failed_recording(const char *what, cudaError_t code)
+{
+	cudaGetLastError();
+	return aqm_error_set(AQM_ERUN, "the GPU cannot %s a recording: %s", what, cudaGetErrorString(code));
+}
+
+static int record(aqm_device *device)
+{
+	/* relaxed: what the runtime allocates by itself meanwhile is no part of it */
+	cudaError_t code = cudaStreamBeginCapture(aqm_cuda_of(device)->stream, cudaStreamCaptureModeRelaxed);
+
+	return code == cudaSuccess ? AQM_OK : failed_recording("begin", code);
+}
+
+static int recorded(aqm_device *device, void **out)
+{
+	cudaGraph_t graph = NULL;
+	cudaGraphExec_t executable = NULL;
+	cudaError_t code = cudaStreamEndCapture(aqm_cuda_of(device)->stream, &graph);
+
+	*out = NULL;
+	if (code == cudaSuccess)
+		code = cudaGraphInstantiate(&executable, graph, 0);
+	if (graph)
+		cudaGraphDestroy(graph);
+	if (code != cudaSuccess)
+		return failed_recording("end", code);
+	*out = executable;
+	return AQM_OK;
+}
+
+static void replay(aqm_device *device, void *recording)
+{
+	succeeded(device, "replay", cudaGraphLaunch((cudaGraphExec_t)recording, aqm_cuda_of(device)->stream));
+}
+
+static void forget(aqm_device *device, void *recording)
+{
+	wait(device, "forget");
+	if (recording)
+		succeeded(device, "forget", cudaGraphExecDestroy((cudaGraphExec_t)recording));
+}
+
 /* ---- opening and closing ---- */
 
 static int check(aqm_device *device)
@@ -234,6 +279,7 @@ const struct aqm_ops aqm_cuda_ops = {
 	.axpy = aqm_cuda_axpy,
 	.scale = aqm_cuda_scale,
 	.gemm = aqm_cuda_gemm,
+	.gemm_bias = aqm_cuda_gemm_bias,
 	.linear_few = aqm_cuda_linear_few,
 	.linear_few_int8 = aqm_cuda_linear_few,
 	.expand = aqm_cuda_expand,
@@ -258,6 +304,10 @@ const struct aqm_ops aqm_cuda_ops = {
 	.squared_error = aqm_cuda_squared_error,
 	.sum_squares = aqm_cuda_sum_squares,
 	.adamw = aqm_cuda_adamw,
+	.record = record,
+	.recorded = recorded,
+	.replay = replay,
+	.forget = forget,
 	.check = check,
 	.close = close_device,
 };

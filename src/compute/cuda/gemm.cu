@@ -68,27 +68,53 @@ static struct aqm_mat operand(aqm_device *device, struct aqm_mat m, enum aqm_dty
 	return other;
 }
 
-void aqm_cuda_gemm(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
-                   bool transpose_b, float beta, struct aqm_mat c)
+/* C = alpha op(A) op(B) + beta C, and the bias, which may be absent. */
+static void multiply(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
+                     bool transpose_b, float beta, struct aqm_mat c, struct aqm_mat bias)
 {
 	bool bfloat = a.dtype == AQM_BF16 || b.dtype == AQM_BF16 || c.dtype == AQM_BF16;
 	enum aqm_dtype dtype = bfloat ? AQM_BF16 : AQM_F32;
+	struct aqm_mat own = bias;
 
-	if (c.rows == 0 || c.cols == 0)
-		return;
-	if (a.rows == 0 || a.cols == 0) {
-		if (beta == 0.0f)
-			aqm_cuda_zero(device, c);
-		else
-			aqm_cuda_scale(device, beta, c);
-		return;
-	}
 	a = operand(device, a, dtype, AQM_SCRATCH_A);
 	b = operand(device, b, dtype, AQM_SCRATCH_B);
-	if (!a.data || !b.data)
+	if (bias.data)
+		own = operand(device, bias, c.dtype, AQM_SCRATCH_BIAS);
+	if (!a.data || !b.data || (bias.data && !own.data) ||
+	    aqm_lt_gemm(device, aqm_cuda_of(device)->lt, alpha, a, transpose_a, b, transpose_b, beta, c, own))
 		return;
-	if (!aqm_lt_gemm(device, aqm_cuda_of(device)->lt, alpha, a, transpose_a, b, transpose_b, beta, c, aqm_mat_absent()))
-		aqm_cuda_plain_gemm(device, alpha, a, transpose_a, b, transpose_b, beta, c);
+	aqm_cuda_plain_gemm(device, alpha, a, transpose_a, b, transpose_b, beta, c);
+	if (bias.data)
+		aqm_cuda_bias_forward(device, bias, c);
+}
+
+/* beta C, where there is nothing to multiply. */
+static void keep(aqm_device *device, float beta, struct aqm_mat c)
+{
+	if (beta == 0.0f)
+		aqm_cuda_zero(device, c);
+	else
+		aqm_cuda_scale(device, beta, c);
+}
+
+void aqm_cuda_gemm(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
+                   bool transpose_b, float beta, struct aqm_mat c)
+{
+	if (a.rows == 0 || a.cols == 0)
+		keep(device, beta, c);
+	else if (c.rows > 0 && c.cols > 0)
+		multiply(device, alpha, a, transpose_a, b, transpose_b, beta, c, aqm_mat_absent());
+}
+
+void aqm_cuda_gemm_bias(aqm_device *device, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
+                        bool transpose_b, float beta, struct aqm_mat c, struct aqm_mat bias)
+{
+	if (a.rows > 0 && a.cols > 0 && c.cols > 0) {
+		multiply(device, alpha, a, transpose_a, b, transpose_b, beta, c, bias);
+		return;
+	}
+	keep(device, beta, c);
+	aqm_cuda_bias_forward(device, bias, c);
 }
 
 static __global__ void bias_kernel(int64_t rows, int64_t cols, struct view bias, struct view y)

@@ -105,7 +105,9 @@ enum {
 	cudaSuccess = 0,
 	cudaErrorMemoryAllocation = 2,
 	cudaErrorNoDevice = 100,
+	cudaErrorNotSupported = 801,
 	cudaStreamNonBlocking = 1,
+	cudaStreamCaptureModeRelaxed = 2,
 	cudaDevAttrMultiProcessorCount = 16,
 	cudaDevAttrComputeCapabilityMajor = 75,
 	cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
@@ -178,6 +180,33 @@ static inline cudaError_t cudaDeviceGetAttribute(int *value, int attribute, int)
 	return cudaSuccess;
 }
 static inline cudaError_t cudaGetLastError(void)
+{
+	return cudaSuccess;
+}
+/* no graphs */
+typedef void *cudaGraph_t;
+typedef struct emulated_graph *cudaGraphExec_t;
+static inline cudaError_t cudaStreamBeginCapture(cudaStream_t, int)
+{
+	return cudaErrorNotSupported;
+}
+static inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *)
+{
+	return cudaErrorNotSupported;
+}
+static inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t *, cudaGraph_t, int)
+{
+	return cudaErrorNotSupported;
+}
+static inline cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t)
+{
+	return cudaErrorNotSupported;
+}
+static inline cudaError_t cudaGraphDestroy(cudaGraph_t)
+{
+	return cudaSuccess;
+}
+static inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t)
 {
 	return cudaSuccess;
 }
