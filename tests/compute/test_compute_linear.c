@@ -38,6 +38,15 @@ static void test_gemm(void **state)
 
 			ops->gemm(device, alpha, a, ta, b, tb, beta, c);
 			check_close(c, want, 1e-5);
+			struct aqm_mat bias = random_mat(1, n, 0, 1);
+
+			for (int64_t i = 0; i < m * n; i++)
+				want[i] += (double)*at(bias, 0, i % n);
+			if (!(flags & 4)) {
+				ops->gemm_bias(device, alpha, a, ta, b, tb, 0.0f, c, bias);
+				check_close(c, want, 1e-5);
+			}
+			free_mat(bias);
 			free(want);
 			free_mat(a);
 			free_mat(b);
