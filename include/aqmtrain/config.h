@@ -19,6 +19,7 @@ struct aqm_strings {
 };
 
 enum aqm_device_kind { AQM_DEVICE_CPU, AQM_DEVICE_CUDA, AQM_DEVICE_AUTO };
+enum aqm_activations { AQM_ACTIVATIONS_AUTO, AQM_ACTIVATIONS_F32, AQM_ACTIVATIONS_BF16 };
 enum aqm_control { AQM_CONTROL_PACKET, AQM_CONTROL_UPDATE };
 enum aqm_labels { AQM_LABELS_EFFECTIVE, AQM_LABELS_LOGGED };
 enum aqm_reward_kind { AQM_REWARD_POWER, AQM_REWARD_TRADEOFF };
@@ -39,6 +40,7 @@ struct aqm_config {
 	uint64_t seed;               /* seed */
 	int64_t threads;             /* threads: 0 = all cores */
 	enum aqm_device_kind device; /* device: cpu | cuda | auto */
+	enum aqm_activations dtype;  /* dtype of activations: auto | f32 | bf16 */
 	enum aqm_control control;    /* control: packet = an action a packet; update = the controller's next p' */
 
 	struct {

@@ -24,8 +24,10 @@ int aqm_device_open(aqm_device **out, enum aqm_device_kind kind)
 	*out = NULL;
 	if (!device)
 		return aqm_error_set(AQM_ERUN, "not enough memory for a device");
-	if (kind != AQM_DEVICE_CPU)
+	if (kind != AQM_DEVICE_CPU) {
 		code = aqm_cuda_open(device);
+		device->own_memory = code == AQM_OK;
+	}
 	if (kind == AQM_DEVICE_AUTO && code != AQM_OK)
 		aqm_log_info("device: cpu (%s)", aqm_error_message());
 	if (kind != AQM_DEVICE_CUDA && code != AQM_OK)
@@ -35,6 +37,16 @@ int aqm_device_open(aqm_device **out, enum aqm_device_kind kind)
 		return code;
 	}
 	*out = device;
+	return AQM_OK;
+}
+
+int aqm_device_choose(aqm_device *device, enum aqm_activations choice)
+{
+	bool gpu = device->own_memory;
+
+	if (choice == AQM_ACTIVATIONS_BF16 && !gpu)
+		return aqm_error_set(AQM_EUSAGE, "'dtype' is bf16, but the CPU computes in f32");
+	device->dtype = choice == AQM_ACTIVATIONS_F32 || !gpu ? AQM_F32 : AQM_BF16;
 	return AQM_OK;
 }
 

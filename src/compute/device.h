@@ -181,12 +181,17 @@ struct aqm_ops {
 
 struct aqm_device {
 	const struct aqm_ops *ops;
-	void *context; /* the device's own */
+	enum aqm_dtype dtype; /* of activations: AQM_F32, or AQM_BF16 where the device is faster with it */
+	bool own_memory;      /* host memory must be uploaded before ops can read it; else it is read where it lies */
+	void *context;        /* the device's own */
 };
 
 /* AQM_DEVICE_AUTO falls back to the CPU with a log line; AQM_DEVICE_CUDA without a GPU or in a build without CUDA is
  * AQM_ERUN. */
 int aqm_device_open(aqm_device **out, enum aqm_device_kind kind);
+/* Choose the type of activations, before any model is opened on the device: auto is bfloat16 on a GPU and float32 on the CPU,
+ * which has no other (AQM_EUSAGE). An opened device has float32. */
+int aqm_device_choose(aqm_device *device, enum aqm_activations choice);
 void aqm_device_close(aqm_device *device);
 /* The first error since the last check: 0 or AQM_ERUN. */
 int aqm_device_check(aqm_device *device);
@@ -202,10 +207,19 @@ static inline struct aqm_mat aqm_mat_f32(float *data, int64_t rows, int64_t cols
 {
 	return (struct aqm_mat){.data = data, .dtype = AQM_F32, .rows = rows, .cols = cols, .ld = cols};
 }
-/* Bytes of an element of a matrix of float32, float16 or bfloat16. */
+/* Bytes of an element of float32, float16 or bfloat16. */
+static inline int64_t aqm_element_bytes(enum aqm_dtype dtype)
+{
+	return dtype == AQM_BF16 || dtype == AQM_F16 ? 2 : 4;
+}
 static inline int64_t aqm_mat_element(struct aqm_mat m)
 {
-	return m.dtype == AQM_BF16 || m.dtype == AQM_F16 ? 2 : 4;
+	return aqm_element_bytes(m.dtype);
+}
+/* A dense matrix of such elements. */
+static inline struct aqm_mat aqm_mat_of(enum aqm_dtype dtype, void *data, int64_t rows, int64_t cols)
+{
+	return (struct aqm_mat){.data = data, .dtype = dtype, .rows = rows, .cols = cols, .ld = cols};
 }
 /* Columns [first, first+count) of such a matrix. */
 static inline struct aqm_mat aqm_mat_cols(struct aqm_mat m, int64_t first, int64_t count)

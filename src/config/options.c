@@ -32,6 +32,8 @@ const struct aqm_option aqm_options[] = {
 	SEED("seed", seed, "1", "seed of initialisation, window sampling and dropout"),
 	INT("threads", threads, "0", 0, 4096, "threads; 0 = all cores"),
 	WORD("device", device, "cpu", WORDS("cpu", "cuda", "auto"), "where to compute; auto = cuda where there is one"),
+	WORD("dtype", dtype, "auto", WORDS("auto", "f32", "bf16"),
+	     "of activations; auto = bf16 on a GPU, f32 on the CPU, which has no other"),
 	WORD("control", control, "packet", WORDS("packet", "update"),
 	     "decide each packet's action, or once an update interval the controller's next drop probability p'"),
 

@@ -119,20 +119,53 @@ int aqm_model_read_shape(aqm_model *model)
 
 /* ---- tensors ---- */
 
-int aqm_model_keep(aqm_model *model, const float *host, size_t count, float **out)
+/* host NULL: nothing is uploaded. */
+static int keep_bytes(aqm_model *model, const void *host, size_t bytes, void **out)
 {
-	void **grown = aqm_realloc_array(model->resident, model->resident_count + 1, sizeof *grown), *memory;
+	void **grown = aqm_realloc_array(model->resident, model->resident_count + 1, sizeof *grown);
 
 	if (!grown)
 		return AQM_ERUN;
 	model->resident = grown;
-	int code = model->device->ops->allocate(model->device, count * sizeof *host, &memory);
+	int code = model->device->ops->allocate(model->device, bytes, out);
 	if (code != AQM_OK)
 		return code;
-	model->device->ops->upload(model->device, memory, host, count * sizeof *host);
-	model->resident[model->resident_count++] = memory;
-	*out = memory;
+	model->resident[model->resident_count++] = *out;
+	if (host)
+		model->device->ops->upload(model->device, *out, host, bytes);
 	return AQM_OK;
+}
+
+int aqm_model_keep(aqm_model *model, const float *host, size_t count, float **out)
+{
+	void *memory;
+	int code = keep_bytes(model, host, count * sizeof *host, &memory);
+
+	*out = code == AQM_OK ? memory : NULL;
+	return code;
+}
+
+/* A matrix of the file on a device that cannot read it there: as it is; or, of a type without blocks, as the device
+ * computes. */
+static int place_matrix(aqm_model *model, struct aqm_weight *weight)
+{
+	const struct aqm_ops *ops = model->device->ops;
+	struct aqm_mat *m = &weight->frozen, placed = aqm_mat_of(model->device->dtype, NULL, m->rows, m->cols);
+	void *memory;
+
+	if (aqm_dtype_traits(m->dtype)->block > 1 || m->dtype == placed.dtype)
+		return keep_bytes(model, m->data, weight->tensor->bytes, &m->data);
+	int code = keep_bytes(model, NULL, (size_t)(m->rows * m->cols * aqm_mat_element(placed)), &placed.data);
+	if (code == AQM_OK)
+		code = ops->allocate(model->device, weight->tensor->bytes, &memory);
+	if (code != AQM_OK)
+		return code;
+	ops->upload(model->device, memory, m->data, weight->tensor->bytes);
+	m->data = memory;
+	ops->expand(model->device, *m, placed);
+	ops->release(model->device, memory);
+	*m = placed;
+	return aqm_device_check(model->device);
 }
 
 /* The tensor with all its numbers as float32, if the file has it in another type. */
@@ -141,7 +174,7 @@ static int keep_expanded(aqm_model *model, struct aqm_weight *weight)
 	size_t n = (size_t)(weight->frozen.rows * weight->frozen.cols);
 	float *host, *kept;
 
-	if (weight->frozen.dtype == AQM_F32)
+	if (weight->frozen.dtype == AQM_F32 && !model->device->own_memory)
 		return AQM_OK;
 	host = aqm_malloc_array(n, sizeof *host);
 	if (!host)
@@ -184,9 +217,10 @@ static int bind_tensor(aqm_model *model, struct aqm_weight *weight, const struct
 	}
 	if (table)
 		return keep_expanded(model, weight);
-	if (tensor->dtype != AQM_F32 && floats > model->expanded_floats)
+	int code = model->device->own_memory ? place_matrix(model, weight) : AQM_OK;
+	if (weight->frozen.dtype != model->device->dtype && floats > model->expanded_floats)
 		model->expanded_floats = floats;
-	return AQM_OK;
+	return code;
 }
 
 int aqm_model_bind_weight(aqm_model *model, struct aqm_weight *weight, const char *name, int64_t rows, int64_t cols,

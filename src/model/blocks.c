@@ -14,7 +14,7 @@ struct aqm_mat aqm_first_rows(struct aqm_mat m, int64_t rows)
 
 static struct aqm_mat first_cols(struct aqm_mat m, int64_t cols)
 {
-	return aqm_mat_f32(m.data, m.rows, cols);
+	return aqm_mat_of(m.dtype, m.data, m.rows, cols);
 }
 
 /* ---- what is kept of n tokens ---- */
@@ -163,8 +163,9 @@ static void attend_cached(const aqm_model *model, const struct aqm_pass *pass, c
                           const struct aqm_kept_attention *kept, struct aqm_attention shape)
 {
 	int64_t kv = model->shape.kv_heads * model->shape.head_dim, seen = pass->past + pass->tokens;
-	float *cache = pass->cache + 2 * half->slot * pass->capacity * kv;
-	struct aqm_mat k = aqm_mat_f32(cache, seen, kv), v = aqm_mat_f32(cache + pass->capacity * kv, seen, kv);
+	struct aqm_mat all = aqm_mat_of(model->device->dtype, pass->cache, 2 * model->attentions * pass->capacity, kv);
+	struct aqm_mat k = aqm_mat_rows(all, 2 * half->slot * pass->capacity, seen);
+	struct aqm_mat v = aqm_mat_rows(all, (2 * half->slot + 1) * pass->capacity, seen);
 
 	OPS(model)->copy(model->device, k_of(model, kept->qkv), aqm_mat_rows(k, pass->past, pass->tokens));
 	OPS(model)->copy(model->device, v_of(model, kept->qkv), aqm_mat_rows(v, pass->past, pass->tokens));

@@ -4,7 +4,16 @@
  */
 #include "model/internal.h"
 
-static struct aqm_mat take(struct aqm_arena *arena, int64_t rows, int64_t cols)
+/* Activations and their gradients, of the device's type. */
+static struct aqm_mat take(const aqm_model *model, struct aqm_arena *arena, int64_t rows, int64_t cols)
+{
+	enum aqm_dtype dtype = model->device->dtype;
+
+	return aqm_mat_of(dtype, aqm_arena_take(arena, (size_t)rows, (size_t)(cols * aqm_element_bytes(dtype))), rows, cols);
+}
+
+/* What is float32 everywhere. */
+static struct aqm_mat take_f32(struct aqm_arena *arena, int64_t rows, int64_t cols)
 {
 	return aqm_mat_f32(aqm_arena_take(arena, (size_t)rows, (size_t)cols * sizeof(float)), rows, cols);
 }
@@ -27,23 +36,23 @@ static int64_t qkv_width(const aqm_model *model)
 static struct aqm_mat take_u(const aqm_model *model, const struct aqm_base_linear *linear, struct aqm_arena *arena,
                              int64_t n)
 {
-	return take(arena, n, aqm_base_linear_u_width(linear, model->params));
+	return take(model, arena, n, aqm_base_linear_u_width(linear, model->params));
 }
 
 static void carve_norm(const aqm_model *model, struct aqm_kept_norm *kept, struct aqm_arena *arena, int64_t n)
 {
-	kept->x = take(arena, n, model->shape.width);
-	kept->mean = take(arena, 1, n);
-	kept->rstd = take(arena, 1, n);
+	kept->x = take(model, arena, n, model->shape.width);
+	kept->mean = take_f32(arena, 1, n);
+	kept->rstd = take_f32(arena, 1, n);
 }
 
 static void carve_attention(const aqm_model *model, const struct aqm_attention_half *half,
                             struct aqm_kept_attention *kept, struct aqm_arena *arena, int64_t n)
 {
 	carve_norm(model, &kept->norm, arena, n);
-	kept->qkv = take(arena, n, qkv_width(model));
-	kept->o = take(arena, n, q_width(model));
-	kept->lse = take(arena, model->shape.heads, n);
+	kept->qkv = take(model, arena, n, qkv_width(model));
+	kept->o = take(model, arena, n, q_width(model));
+	kept->lse = take_f32(arena, model->shape.heads, n);
 	for (int i = 0; i < model->qkv_count; i++)
 		kept->u_qkv[i] = take_u(model, &half->qkv[i], arena, n);
 	kept->u_output = take_u(model, &half->output, arena, n);
@@ -53,8 +62,8 @@ static void carve_ffn(const aqm_model *model, const struct aqm_ffn_half *half, s
                       struct aqm_arena *arena, int64_t n)
 {
 	carve_norm(model, &kept->norm, arena, n);
-	kept->gate = take(arena, n, model->gated ? model->shape.ffn : 0);
-	kept->up = take(arena, n, model->shape.ffn);
+	kept->gate = take(model, arena, n, model->gated ? model->shape.ffn : 0);
+	kept->up = take(model, arena, n, model->shape.ffn);
 	kept->u_gate = take_u(model, &half->gate, arena, n);
 	kept->u_up = take_u(model, &half->up, arena, n);
 	kept->u_down = take_u(model, &half->down, arena, n);
@@ -88,14 +97,14 @@ static void carve_blocks(const aqm_model *model, struct aqm_kept *kept, struct a
 static void carve_stack(const aqm_model *model, const struct aqm_stack *stack, struct aqm_stack_buffers *own,
                         struct aqm_arena *arena, int64_t n, bool training)
 {
-	own->last.mean = take(arena, 1, n);
-	own->last.rstd = take(arena, 1, n);
+	own->last.mean = take_f32(arena, 1, n);
+	own->last.rstd = take_f32(arena, 1, n);
 	if (training)
-		own->last.x = take(arena, n, model->shape.width);
+		own->last.x = take(model, arena, n, model->shape.width);
 	if (stack->relative.tensor)
-		own->bias = take(arena, model->shape.heads, stack->distances.cols);
+		own->bias = take_f32(arena, model->shape.heads, stack->distances.cols);
 	if (training && stack->relative.param >= 0)
-		own->dbias = take(arena, model->shape.heads, stack->distances.cols);
+		own->dbias = take_f32(arena, model->shape.heads, stack->distances.cols);
 }
 
 /* Widest input of a linear that LoRA adapts. All blocks of a stack are alike. */
@@ -118,14 +127,15 @@ static int64_t widest_adapted(const aqm_model *model)
 static void carve_gradients(const aqm_model *model, struct aqm_buffers *buffers, struct aqm_arena *arena, int64_t n)
 {
 	int64_t q = q_width(model), qkv = qkv_width(model), ffn = model->shape.ffn;
-	float *memory = take(arena, n, larger(ffn, q + qkv)).data;
+	struct aqm_mat memory = take(model, arena, 1, n * larger(ffn, q + qkv));
+	enum aqm_dtype dtype = memory.dtype;
 
-	buffers->dh = take(arena, n, model->shape.width);
-	buffers->dact = aqm_mat_f32(memory, n, ffn);
-	buffers->dout = aqm_mat_f32(memory, n, q);
-	buffers->dqkv = aqm_mat_f32(memory ? memory + n * q : NULL, n, qkv);
+	buffers->dh = take(model, arena, n, model->shape.width);
+	buffers->dact = aqm_mat_of(dtype, memory.data, n, ffn);
+	buffers->dout = aqm_mat_of(dtype, memory.data, n, q);
+	buffers->dqkv = aqm_mat_of(dtype, memory.data ? aqm_mat_cols(memory, n * q, 1).data : NULL, n, qkv);
 	if (model->stack_count > 1)
-		buffers->dencoded = take(arena, n, model->shape.width);
+		buffers->dencoded = take(model, arena, n, model->shape.width);
 }
 
 void aqm_buffers_carve(const aqm_model *model, struct aqm_buffers *buffers, struct aqm_kept *kept,
@@ -142,19 +152,19 @@ void aqm_buffers_carve(const aqm_model *model, struct aqm_buffers *buffers, stru
 	carve_blocks(model, kept, arena, rows, training);
 	for (int s = 0; s < model->stack_count; s++)
 		carve_stack(model, &model->stacks[s], &buffers->stacks[s], arena, rows, training);
-	buffers->h = take(arena, rows, model->shape.width);
+	buffers->h = take(model, arena, rows, model->shape.width);
 	if (model->stack_count > 1)
-		buffers->encoded = take(arena, rows, model->shape.width);
+		buffers->encoded = take(model, arena, rows, model->shape.width);
 	if (training)
 		carve_gradients(model, buffers, arena, rows);
 	/* Forward is through with `act` when backward needs `dact`, unless backward has to make it again. */
-	buffers->act = training && !remakes_act ? buffers->dact : take(arena, rows, model->shape.ffn);
+	buffers->act = training && !remakes_act ? buffers->dact : take(model, arena, rows, model->shape.ffn);
 	buffers->linears = (struct aqm_linear_context){
 		.device = model->device,
 		.params = model->params,
-		.expanded = aqm_arena_take(arena, model->expanded_floats, sizeof(float)),
-		.masked = take(arena, training && options->dropout > 0 ? rows : 0, widest_adapted(model)).data,
-		.small = take(arena, lora ? small_rows : 0, options->rank).data,
+		.expanded = aqm_arena_take(arena, model->expanded_floats, (size_t)aqm_element_bytes(model->device->dtype)),
+		.masked = take(model, arena, training && options->dropout > 0 ? rows : 0, widest_adapted(model)).data,
+		.small = take(model, arena, lora ? small_rows : 0, options->rank).data,
 		.dropout = (float)options->dropout,
 		.seed = options->seed,
 		.training = training,

@@ -15,7 +15,7 @@ enum { MOST_ROWS = 512 };
 struct aqm_cache {
 	aqm_model *model;
 	int64_t capacity, length;
-	float *rows;   /* as struct aqm_pass has them; of a bidirectional model: embeddings (capacity, d) */
+	void *rows;    /* as struct aqm_pass has them; of a bidirectional model: embeddings (capacity, d), float32 */
 	float *window; /* a bidirectional model's copy to run, (capacity, d) */
 	void *memory;  /* of the buffers */
 	struct aqm_kept kept;
@@ -28,7 +28,7 @@ static int allocate(aqm_cache *cache, size_t bytes)
 	bool whole = model->options.bidirectional;
 	int64_t rows = whole || cache->capacity < MOST_ROWS ? cache->capacity : MOST_ROWS;
 	struct aqm_arena arena;
-	int code = model->device->ops->allocate(model->device, bytes, (void **)&cache->rows);
+	int code = model->device->ops->allocate(model->device, bytes, &cache->rows);
 
 	aqm_arena_plan(&arena);
 	aqm_buffers_carve(model, &cache->buffers, NULL, &arena, rows, false);

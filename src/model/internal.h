@@ -101,7 +101,7 @@ struct aqm_buffers {
  * window), attention reads its first past + tokens rows, of which this pass writes the last ones. */
 struct aqm_pass {
 	int64_t windows, tokens, past;
-	float *cache;     /* of each slot: keys (capacity, kv), then values; or NULL */
+	void *cache;      /* of each slot: keys (capacity, kv), then values, of the device's type; or NULL */
 	int64_t capacity; /* tokens */
 };
 

@@ -3,11 +3,18 @@
 
 struct aqm_mat aqm_weight_f32(const struct aqm_linear_context *context, const struct aqm_weight *weight)
 {
+	return weight->param >= 0 ? aqm_params_value(context->params, weight->param) : weight->frozen;
+}
+
+struct aqm_mat aqm_weight_matrix(const struct aqm_linear_context *context, const struct aqm_weight *weight)
+{
+	enum aqm_dtype dtype = context->device->dtype;
+
 	if (weight->param >= 0)
 		return aqm_params_value(context->params, weight->param);
-	if (weight->frozen.dtype == AQM_F32)
+	if (weight->frozen.dtype == dtype)
 		return weight->frozen;
-	struct aqm_mat y = aqm_mat_f32(context->expanded, weight->frozen.rows, weight->frozen.cols);
+	struct aqm_mat y = aqm_mat_of(dtype, context->expanded, weight->frozen.rows, weight->frozen.cols);
 
 	context->device->ops->expand(context->device, weight->frozen, y);
 	return y;
@@ -29,7 +36,7 @@ static struct aqm_mat dropped(const struct aqm_linear_context *context, const st
 {
 	if (!context->training || context->dropout <= 0)
 		return x;
-	struct aqm_mat y = aqm_mat_f32(context->masked, x.rows, x.cols);
+	struct aqm_mat y = aqm_mat_of(context->device->dtype, context->masked, x.rows, x.cols);
 
 	context->device->ops->dropout(context->device, context->dropout, context->seed, context->step, part->ordinal, x, y);
 	return y;
@@ -49,7 +56,7 @@ static void lora_forward(const struct aqm_linear_context *context, const struct 
 	struct aqm_mat y_part = aqm_mat_cols(y, part->first, part->count);
 
 	if (takes_few(context, x)) {
-		struct aqm_mat scaled = aqm_mat_f32(context->small, u.rows, u.cols);
+		struct aqm_mat scaled = aqm_mat_of(device->dtype, context->small, u.rows, u.cols);
 
 		ops->linear_few(device, x, a, 0.0f, u);
 		ops->zero(device, scaled);
@@ -85,7 +92,7 @@ void aqm_base_linear_forward(const struct aqm_linear_context *context, const str
 		else
 			ops->linear_few(context->device, x, w, beta, y);
 	} else {
-		ops->gemm(context->device, 1.0f, x, false, aqm_weight_f32(context, weight), true, beta, y);
+		ops->gemm(context->device, 1.0f, x, false, aqm_weight_matrix(context, weight), true, beta, y);
 	}
 	if (linear->bias.tensor)
 		ops->bias_forward(context->device, aqm_weight_f32(context, &linear->bias), y);
@@ -102,7 +109,7 @@ static void lora_backward(const struct aqm_linear_context *context, const struct
 	struct aqm_mat da = aqm_params_gradient(context->params, part->a),
 				   db = aqm_params_gradient(context->params, part->b);
 	struct aqm_mat dy_part = aqm_mat_cols(dy, part->first, part->count),
-				   t = aqm_mat_f32(context->small, dy.rows, u.cols);
+				   t = aqm_mat_of(device->dtype, context->small, dy.rows, u.cols);
 
 	ops->gemm(device, part->scale, dy_part, true, u, false, 1.0f, db);
 	ops->gemm(device, part->scale, dy_part, false, b, false, 0.0f, t);
@@ -111,7 +118,7 @@ static void lora_backward(const struct aqm_linear_context *context, const struct
 		ops->gemm(device, 1.0f, t, false, a, false, 1.0f, dx);
 		return;
 	}
-	struct aqm_mat masked = aqm_mat_f32(context->masked, dx.rows, dx.cols);
+	struct aqm_mat masked = aqm_mat_of(device->dtype, context->masked, dx.rows, dx.cols);
 
 	ops->gemm(device, 1.0f, t, false, a, false, 0.0f, masked);
 	ops->dropout(device, context->dropout, context->seed, context->step, part->ordinal, masked, masked);
@@ -129,7 +136,7 @@ void aqm_base_linear_backward(const struct aqm_linear_context *context, const st
 		ops->gemm(device, 1.0f, dy, true, x, false, 1.0f, aqm_params_gradient(context->params, weight->param));
 	if (bias->param >= 0)
 		ops->bias_backward(device, dy, aqm_params_gradient(context->params, bias->param));
-	ops->gemm(device, 1.0f, dy, false, aqm_weight_f32(context, weight), false, add ? 1.0f : 0.0f, dx);
+	ops->gemm(device, 1.0f, dy, false, aqm_weight_matrix(context, weight), false, add ? 1.0f : 0.0f, dx);
 	for (int i = 0; i < linear->parts; i++)
 		lora_backward(context, &linear->part[i], dy, x, part_of(context, linear, i, u), dx);
 }

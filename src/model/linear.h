@@ -40,9 +40,9 @@ struct aqm_base_linear {
 struct aqm_linear_context {
 	aqm_device *device;
 	const struct aqm_params *params;
-	float *expanded; /* room for the largest matrix that is not float32 */
-	float *masked;   /* (tokens, widest adapted input) for drop(X) and mask(T A); absent without dropout */
-	float *small;    /* (tokens, r): T, or a few rows of scale U */
+	void *expanded; /* room for the largest matrix that is not of the device's type */
+	void *masked;   /* (tokens, widest adapted input) for drop(X) and mask(T A); absent without dropout */
+	void *small;    /* (tokens, r): T, or a few rows of scale U */
 	float dropout;
 	uint64_t seed;
 	uint32_t step;
@@ -50,7 +50,10 @@ struct aqm_linear_context {
 	bool int8; /* few rows are multiplied in integers where the base is quantised */
 };
 
-/* The weight as a float32 matrix: in place, trained, or expanded into the shared buffer (valid until the next call). */
+/* A matrix that products can take: in place, trained (float32), or expanded into the shared buffer (valid until the next
+ * call). */
+struct aqm_mat aqm_weight_matrix(const struct aqm_linear_context *context, const struct aqm_weight *weight);
+/* A vector or table, which is float32: in place or trained. */
 struct aqm_mat aqm_weight_f32(const struct aqm_linear_context *context, const struct aqm_weight *weight);
 
 /* Columns of U for all parts, side by side. */

@@ -210,7 +210,7 @@ int aqm_model_carve(aqm_model *model, struct aqm_arena *arena, int64_t windows, 
 	if (tokens > shape->context)
 		return aqm_error_set(AQM_EUSAGE, "a window of %lld tokens does not fit into the %lld that '%s' can take",
 		                     (long long)tokens, (long long)shape->context, aqm_gguf_path(model->gguf));
-	model->carved_expanded = aqm_size_align(model->expanded_floats * sizeof(float), AQM_ARENA_ALIGNMENT);
+	model->carved_expanded = aqm_size_align(model->expanded_floats * (size_t)aqm_element_bytes(model->device->dtype), AQM_ARENA_ALIGNMENT);
 	if (arena->base)
 		aqm_buffers_carve(model, &model->buffers, model->kept, arena, n, training);
 	else

@@ -82,6 +82,8 @@ int aqm_policy_new(aqm_policy **out, const struct aqm_config *config, const stru
 	int code = policy->base_path ? copy_config(&policy->config, config) : AQM_ERUN;
 	if (code == AQM_OK)
 		code = aqm_device_open(&policy->device, config->device);
+	if (code == AQM_OK)
+		code = aqm_device_choose(policy->device, config->dtype);
 	if (code == AQM_OK) {
 		aqm_params_init(&policy->params, policy->device);
 		code = open_base(policy, base_path);

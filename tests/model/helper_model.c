@@ -6,6 +6,8 @@
 
 #include "base/random.h"
 
+bool fixture_own_memory;
+
 void fixture_open(struct fixture *f, const char *path, const struct aqm_model_options *options, int64_t windows,
                   int64_t tokens)
 {
@@ -13,6 +15,7 @@ void fixture_open(struct fixture *f, const char *path, const struct aqm_model_op
 
 	*f = (struct fixture){.windows = windows, .tokens = tokens};
 	CHECK_OK(aqm_device_open(&f->device, AQM_DEVICE_CPU));
+	f->device->own_memory = fixture_own_memory;
 	CHECK_OK(aqm_gguf_open(&f->gguf, path));
 	aqm_params_init(&f->params, f->device);
 	CHECK_OK(aqm_model_open(&f->model, f->device, f->gguf, options, &f->params));

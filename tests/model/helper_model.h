@@ -20,6 +20,8 @@ struct fixture {
 };
 
 /* Opens `path` and carves for training (or, with options.frozen, for inference). */
+/* Whether the device of the next fixture claims memory of its own, as a GPU has it. */
+extern bool fixture_own_memory;
 void fixture_open(struct fixture *f, const char *path, const struct aqm_model_options *options, int64_t windows,
                   int64_t tokens);
 void fixture_close(struct fixture *f);

@@ -87,6 +87,35 @@ static void test_no_future(void **state)
 	assert_true(sees_future("tiny-t5", true)); /* as published */
 }
 
+/* A base that was copied to the device computes the same bits as one that is read from its mapping. */
+static void test_device_with_own_memory(void **state)
+{
+	static const enum aqm_dtype types[] = {AQM_F32, AQM_F16, AQM_Q4_0};
+	(void)state;
+
+	for (size_t p = 0; p < PRESETS; p++)
+		for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+			struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets};
+			const char *path = synthesise(presets[p], types[t]);
+			struct fixture mapped, copied;
+
+			fixture_open(&mapped, path, &options, WINDOWS, TOKENS);
+			fixture_own_memory = true;
+			fixture_open(&copied, path, &options, WINDOWS, TOKENS);
+			fixture_own_memory = false;
+			size_t n = (size_t)(WINDOWS * TOKENS * mapped.width);
+			float *a = noise(&mapped, 1), *b = copy_of(a, n);
+			fixture_forward(&mapped, a, false, 0);
+			fixture_forward(&copied, b, false, 0);
+			assert_memory_equal(a, b, n * sizeof *a);
+			free(a);
+			free(b);
+			fixture_close(&mapped);
+			fixture_close(&copied);
+			unlink(path);
+		}
+}
+
 static void test_windows_are_apart(void **state)
 {
 	(void)state;
@@ -692,6 +721,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_no_future),
+		cmocka_unit_test(test_device_with_own_memory),
 		cmocka_unit_test(test_windows_are_apart),
 		cmocka_unit_test(test_cache),
 		cmocka_unit_test(test_cache_in_integers),
