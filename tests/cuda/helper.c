@@ -18,6 +18,15 @@ double tolerance_of(enum aqm_dtype dtype, double bfloat)
 	return dtype == AQM_F32 ? exact : bfloat;
 }
 
+bool takes_large(void)
+{
+#ifdef AQM_EMULATED
+	return false;
+#else
+	return getenv("AQM_TEST_SMALL") == NULL;
+#endif
+}
+
 int64_t size_up_to(int64_t n)
 {
 	return 1 + (int64_t)aqm_rng_below(&rng, (uint64_t)n);

@@ -56,6 +56,8 @@ void free_twin(struct twin t);
 void check_twin(const char *what, struct twin t, double tolerance);
 /* The GPU's elements as floats, dense; from malloc. */
 float *downloaded(struct aqm_mat m);
+/* Whether to test with the sizes of real training too: on a GPU, unless AQM_TEST_SMALL is set (for sanitizers). */
+bool takes_large(void);
 /* Uniform in [1, n]. */
 int64_t size_up_to(int64_t n);
 
