@@ -3,7 +3,7 @@
 #
 # gpu-check.sh FOLDER [REPORT]: on a machine with an NVIDIA GPU, its driver and the CUDA toolkit: the tests of the CUDA ops, the same
 # under compute-sanitizer, and what each op takes, into a text report. FOLDER holds test_cuda_ops and bench_cuda_ops, built elsewhere
-# (cmake --preset portable; build/portable/tests/cuda). Every step has its limit; all of them together take less than eight minutes.
+# (cmake --preset portable; build/portable/tests/cuda), and libcmocka.so.0 where that machine has none. Every step has its limit; all of them together take less than eight minutes.
 # The exit status is that of the first step that failed.
 set -u
 folder=${1:?usage: tools/gpu-check.sh FOLDER [REPORT]}
@@ -11,13 +11,13 @@ report=${2:-gpu-report.txt}
 status=0
 
 # cublasLt, where the loader does not know it: beside nvcc, or in NVIDIA's Python packages.
-libraries=
+libraries=$(cd "$folder" && pwd) || exit
 if compiler=$(command -v nvcc); then
-	libraries=$(dirname "$(readlink -f "$compiler")")/../lib64
+	libraries=$libraries:$(dirname "$(readlink -f "$compiler")")/../lib64
 fi
 for place in "${CUDA_HOME:-/usr/local/cuda}/lib64" \
 	"$(python3 -c 'import nvidia.cu13, os; print(os.path.join(list(nvidia.cu13.__path__)[0], "lib"))' 2>/dev/null)"; do
-	[ ! -d "$place" ] || libraries=${libraries:+$libraries:}$place
+	[ ! -d "$place" ] || libraries=$libraries:$place
 done
 export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries" OMP_WAIT_POLICY=passive
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
@@ -34,7 +34,7 @@ step() {
 	begin=$(date +%s)
 	timeout "$limit" "$@" >"$report.step" 2>&1
 	code=$?
-	cat "$report.step" | tee -a "$report"
+	tee -a "$report" <"$report.step"
 	rm -f "$report.step"
 	say "-- $title: status $code after $(($(date +%s) - begin)) s"
 	say ''
@@ -49,7 +49,7 @@ say ''
 
 step 60 'CUDA ops against the CPU' "$folder/test_cuda_ops"
 for seed in 1 2 3; do
-	step 60 "the same, seed $seed" env AQM_TEST_SEED=$seed "$folder/test_cuda_ops"
+	step 30 "the same, seed $seed" env AQM_TEST_SEED=$seed "$folder/test_cuda_ops"
 done
 if command -v compute-sanitizer >/dev/null; then
 	for tool in memcheck racecheck initcheck synccheck; do
