@@ -167,6 +167,12 @@ __device__ __forceinline__ void store_eight(struct view v, int64_t row, int64_t 
 	}
 }
 
+/* a / b of numbers >= 0; a division of 64 bits takes some hundred instructions. */
+__device__ __forceinline__ int64_t quotient(int64_t a, int64_t b)
+{
+	return (a | b) >> 32 == 0 ? (int64_t)((uint32_t)a / (uint32_t)b) : a / b;
+}
+
 /* ---- eight elements a thread ---- */
 
 /* Where thread i of a pointwise kernel works: `n` columns from `col` on; n <= 0: nowhere. */
@@ -180,7 +186,7 @@ __device__ __forceinline__ struct place place_of(int64_t rows, int64_t cols)
 	int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, groups = aqm_pieces(cols, 8);
 	struct place p;
 
-	p.row = rows > 1 ? i / groups : 0;
+	p.row = rows > 1 ? quotient(i, groups) : 0;
 	p.col = (i - p.row * groups) * 8;
 	p.n = p.row >= rows || p.col >= cols ? 0 : cols - p.col < 8 ? (int)(cols - p.col) : 8;
 	return p;

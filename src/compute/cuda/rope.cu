@@ -11,12 +11,12 @@ static __global__ void rope_kernel(int64_t rows, int64_t count, int64_t heads, i
                                    int64_t first, const float *inverse_frequency, bool halves, bool backward,
                                    struct view x)
 {
-	int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, row = i / count, pair = i - row * count;
+	int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, row = quotient(i, count), pair = i - row * count;
 	float sine, cosine;
 
 	if (row >= rows)
 		return;
-	sincosf((float)(first + row % tokens) * inverse_frequency[pair], &sine, &cosine);
+	sincosf((float)(first + row - quotient(row, tokens) * tokens) * inverse_frequency[pair], &sine, &cosine);
 	if (backward)
 		sine = -sine;
 	for (int64_t head = blockIdx.y; head < heads; head += gridDim.y) {
