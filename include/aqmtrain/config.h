@@ -107,6 +107,7 @@ struct aqm_config {
 		int64_t eval_every;            /* train.eval_every epochs; 0 = only at the end */
 		int64_t checkpoint_every;      /* train.checkpoint_every steps; 0 = once an epoch */
 		int64_t keep_checkpoints;      /* train.keep_checkpoints */
+		bool checkpoint_activations;   /* train.checkpoint_activations: keep each block's input only, and run it again in backward */
 	} train;
 
 	struct {

@@ -113,6 +113,8 @@ const struct aqm_option aqm_options[] = {
 	INT("train.eval_every", train.eval_every, "1", 0, 1e9, "epochs between evaluations; 0 = only at the end"),
 	INT("train.checkpoint_every", train.checkpoint_every, "0", 0, 1e9, "steps between checkpoints; 0 = once an epoch"),
 	INT("train.keep_checkpoints", train.keep_checkpoints, "2", 1, 1000, "checkpoints kept"),
+	BOOL("train.checkpoint_activations", train.checkpoint_activations, "false",
+	     "keep only each block's input and run the block again in backward: a third more time, a fraction of the memory"),
 
 	NUMBER("decide.target_quantile", decide.target_quantile, "0.9", 0, 1, "quantile of the training returns to aim for"),
 	NUMBER("decide.target_factor", decide.target_factor, "1", 0, 1000, "factor on that return"),

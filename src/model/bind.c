@@ -28,6 +28,7 @@ int aqm_model_options_from(struct aqm_model_options *options, const struct aqm_c
 		.stop_layer = config->model.stop_layer,
 		.bidirectional = !config->model.causal,
 		.seed = config->seed,
+		.checkpoints = config->train.checkpoint_activations,
 		.int8 = config->decide.arithmetic == AQM_ARITHMETIC_INT8,
 	};
 	for (size_t i = 0; i < config->lora.targets.count; i++) {

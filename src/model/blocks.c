@@ -39,8 +39,11 @@ static struct aqm_kept_attention kept_attention_of(struct aqm_kept_attention kep
 
 struct aqm_kept aqm_kept_of(const struct aqm_buffers *buffers, const struct aqm_stack *stack, int64_t index, int64_t n)
 {
-	struct aqm_kept kept = buffers->training ? buffers->kept[stack->first + index] : *buffers->shared;
+	int64_t own = stack->first + index;
+	struct aqm_kept kept = buffers->training && !buffers->checkpoints ? buffers->kept[own] : *buffers->shared;
 
+	if (buffers->training)
+		kept.self.norm.x = buffers->kept[own].self.norm.x;
 	kept.self = kept_attention_of(kept.self, n);
 	kept.cross = kept_attention_of(kept.cross, n);
 	kept.ffn.norm = aqm_kept_norm_of(kept.ffn.norm, n);
@@ -251,6 +254,8 @@ static void ffn_forward(const aqm_model *model, const struct aqm_buffers *buffer
 	if (model->gated)
 		aqm_base_linear_forward(linears, &half->gate, h, false, kept->gate, kept->u_gate);
 	aqm_base_linear_forward(linears, &half->up, h, false, kept->up, kept->u_up);
+	if (!next.data)
+		return;
 	activate(model, kept, act);
 	OPS(model)->copy(model->device, kept->norm.x, next);
 	aqm_base_linear_forward(linears, &half->down, act, true, next, kept->u_down);

@@ -9,7 +9,8 @@ static struct aqm_mat take(const aqm_model *model, struct aqm_arena *arena, int6
 {
 	enum aqm_dtype dtype = model->device->dtype;
 
-	return aqm_mat_of(dtype, aqm_arena_take(arena, (size_t)rows, (size_t)(cols * aqm_element_bytes(dtype))), rows, cols);
+	return aqm_mat_of(dtype, aqm_arena_take(arena, (size_t)rows, (size_t)(cols * aqm_element_bytes(dtype))), rows,
+	                  cols);
 }
 
 /* What is float32 everywhere. */
@@ -79,19 +80,38 @@ static void carve_kept(const aqm_model *model, const struct aqm_block *block, bo
 	carve_ffn(model, &block->ffn, &kept->ffn, arena, n);
 }
 
-/* What every block keeps when training; else what one of them needs, the last stack's having all halves. */
-static void carve_blocks(const aqm_model *model, struct aqm_kept *kept, struct aqm_arena *arena, int64_t n,
-                         bool training)
+static int64_t all_blocks(const aqm_model *model)
+{
+	const struct aqm_stack *last = &model->stacks[model->stack_count - 1];
+
+	return last->first + last->count;
+}
+
+/* What each block of all stacks keeps: everything, or its input. */
+static void carve_each(const aqm_model *model, struct aqm_kept *kept, struct aqm_arena *arena, int64_t n,
+                       bool input_only)
+{
+	struct aqm_kept planned;
+
+	for (int s = 0; s < model->stack_count; s++)
+		for (int64_t i = 0; i < model->stacks[s].count; i++) {
+			const struct aqm_stack *stack = &model->stacks[s];
+			struct aqm_kept *own = kept ? &kept[stack->first + i] : &planned;
+
+			if (input_only)
+				*own = (struct aqm_kept){.self.norm.x = take(model, arena, n, model->shape.width)};
+			else
+				carve_kept(model, &stack->blocks[i], stack->reads_encoder, own, arena, n);
+		}
+}
+
+/* What one block needs; those of the last stack have all halves. */
+static void carve_shared(const aqm_model *model, struct aqm_kept *kept, struct aqm_arena *arena, int64_t n)
 {
 	const struct aqm_stack *last = &model->stacks[model->stack_count - 1];
 	struct aqm_kept planned;
 
-	if (!training)
-		carve_kept(model, &last->blocks[0], last->reads_encoder, kept ? kept : &planned, arena, n);
-	for (const struct aqm_stack *stack = model->stacks; training && stack <= last; stack++)
-		for (int64_t i = 0; i < stack->count; i++)
-			carve_kept(model, &stack->blocks[i], stack->reads_encoder, kept ? &kept[stack->first + i] : &planned, arena,
-			           n);
+	carve_kept(model, &last->blocks[0], last->reads_encoder, kept ? kept : &planned, arena, n);
 }
 
 static void carve_stack(const aqm_model *model, const struct aqm_stack *stack, struct aqm_stack_buffers *own,
@@ -146,10 +166,19 @@ void aqm_buffers_carve(const aqm_model *model, struct aqm_buffers *buffers, stru
 	bool remakes_act = aqm_base_linear_needs_input(&model->stacks[0].blocks[0].ffn.down);
 	int64_t small_rows = training || rows < AQM_FEW_ROWS ? rows : AQM_FEW_ROWS;
 
-	*buffers = (struct aqm_buffers){.rows = rows, .training = training, .kept = kept};
-	if (kept)
-		buffers->shared = &kept[training ? model->stacks[model->stack_count - 1].first : 0];
-	carve_blocks(model, kept, arena, rows, training);
+	bool checkpoints = training && options->checkpoints;
+
+	*buffers = (struct aqm_buffers){.rows = rows, .training = training, .kept = kept, .checkpoints = checkpoints};
+	if (training)
+		carve_each(model, kept, arena, rows, checkpoints);
+	if (!training || checkpoints) {
+		struct aqm_kept *shared = kept && training ? &kept[all_blocks(model)] : kept;
+
+		carve_shared(model, shared, arena, rows);
+		buffers->shared = shared;
+	} else if (kept) {
+		buffers->shared = &kept[model->stacks[model->stack_count - 1].first];
+	}
 	for (int s = 0; s < model->stack_count; s++)
 		carve_stack(model, &model->stacks[s], &buffers->stacks[s], arena, rows, training);
 	buffers->h = take(model, arena, rows, model->shape.width);

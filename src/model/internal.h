@@ -86,8 +86,11 @@ struct aqm_stack_buffers {
 struct aqm_buffers {
 	int64_t rows;
 	bool training;
-	struct aqm_kept *kept;         /* host: one a block of any stack when training, else one for all */
-	const struct aqm_kept *shared; /* the one for all in passes that are not training: has every half */
+	/* host: one a block of any stack when training, and one for all. With checkpoints the blocks' have but self.norm.x. */
+	struct aqm_kept *kept;
+	/* the one for all, in passes that are not training or have checkpoints: has every half */
+	const struct aqm_kept *shared;
+	bool checkpoints;
 	struct aqm_stack_buffers stacks[AQM_STACKS_MAX];
 	struct aqm_mat encoded, dencoded; /* (tokens, d): what a decoder reads, and its gradient */
 	struct aqm_mat h;                 /* (tokens, d): a norm's output */
@@ -126,7 +129,7 @@ struct aqm_model {
 	int stack_count;
 	struct aqm_stack stacks[AQM_STACKS_MAX];
 	int64_t attentions;          /* halves of all stacks: slots of a cache */
-	struct aqm_kept *kept;       /* of the buffers below: one a block */
+	struct aqm_kept *kept;       /* of the buffers below: one a block, and one */
 	struct aqm_weight positions; /* (position_offset + context, d); no tensor without learned positions */
 	int64_t position_offset;
 	int64_t relative_buckets;
@@ -176,7 +179,7 @@ void aqm_norm_forward(const aqm_model *model, const struct aqm_buffers *buffers,
 /* dx += */
 void aqm_norm_backward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_norm *norm,
                        struct aqm_mat dy, const struct aqm_kept_norm *kept, struct aqm_mat dx);
-/* In: what the block keeps as self.norm.x; `next`: the sum that is the next one's. */
+/* In: what the block keeps as self.norm.x; `next`: the sum that is the next one's (no data: only what is kept is made). */
 void aqm_block_forward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
                        const struct aqm_stack *stack, int64_t index, struct aqm_mat next);
 /* dx: gradient of the block's output in, of its input out. dencoded and dbias +=. */

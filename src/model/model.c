@@ -85,7 +85,7 @@ static int bind_all(aqm_model *model)
 		return code;
 	model->shape.used_layers = model->stacks[0].count;
 	model->shape.used_decoder_layers = model->stacks[1].count;
-	model->kept = aqm_calloc_array((size_t)blocks, sizeof *model->kept);
+	model->kept = aqm_calloc_array((size_t)blocks + 1, sizeof *model->kept);
 	if (!model->kept)
 		return AQM_ERUN;
 	for (int s = 0; s < model->stack_count; s++)
@@ -210,7 +210,8 @@ int aqm_model_carve(aqm_model *model, struct aqm_arena *arena, int64_t windows, 
 	if (tokens > shape->context)
 		return aqm_error_set(AQM_EUSAGE, "a window of %lld tokens does not fit into the %lld that '%s' can take",
 		                     (long long)tokens, (long long)shape->context, aqm_gguf_path(model->gguf));
-	model->carved_expanded = aqm_size_align(model->expanded_floats * (size_t)aqm_element_bytes(model->device->dtype), AQM_ARENA_ALIGNMENT);
+	model->carved_expanded =
+		aqm_size_align(model->expanded_floats * (size_t)aqm_element_bytes(model->device->dtype), AQM_ARENA_ALIGNMENT);
 	if (arena->base)
 		aqm_buffers_carve(model, &model->buffers, model->kept, arena, n, training);
 	else

@@ -58,6 +58,13 @@ static void fold_bias(const aqm_model *model, const struct aqm_buffers *buffers,
 
 /* ---- stacks ---- */
 
+/* Where the sum behind block i goes: the input of the next one, or of the last norm. */
+static struct aqm_mat behind_block(const struct aqm_buffers *buffers, const struct aqm_stack *stack, int64_t i,
+                                   struct aqm_kept_norm last)
+{
+	return i + 1 < stack->count ? aqm_kept_of(buffers, stack, i + 1, last.x.rows).self.norm.x : last.x;
+}
+
 /* x: in, hidden states behind the last norm out. */
 static void stack_forward(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
                           const struct aqm_stack *stack, struct aqm_mat x)
@@ -70,12 +77,20 @@ static void stack_forward(const aqm_model *model, const struct aqm_buffers *buff
 		last.x = first;
 	spread_bias(model, buffers, stack);
 	OPS(model)->copy(model->device, x, first);
-	for (int64_t i = 0; i < stack->count; i++) {
-		struct aqm_mat next = i + 1 < stack->count ? aqm_kept_of(buffers, stack, i + 1, n).self.norm.x : last.x;
-
-		aqm_block_forward(model, buffers, pass, stack, i, next);
-	}
+	for (int64_t i = 0; i < stack->count; i++)
+		aqm_block_forward(model, buffers, pass, stack, i, behind_block(buffers, stack, i, last));
 	aqm_norm_forward(model, buffers, &stack->output_norm, &last, aqm_mat_absent(), x);
+}
+
+/* Make again what a block keeps. Its output is made, to the same bits, only where down's LoRA has something to keep of it. */
+static void run_again(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
+                      const struct aqm_stack *stack, int64_t i, struct aqm_kept_norm last)
+{
+	struct aqm_mat next = behind_block(buffers, stack, i, last);
+
+	if (stack->blocks[i].ffn.down.parts == 0)
+		next.data = NULL;
+	aqm_block_forward(model, buffers, pass, stack, i, next);
 }
 
 /* dx: gradient of the hidden states in, of the stack's input out. */
@@ -91,8 +106,11 @@ static void stack_backward(const aqm_model *model, const struct aqm_buffers *buf
 	OPS(model)->copy(model->device, dx, dy);
 	OPS(model)->zero(model->device, dx);
 	aqm_norm_backward(model, buffers, &stack->output_norm, dy, &last, dx);
-	for (int64_t i = stack->count; i-- > 0;)
+	for (int64_t i = stack->count; i-- > 0;) {
+		if (buffers->checkpoints)
+			run_again(model, buffers, pass, stack, i, last);
 		aqm_block_backward(model, buffers, pass, stack, i, dx);
+	}
 	fold_bias(model, buffers, stack);
 }
 

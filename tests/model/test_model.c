@@ -116,6 +116,48 @@ static void test_device_with_own_memory(void **state)
 		}
 }
 
+/* With checkpoints: less memory, the same gradients to the last bit, dropout and all. */
+static void test_checkpoints(void **state)
+{
+	static const unsigned targets[] = {(1u << AQM_TARGETS) - 1, 1u << AQM_TARGET_Q | 1u << AQM_TARGET_V, 0};
+	(void)state;
+
+	for (size_t p = 0; p < PRESETS; p++)
+		for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
+			struct aqm_model_options options = {
+				.rank = targets[t] ? 4 : 0, .alpha = 8, .targets = targets[t], .dropout = targets[t] ? 0.1 : 0};
+			const char *path = synthesise(presets[p], AQM_Q8_0);
+			struct fixture plain, checkpoints;
+
+			fixture_open(&plain, path, &options, WINDOWS, TOKENS);
+			options.checkpoints = true;
+			fixture_open(&checkpoints, path, &options, WINDOWS, TOKENS);
+			fixture_randomise(&plain, 0.1f);
+			fixture_randomise(&checkpoints, 0.1f);
+			assert_true(checkpoints.arena.used < plain.arena.used);
+			size_t n = (size_t)(WINDOWS * TOKENS * plain.width), floats = plain.params.floats;
+			float *a = noise(&plain, 1), *b = copy_of(a, n);
+			for (uint32_t step = 3; step < 5; step++) {
+				fixture_forward(&plain, a, true, step);
+				fixture_forward(&checkpoints, b, true, step);
+				assert_memory_equal(a, b, n * sizeof *a);
+				aqm_model_backward(plain.model, WINDOWS, TOKENS, aqm_mat_f32(a, WINDOWS * TOKENS, plain.width), step);
+				aqm_model_backward(checkpoints.model, WINDOWS, TOKENS, aqm_mat_f32(b, WINDOWS * TOKENS, plain.width),
+				                   step);
+				assert_memory_equal(a, b, n * sizeof *a);
+				assert_memory_equal(plain.params.gradients, checkpoints.params.gradients, floats * sizeof *a);
+			}
+			fixture_forward(&plain, a, false, 0); /* an evaluation in between */
+			fixture_forward(&checkpoints, b, false, 0);
+			assert_memory_equal(a, b, n * sizeof *a);
+			free(a);
+			free(b);
+			fixture_close(&plain);
+			fixture_close(&checkpoints);
+			unlink(path);
+		}
+}
+
 static void test_windows_are_apart(void **state)
 {
 	(void)state;
@@ -722,6 +764,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_no_future),
 		cmocka_unit_test(test_device_with_own_memory),
+		cmocka_unit_test(test_checkpoints),
 		cmocka_unit_test(test_windows_are_apart),
 		cmocka_unit_test(test_cache),
 		cmocka_unit_test(test_cache_in_integers),
