@@ -27,15 +27,15 @@ static void test_types(void **state)
 		float expected[COLS], got[8];
 
 		assert_non_null(row);
-		assert_int_equal(aqm_block_elements(types[i]), traits->block);
-		assert_int_equal(aqm_block_bytes(types[i]), traits->block_bytes);
-		assert_int_equal(aqm_row_bytes(types[i], COLS), bytes);
+		assert_int_equal(aqm_block_elements((int)types[i]), traits->block);
+		assert_int_equal(aqm_block_bytes((int)types[i]), traits->block_bytes);
+		assert_int_equal(aqm_row_bytes((int)types[i], COLS), bytes);
 		for (int round = 0; round < 50; round++) { /* any bits: infinities, NaN and subnormals too */
 			for (size_t j = 0; j < bytes; j++)
 				row[j] = (uint8_t)aqm_rng_u32(&rng);
 			traits->expand(row, expected, COLS);
 			for (int e = 0; e < COLS / 8; e++) {
-				aqm_expand_eight(types[i], row, e, got);
+				aqm_expand_eight((int)types[i], row, e, got);
 				for (int j = 0; j < 8; j++)
 					if (!(isnan(got[j]) && isnan(expected[8 * e + j])))
 						assert_memory_equal(&got[j], &expected[8 * e + j], sizeof(float));
