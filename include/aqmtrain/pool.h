@@ -114,6 +114,9 @@ struct aqm_reward_range {
 int aqm_pool_returns(const aqm_pool *pool, const struct aqm_config *config, const struct aqm_reward_range *range, float *rewards,
                      float *returns);
 
+/* One row's reward by config->reward, in its own units: `bytes` of the packet (of an update interval: that arrived), qdelay in us. */
+double aqm_pool_reward(const struct aqm_config *config, double bytes, double delay_us);
+
 /* ---- normaliser ---- */
 
 enum { AQM_FEATURES_MAX = 32 };

@@ -16,6 +16,8 @@ enum aqm_stream {
 	AQM_STREAM_DROPOUT = 3,  /* LoRA dropout; sub = step */
 	AQM_STREAM_SYNTH = 4,    /* synthetic models; sub = tensor index */
 	AQM_STREAM_DECIDE = 5,   /* sampled actions */
+	AQM_STREAM_SIM = 6,      /* the simulator; sub = who draws */
+	AQM_STREAM_COLLECT = 7,  /* what a collected run is like; sub = run */
 	AQM_STREAM_TEST = 100,
 };
 

@@ -36,6 +36,13 @@ static const struct {
 	[AQM_REWARD_TRADEOFF] = {"tradeoff", tradeoff_reward},
 };
 
+double aqm_pool_reward(const struct aqm_config *config, double bytes, double delay_us)
+{
+	static const double microseconds[] = {[AQM_UNIT_US] = 1, [AQM_UNIT_MS] = 1e3, [AQM_UNIT_S] = 1e6};
+
+	return rewards_table[config->reward.kind].reward(config, bytes, delay_us / microseconds[config->reward.unit]);
+}
+
 /* Bytes of each row's packet, or of all packets of its update interval. A pool that does not know the length of packets
  * counts each as a full one. */
 static int read_lengths(const aqm_pool *pool, double *bytes)
@@ -56,15 +63,13 @@ static int read_lengths(const aqm_pool *pool, double *bytes)
 
 static int compute_rewards(const aqm_pool *pool, const struct aqm_config *config, double *rewards)
 {
-	static const double microseconds[] = {[AQM_UNIT_US] = 1, [AQM_UNIT_MS] = 1e3, [AQM_UNIT_S] = 1e6};
-	double *delays = aqm_malloc_array((size_t)pool->rows, sizeof *delays), unit = microseconds[config->reward.unit];
-	reward_function *reward = rewards_table[config->reward.kind].reward;
+	double *delays = aqm_malloc_array((size_t)pool->rows, sizeof *delays);
 	int code = delays ? read_lengths(pool, rewards) : AQM_ERUN;
 
 	if (code == AQM_OK)
 		code = aqm_pool_column(pool, "current_qdelay", delays);
 	for (uint64_t i = 0; code == AQM_OK && i < pool->rows; i++) {
-		rewards[i] = reward(config, rewards[i], delays[i] / unit);
+		rewards[i] = aqm_pool_reward(config, rewards[i], delays[i]);
 		if (!isfinite(rewards[i]))
 			code = aqm_error_set(AQM_EDATA, "the %s reward of row %llu of '%s' is not finite",
 			                     rewards_table[config->reward.kind].name, (unsigned long long)i, pool->path);

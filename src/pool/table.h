@@ -95,6 +95,9 @@ struct aqm_pool_writer {
 	uint64_t episode_start; /* of the episode that is open */
 	uint32_t episode_source;
 	bool episode_open;
+	uint32_t episode_behaviour;
+	char **behaviours; /* owned: names of what acted, by the numbers in /episodes/behaviour */
+	size_t behaviour_count;
 };
 
 /* compression -1 and threads 0 = defaults. */
@@ -102,6 +105,8 @@ int aqm_pool_writer_open(struct aqm_pool_writer *writer, const char *path, const
                          size_t count, int compression, int threads);
 /* An episode starts at record `row`, which comes from input `source`. */
 int aqm_pool_writer_episode(struct aqm_pool_writer *writer, uint64_t row, uint32_t source);
+/* Name what acts in the episode that was just started: a number in /episodes/behaviour, its text in the attribute behaviours. */
+int aqm_pool_writer_behaviour(struct aqm_pool_writer *writer, const char *name);
 /* Close the last episode, write everything and the provenance, and put the file in its place. */
 int aqm_pool_writer_commit(struct aqm_pool_writer *writer, const struct aqm_provenance *provenance);
 /* Remove what was written; harmless after a commit and on a zeroed struct. */

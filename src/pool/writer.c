@@ -13,6 +13,7 @@ static const struct aqm_table_column episode_columns[] = {
 	{"start", "rows", "first record of the episode", AQM_KIND_U64, true},
 	{"length", "rows", "records in the episode", AQM_KIND_U64, true},
 	{"source", "", "file of its first record, an index into the attribute inputs", AQM_KIND_U32, true},
+	{"behaviour", "", "what acted in it, an index into the attribute behaviours", AQM_KIND_U32, false},
 };
 enum { EPISODE_COLUMNS = sizeof episode_columns / sizeof *episode_columns };
 
@@ -177,6 +178,8 @@ static int close_episode(struct aqm_pool_writer *writer, uint64_t end)
 	((uint64_t *)aqm_table_buffer(episodes, 0))[row] = writer->episode_start;
 	((uint64_t *)aqm_table_buffer(episodes, 1))[row] = end - writer->episode_start;
 	((uint32_t *)aqm_table_buffer(episodes, 2))[row] = writer->episode_source;
+	if (writer->behaviour_count)
+		((uint32_t *)aqm_table_buffer(episodes, 3))[row] = writer->episode_behaviour;
 	return aqm_table_advance(episodes, 1);
 }
 
@@ -187,6 +190,40 @@ int aqm_pool_writer_episode(struct aqm_pool_writer *writer, uint64_t row, uint32
 	writer->episode_open = true;
 	writer->episode_start = row;
 	writer->episode_source = source;
+	return code;
+}
+
+int aqm_pool_writer_behaviour(struct aqm_pool_writer *writer, const char *name)
+{
+	size_t i = 0;
+
+	while (i < writer->behaviour_count && strcmp(writer->behaviours[i], name) != 0)
+		i++;
+	if (i == writer->behaviour_count) {
+		char **grown = aqm_realloc_array(writer->behaviours, i + 1, sizeof(char *));
+
+		if (grown)
+			writer->behaviours = grown;
+		if (!grown || !(grown[i] = aqm_strdup(name)))
+			return AQM_ERUN;
+		writer->behaviour_count++;
+		if (i == 0)
+			aqm_table_use(writer->episodes, 3);
+	}
+	writer->episode_behaviour = (uint32_t)i;
+	return AQM_OK;
+}
+
+static int write_behaviours(const struct aqm_pool_writer *writer)
+{
+	hid_t text = H5Tcopy(H5T_C_S1);
+
+	H5Tset_size(text, H5T_VARIABLE);
+	H5Tset_cset(text, H5T_CSET_UTF8);
+	int code = writer->behaviour_count
+	               ? write_array(writer->file, "behaviours", text, writer->behaviour_count, writer->behaviours)
+	               : AQM_OK;
+	H5Tclose(text);
 	return code;
 }
 
@@ -213,6 +250,8 @@ int aqm_pool_writer_commit(struct aqm_pool_writer *writer, const struct aqm_prov
 		code = aqm_table_finish(writer->episodes);
 	if (code == AQM_OK)
 		code = write_provenance(writer->file, provenance);
+	if (code == AQM_OK)
+		code = write_behaviours(writer);
 	if (code == AQM_OK && !close_file(writer))
 		code = aqm_error_set(AQM_ERUN, "cannot write '%s': the disk may be full", writer->atomic.path);
 	if (code == AQM_OK)
@@ -224,6 +263,11 @@ int aqm_pool_writer_commit(struct aqm_pool_writer *writer, const struct aqm_prov
 
 void aqm_pool_writer_abort(struct aqm_pool_writer *writer)
 {
+	for (size_t i = 0; i < writer->behaviour_count; i++)
+		free(writer->behaviours[i]);
+	free(writer->behaviours);
+	writer->behaviours = NULL;
+	writer->behaviour_count = 0;
 	if (!writer->atomic.path)
 		return;
 	close_file(writer);

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * aqmtrain sim: a scenario in the packet simulator, its figures, its log.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "aqmtrain/sim.h"
+#include "base/size.h"
+#include "base/thread.h"
+#include "cli/command.h"
+
+enum {
+	KEY_AQM = 256, KEY_SECONDS, KEY_SEED, KEY_LOG, KEY_CHATTER, KEY_SERIES, KEY_JSON, KEY_EPSILON, KEY_BASE, KEY_DEVICE,
+	KEY_EVERY, KEY_DELAY, KEY_HOST, KEY_COLLECT, KEY_RUNS, KEY_THREADS, KEY_FIXED, KEY_LIST, KEY_DUMP,
+};
+
+struct sim_arguments {
+	const char *path, *aqm, *host, *log, *series, *collect, *base;
+	const char **assignments; /* --set, --seconds, --seed, in order; `made` of them are ours */
+	char *made[8];
+	size_t assignment_count, made_count;
+	bool chatter, json, fixed, list, dump;
+	double epsilon, delay, seconds;
+	int64_t every, runs;
+	int threads;
+	uint64_t seed;
+	enum aqm_device_kind device;
+};
+
+static const struct argp_option option_list[] = {
+	{"config", 'c', "SCENARIO.yaml", 0, "The scenario; without it, Prague against Cubic, 40 Mb/s, 10 ms", 0},
+	{"set", 's', "KEY=VALUE", 0, "Set one thing of the scenario: link.rate=10, aqm.target=5, flows.rtt=20; may be repeated", 0},
+	{"aqm", KEY_AQM, "NAME", 0, "Queue discipline, or policy:RUN: a trained policy decides", 0},
+	{"seconds", KEY_SECONDS, "S", 0, "Simulated time", 0},
+	{"seed", KEY_SEED, "N", 0, "Seed of all that is random", 0},
+	{"emit-log", KEY_LOG, "FILE", 0, "Write the decisions as a kernel log; compressed if FILE ends in .gz or .bz2", 0},
+	{"chatter", KEY_CHATTER, NULL, 0, "Give the log the faults of real ones", 0},
+	{"series", KEY_SERIES, "FILE", 0, "Write the time series: CSV, or HDF5 if FILE ends in .h5", 0},
+	{"json", KEY_JSON, NULL, 0, "Print the figures as JSON", 0},
+	{"epsilon", KEY_EPSILON, "E", 0, "This share of decisions is drawn at random (collecting: up to this share)", 0},
+	{"list", KEY_LIST, NULL, 0, "List the queue disciplines and congestion controls", 0},
+	{"dump", KEY_DUMP, NULL, 0, "Print the resolved scenario and stop", 0},
+	{NULL, 0, NULL, 0, "A policy in the queue:", 1},
+	{"host", KEY_HOST, "NAME", 0, "The discipline in which the policy decides (default freebsd-l4s)", 0},
+	{"base", KEY_BASE, "MODEL.gguf", 0, "Its base model, if not where it was", 0},
+	{"device", KEY_DEVICE, "cpu|cuda|auto", 0, "Where it computes", 0},
+	{"interval", KEY_EVERY, "N", 0, "It decides one packet in N, the rules decide the others (default 1)", 0},
+	{"decision-delay", KEY_DELAY, "MS", 0, "From a state to when its decision is applied; 'measured': as long as it takes", 0},
+	{NULL, 0, NULL, 0, "Collecting:", 2},
+	{"collect", KEY_COLLECT, "POOL.h5", 0, "Run many scenarios, of many kinds, on all cores, into one pool", 0},
+	{"runs", KEY_RUNS, "N", 0, "Runs, an episode each (default 100)", 0},
+	{"threads", KEY_THREADS, "N", 0, "Runs at the same time; 0 = one a core", 0},
+	{"fixed", KEY_FIXED, NULL, 0, "Leave the settings of the AQMs at their defaults", 0},
+	{0},
+};
+
+static void add_assignment(struct argp_state *state, struct sim_arguments *a, const char *text)
+{
+	const char **grown = aqm_realloc_array(a->assignments, a->assignment_count + 1, sizeof(const char *));
+
+	if (!grown)
+		argp_failure(state, aqm_exit_status(AQM_ERUN), 0, "no memory");
+	a->assignments = grown;
+	a->assignments[a->assignment_count++] = text;
+}
+
+static void make_assignment(struct argp_state *state, struct sim_arguments *a, const char *key, const char *value)
+{
+	char *text = aqm_strprintf("%s=%s", key, value);
+
+	if (!text || a->made_count == sizeof a->made / sizeof *a->made)
+		argp_failure(state, 2, 0, "'%s' is given too often", key);
+	a->made[a->made_count++] = text;
+	add_assignment(state, a, text);
+}
+
+static enum aqm_device_kind read_device(struct argp_state *state, const char *text)
+{
+	static const char *const words[] = {"cpu", "cuda", "auto"};
+
+	for (int i = 0; i < 3; i++)
+		if (strcmp(text, words[i]) == 0)
+			return (enum aqm_device_kind)i;
+	argp_error(state, "--device wants cpu, cuda or auto, not '%s'", text);
+	return AQM_DEVICE_CPU;
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+	struct sim_arguments *a = state->input;
+
+	switch (key) {
+	case 'c': a->path = argument; return 0;
+	case 's': add_assignment(state, a, argument); return 0;
+	case KEY_AQM: a->aqm = argument; return 0;
+	case KEY_SECONDS:
+		a->seconds = aqm_cli_double(state, "--seconds", argument, 1e-3, 1e6);
+		make_assignment(state, a, "seconds", argument);
+		return 0;
+	case KEY_SEED:
+		a->seed = (uint64_t)aqm_cli_int(state, "--seed", argument, 0, INT64_MAX);
+		make_assignment(state, a, "seed", argument);
+		return 0;
+	case KEY_LOG: a->log = argument; return 0;
+	case KEY_CHATTER: a->chatter = true; return 0;
+	case KEY_SERIES: a->series = argument; return 0;
+	case KEY_JSON: a->json = true; return 0;
+	case KEY_EPSILON: a->epsilon = aqm_cli_double(state, "--epsilon", argument, 0, 1); return 0;
+	case KEY_LIST: a->list = true; return 0;
+	case KEY_DUMP: a->dump = true; return 0;
+	case KEY_HOST: a->host = argument; return 0;
+	case KEY_BASE: a->base = argument; return 0;
+	case KEY_DEVICE: a->device = read_device(state, argument); return 0;
+	case KEY_EVERY: a->every = aqm_cli_int(state, "--interval", argument, 1, 1000000000); return 0;
+	case KEY_DELAY:
+		a->delay = strcmp(argument, "measured") == 0 ? -1
+		                                             : aqm_cli_double(state, "--decision-delay", argument, 0, 1e6);
+		return 0;
+	case KEY_COLLECT: a->collect = argument; return 0;
+	case KEY_RUNS: a->runs = aqm_cli_int(state, "--runs", argument, 1, 1000000); return 0;
+	case KEY_THREADS: a->threads = (int)aqm_cli_int(state, "--threads", argument, 0, 1024); return 0;
+	case KEY_FIXED: a->fixed = true; return 0;
+	case ARGP_KEY_ARG: argp_error(state, "takes no argument such as '%s'", argument); return 0;
+	default: return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static int list(void)
+{
+	const char *name, *help;
+
+	puts("queue disciplines:");
+	for (size_t i = 0; (name = aqm_qdisc_name(i, &help)); i++)
+		printf("  %-14s %s\n", name, help);
+	puts("congestion controls:");
+	for (size_t i = 0; (name = aqm_cc_name(i, &help)); i++)
+		printf("  %-14s %s\n", name, help);
+	printf("  %-14s %s\n", "udp", "unresponsive, at its rate, in bursts if wanted");
+	return 0;
+}
+
+static int load_scenario(const struct sim_arguments *a, struct aqm_scenario *scenario)
+{
+	int code = AQM_OK;
+
+	aqm_scenario_init(scenario);
+	if (a->path)
+		code = aqm_scenario_read(scenario, a->path);
+	else if (!aqm_scenario_add_flows(scenario, "prague", 1, 10) || !aqm_scenario_add_flows(scenario, "cubic", 1, 10))
+		code = AQM_ERUN;
+	if (code == AQM_OK && a->aqm) {
+		bool policy = strncmp(a->aqm, "policy:", 7) == 0;
+		const char *kind = policy ? a->host : a->aqm;
+
+		if (strlen(kind) < sizeof scenario->aqm.kind)
+			snprintf(scenario->aqm.kind, sizeof scenario->aqm.kind, "%s", kind);
+		else
+			code = aqm_error_set(AQM_EUSAGE, "no AQM '%s'", kind);
+	}
+	for (size_t i = 0; i < a->assignment_count && code == AQM_OK; i++)
+		code = aqm_scenario_set(scenario, a->assignments[i]);
+	return code == AQM_OK ? aqm_scenario_check(scenario) : code;
+}
+
+static int print(const struct aqm_sim_result *result, bool json)
+{
+	char *text;
+	int code = aqm_sim_format(result, json, &text);
+
+	if (code == AQM_OK) {
+		fputs(text, stdout);
+		if (json)
+			putchar('\n');
+		free(text);
+	}
+	return code;
+}
+
+static int simulate(const struct sim_arguments *a, const struct aqm_scenario *scenario)
+{
+	struct aqm_sim_options options = {.log_path = a->log, .chatter = a->chatter, .progress = true};
+	struct aqm_sim_policy *policy = NULL;
+	struct aqm_epsilon *epsilon = NULL;
+	struct aqm_sim_result result = {0};
+	struct aqm_sim_hook hook = {0};
+	bool of_policy = a->aqm && strncmp(a->aqm, "policy:", 7) == 0;
+	int code = AQM_OK;
+
+	if (of_policy)
+		code = aqm_sim_policy_new(&policy, &hook, a->aqm + 7, a->base, a->device, a->every, a->delay);
+	if (code == AQM_OK && a->epsilon > 0)
+		code = aqm_epsilon_new(&epsilon, &hook, a->epsilon, scenario->seed);
+	if (hook.context)
+		options.hook = &hook;
+	if (code == AQM_OK)
+		code = aqm_sim_run(scenario, &options, &result);
+	if (code == AQM_OK && policy) {
+		aqm_sim_policy_counts(policy, &result.asked, &result.differed);
+		snprintf(result.aqm, sizeof result.aqm, "%.*s", (int)sizeof result.aqm - 1, a->aqm);
+	}
+	if (code == AQM_OK && a->series)
+		code = aqm_sim_write_series(&result, a->series);
+	if (code == AQM_OK)
+		code = print(&result, a->json);
+	aqm_sim_result_release(&result);
+	aqm_epsilon_free(epsilon);
+	aqm_sim_policy_free(policy);
+	return code;
+}
+
+static int collect(const struct sim_arguments *a)
+{
+	const struct aqm_collect_options options = {
+		.output = a->collect,
+		.aqms = a->aqm ? &a->aqm : NULL,
+		.aqm_count = a->aqm ? 1 : 0,
+		.runs = a->runs,
+		.seconds = a->seconds,
+		.epsilon = a->epsilon,
+		.randomise = !a->fixed,
+		.threads = a->threads,
+		.seed = a->seed,
+	};
+
+	return aqm_sim_collect(&options);
+}
+
+static int run_sim(int argc, char **argv)
+{
+	static const struct argp argp = {
+		.options = option_list,
+		.parser = parse_option,
+		.doc = "Simulate senders, a bottleneck and its queue, packet by packet, and print what came of it: delays, marks, "
+		       "drops, rates. Or make a pool out of many such runs (--collect).",
+	};
+	struct sim_arguments a = {.every = 1, .runs = 100, .seed = 1, .host = "freebsd-l4s"};
+	struct aqm_scenario scenario;
+	int code;
+
+	aqm_scenario_init(&scenario);
+	aqm_cli_options(&argp, argc, argv, &a);
+	if (a.list)
+		return list();
+	aqm_interrupt_install();
+	if (a.collect) {
+		code = collect(&a);
+	} else {
+		code = load_scenario(&a, &scenario);
+		if (code == AQM_OK && a.dump) {
+			char *yaml;
+
+			code = aqm_scenario_dump(&scenario, &yaml);
+			if (code == AQM_OK) {
+				fputs(yaml, stdout);
+				free(yaml);
+			}
+		} else if (code == AQM_OK) {
+			code = simulate(&a, &scenario);
+		}
+	}
+	aqm_scenario_release(&scenario);
+	for (size_t i = 0; i < a.made_count; i++)
+		free(a.made[i]);
+	free(a.assignments);
+	return code == AQM_OK ? 0 : aqm_cli_fail(code);
+}
+
+const struct aqm_command aqm_command_sim = {
+	.name = "sim",
+	.usage = "[-c SCENARIO.yaml] [OPTION...]",
+	.help = "simulate the bottleneck, packet by packet; make logs and pools",
+	.run = run_sim,
+};
