@@ -18,6 +18,8 @@ struct aqm_figure {
 	double ratio;         /* value / limit for rates, that is 1 at best; time / limit for times ("x of ...") */
 };
 
+enum { AQM_BENCH_SETTINGS = 16 };
+
 struct aqm_bench {
 	struct aqm_figure *figures;
 	size_t count, capacity;
@@ -26,6 +28,8 @@ struct aqm_bench {
 	bool profile;      /* time by op as well */
 	int threads;       /* 0: all cores */
 	const char *model; /* a GGUF instead of synthetic ones; may be NULL */
+	const char *settings[AQM_BENCH_SETTINGS]; /* of the configuration of steps, "key=value" */
+	size_t setting_count;
 };
 
 /* Add a figure; ratio = value / limit. 0 or AQM_ERUN. */

@@ -7,6 +7,7 @@
 
 #include "base/progress.h"
 #include "base/random.h"
+#include "base/size.h"
 #include "base/thread.h"
 #include "cli/bench.h"
 #include "compute/device.h"
@@ -47,13 +48,34 @@ static void multiply(void *context)
 
 static int new_matrix(aqm_device *device, int64_t rows, int64_t cols, struct aqm_mat *m)
 {
-	void *memory;
-	int code = device->ops->allocate(device, (size_t)(rows * cols) * sizeof(float), &memory);
+	size_t bytes = (size_t)(rows * cols) * sizeof(float);
+	float *host = aqm_malloc_array((size_t)(rows * cols), sizeof *host);
+	void *memory = NULL, *activations = NULL;
+	int code = host ? device->ops->allocate(device, bytes, &memory) : AQM_ERUN;
 
-	*m = aqm_mat_f32(memory, rows, cols);
 	for (int64_t i = 0; code == AQM_OK && i < rows * cols; i++)
-		((float *)memory)[i] = (float)(i * 2654435761 % 1024) / 1024.0f - 0.5f;
+		host[i] = (float)(i * 2654435761 % 1024) / 1024.0f - 0.5f;
+	if (code == AQM_OK)
+		device->ops->upload(device, memory, host, bytes);
+	free(host);
+	*m = aqm_mat_f32(memory, rows, cols);
+	if (code != AQM_OK || device->dtype == AQM_F32)
+		return code;
+	code = device->ops->allocate(device, bytes / 2, &activations);
+	struct aqm_mat converted = aqm_mat_of(device->dtype, activations, rows, cols);
+	if (code == AQM_OK)
+		device->ops->copy(device, *m, converted);
+	device->ops->release(device, memory);
+	*m = converted;
 	return code;
+}
+
+/* Until the device has done what it was asked for. */
+static void wait_for(const struct product *p)
+{
+	float first;
+
+	p->device->ops->download(p->device, &first, p->c.data, sizeof first / 2);
 }
 
 static int new_product(struct product *p, aqm_device *device, int64_t m, int64_t n, int64_t k, bool ta, bool tb)
@@ -86,20 +108,25 @@ static int product_rate(const struct aqm_bench *bench, aqm_device *device, int64
 	return code;
 }
 
-enum { PEAK_SIZE = 2048, QUICK_SIZE = 256 };
+enum { PEAK_SIZE = 2048, GPU_SIZE = 8192, QUICK_SIZE = 256 };
 
 int aqm_bench_sustained_gemm(struct aqm_bench *bench, aqm_device *device, double *flops)
 {
-	int64_t size = bench->quick ? QUICK_SIZE : PEAK_SIZE;
+	int64_t size = bench->quick ? QUICK_SIZE : device->own_memory ? GPU_SIZE : PEAK_SIZE;
 	struct product p;
 	int code = new_product(&p, device, size, size, size, false, true);
 
 	*flops = 0.0;
+	if (code == AQM_OK) { /* plans, clocks */
+		multiply(&p);
+		wait_for(&p);
+	}
 	for (int window = 0; code == AQM_OK && window < 3; window++) {
 		double start = aqm_clock_seconds(), seconds = 0, done = 0;
 
 		while (seconds < (bench->quick ? 0.01 : 1.0)) {
 			multiply(&p);
+			wait_for(&p);
 			done += 2.0 * (double)size * (double)size * (double)size;
 			seconds = aqm_clock_seconds() - start;
 		}

@@ -62,7 +62,7 @@ static void train_step(struct step *s)
 	s->number++;
 }
 
-static int open_step(struct step *s, const struct aqm_bench *bench, const char *path, int64_t windows)
+static int open_step(struct step *s, const struct aqm_bench *bench, const char *path)
 {
 	struct aqm_fit fit = {.rewards.width = 1.0, .return_scale = 1.0};
 	struct aqm_memory_plan plan;
@@ -73,9 +73,14 @@ static int open_step(struct step *s, const struct aqm_bench *bench, const char *
 	if (code == AQM_OK)
 		code = aqm_config_set(&s->config, bench->quick ? "lora.rank=8" : "lora.rank=128");
 	if (code == AQM_OK)
-		code = aqm_config_set(&s->config, "device=cpu");
+		code = aqm_config_set(&s->config, bench->quick ? "train.windows=2" : "train.windows=16");
+	for (size_t i = 0; code == AQM_OK && i < bench->setting_count; i++)
+		code = aqm_config_set(&s->config, bench->settings[i]);
+	if (code == AQM_OK)
+		code = aqm_config_check(&s->config);
 	if (code != AQM_OK)
 		return code;
+	int64_t windows = s->config.train.windows;
 	fit.states.count = s->config.policy.features.count;
 	for (size_t i = 0; i < fit.states.count; i++)
 		fit.states.scale[i] = 1.0;
@@ -141,29 +146,31 @@ static int measure(struct aqm_bench *bench, const char *preset)
 {
 	struct aqm_bench_base base;
 	struct step s = {0};
-	int64_t windows = bench->quick ? 2 : 16;
 	char name[64];
 	double peak = 0, shortest = 0;
 	int code = aqm_bench_base(&base, bench, preset, AQM_F32);
 
 	if (code != AQM_OK)
 		return code;
-	code = open_step(&s, bench, base.path, windows);
+	code = open_step(&s, bench, base.path);
+	int64_t windows = s.config.train.windows;
+	const char *device = code == AQM_OK ? s.device->ops->name : "";
 	if (code == AQM_OK)
 		code = aqm_bench_sustained_gemm(bench, s.device, &peak);
 	if (code == AQM_OK)
 		code = time_steps(&s, bench, bench->quick ? 1 : 4, &shortest);
 	if (code == AQM_OK) {
-		snprintf(name, sizeof name, "step/%s/cpu", preset);
+		snprintf(name, sizeof name, "step/%s/%s", preset, device);
 		code = aqm_bench_add(bench, name, aqm_policy_flops(s.policy, windows, true) / shortest / 1e9, "GFLOP/s",
-		                     peak / 1e9, "sgemm in this process");
+		                     peak / 1e9,
+		                     s.device->own_memory ? "plain products in this process" : "sgemm in this process");
 	}
 	if (code == AQM_OK) {
-		snprintf(name, sizeof name, "step/%s/cpu/time", preset);
+		snprintf(name, sizeof name, "step/%s/%s/time", preset, device);
 		code = aqm_bench_add(bench, name, shortest * 1e3, "ms", 0, NULL);
 	}
-	if (code == AQM_OK) {
-		snprintf(name, sizeof name, "step/%s/cpu/memory", preset);
+	if (code == AQM_OK && !s.device->own_memory) {
+		snprintf(name, sizeof name, "step/%s/%s/memory", preset, device);
 		code = aqm_bench_add(bench, name, (double)aqm_memory_now() / 1e6, "MB", (double)s.planned / 1e6,
 		                     "planned before the first step");
 	}

@@ -65,7 +65,7 @@ static int print_json(const struct aqm_bench *bench)
 
 /* ---- options ---- */
 
-enum { KEY_JSON = 256, KEY_QUICK, KEY_PROFILE, KEY_THREADS, KEY_MODEL };
+enum { KEY_JSON = 256, KEY_QUICK, KEY_PROFILE, KEY_THREADS, KEY_MODEL, KEY_SET };
 
 static const struct argp_option option_list[] = {
 	{"json", KEY_JSON, NULL, 0, "Print the figures as JSON", 0},
@@ -76,6 +76,7 @@ static const struct argp_option option_list[] = {
 
 static const struct argp_option model_option_list[] = {
 	{"model", KEY_MODEL, "MODEL.gguf", 0, "Measure this base instead of synthetic ones of known shapes", 0},
+	{"set", KEY_SET, "KEY=VALUE", 0, "Set an option of the steps' configuration: device, dtype, train.windows, lora.rank, ...", 0},
 	{"profile", KEY_PROFILE, NULL, 0, "Also print the time of each kind of op", 0},
 	{0},
 };
@@ -100,6 +101,11 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	case KEY_MODEL:
 		bench->model = argument;
 		return 0;
+	case KEY_SET:
+		if (bench->setting_count == AQM_BENCH_SETTINGS)
+			argp_error(state, "takes up to %d --set", AQM_BENCH_SETTINGS);
+		bench->settings[bench->setting_count++] = argument;
+		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "takes no argument such as '%s'", argument);
 		return 0;
@@ -116,7 +122,7 @@ static error_t parse_model_option(int key, char *argument, struct argp_state *st
 		state->child_inputs[0] = state->input;
 		return 0;
 	}
-	return key == KEY_MODEL || key == KEY_PROFILE ? parse_option(key, argument, state) : ARGP_ERR_UNKNOWN;
+	return key == KEY_MODEL || key == KEY_PROFILE || key == KEY_SET ? parse_option(key, argument, state) : ARGP_ERR_UNKNOWN;
 }
 
 static const struct argp_child common_child[] = {{&common_argp, 0, NULL, 0}, {0}};
