@@ -52,5 +52,6 @@ int aqm_bench_gemm(struct aqm_bench *bench);
 int aqm_bench_step(struct aqm_bench *bench);
 int aqm_bench_decide(struct aqm_bench *bench);
 int aqm_bench_parse(struct aqm_bench *bench);
+int aqm_bench_sim(struct aqm_bench *bench);
 
 #endif

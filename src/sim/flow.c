@@ -255,7 +255,7 @@ static void send_rate(struct aqm_run *run, struct aqm_flow *flow)
 		flow->next_send = now - (now - flow->started) % cycle + cycle;
 	} else {
 		send_packet(run, flow);
-		flow->next_send += (aqm_time)(flow->bytes * 8e3 / s->rate); /* Mb/s: 1e9 ns / 1e6 */
+		flow->next_send += 1 + (aqm_time)(flow->bytes * 8e3 / s->rate); /* Mb/s: 1e9 ns / 1e6 */
 		if (flow->next_send < now)
 			flow->next_send = now;
 	}

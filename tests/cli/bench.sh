@@ -4,7 +4,7 @@
 . "$(dirname "$0")/helper.sh"
 
 export TMPDIR=.
-for bench in gemm step decide parse; do
+for bench in gemm step decide parse sim; do
 	expect 0 "$program" bench $bench --quick
 	says out " of "
 	expect 0 "$program" bench $bench --quick --json
