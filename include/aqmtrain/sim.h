@@ -6,8 +6,8 @@
  *      ▲                                                          │
  *      └───────────── delay ◄─────── (the same queue) ◄───────────┘ acknowledgements
  *
- * Deterministic: the same scenario and seed give the same bytes. Times in settings are milliseconds and seconds, rates Mb/s;
- * inside, the clock counts nanoseconds.
+ * Deterministic: the same scenario and seed give the same bytes. Times in settings are milliseconds and seconds,
+ * rates Mb/s; inside, the clock counts nanoseconds.
  */
 #ifndef AQMTRAIN_SIM_H
 #define AQMTRAIN_SIM_H
@@ -99,7 +99,8 @@ int aqm_scenario_copy(struct aqm_scenario *to, const struct aqm_scenario *from);
 /* As YAML that reads back to the same scenario; owned by the caller. */
 int aqm_scenario_dump(const struct aqm_scenario *scenario, char **yaml);
 /* A group of flows with its defaults, behind the others; NULL without memory. */
-struct aqm_flow_settings *aqm_scenario_add_flows(struct aqm_scenario *scenario, const char *cc, int64_t count, double rtt);
+struct aqm_flow_settings *aqm_scenario_add_flows(struct aqm_scenario *scenario, const char *cc, int64_t count,
+                                                 double rtt);
 
 /* Names of the queue disciplines and congestion controls, NULL-terminated, with a line of help each. */
 const char *aqm_qdisc_name(size_t index, const char **help);
@@ -114,7 +115,8 @@ struct aqm_decision {
 	const uint64_t *fields;      /* in the order of aqm_fields() */
 	enum aqm_action rule;        /* what the rule-based AQM would do */
 };
-/* At the end of an update interval of a queue: means over the interval's packets, by the names that aqm_pool_updates() gives. */
+/* At the end of an update interval of a queue: means over the interval's packets, by the names that
+ * aqm_pool_updates() gives. */
 struct aqm_update {
 	double time;
 	size_t queue;
@@ -125,7 +127,7 @@ struct aqm_update {
 	const void *state;
 };
 
-/* Someone who decides in the queue's place. Either function may be NULL: the rules then decide. Errors stop the run. */
+/* Who decides in the queue's place. Either function may be NULL: the rules then decide. Errors stop the run. */
 struct aqm_sim_hook {
 	void *context;
 	int (*decide)(void *context, const struct aqm_decision *decision, enum aqm_action *action);
@@ -138,9 +140,9 @@ struct aqm_epsilon;
 int aqm_epsilon_new(struct aqm_epsilon **out, struct aqm_sim_hook *hook, double epsilon, uint64_t seed);
 void aqm_epsilon_free(struct aqm_epsilon *epsilon);
 
-/* A trained policy, in its own control mode. `every`: it decides one packet in so many, the rules the others. `delay` in
- * ms: from the state to when the answer is applied; of packets, so much time passes before the next one is asked for, and
- * the rules decide meanwhile. Negative: as long as the decision really takes here (then runs differ). */
+/* A trained policy, in its own control mode. `every`: it decides one packet in so many, the rules the others. `delay`
+ * in ms: from the state to when the answer is applied; of packets, so much time passes before the next one is asked
+ * for, and the rules decide meanwhile. Negative: as long as the decision really takes here (then runs differ). */
 struct aqm_sim_policy;
 int aqm_sim_policy_new(struct aqm_sim_policy **out, struct aqm_sim_hook *hook, const char *path, const char *base_path,
                        enum aqm_device_kind device, int64_t every, double delay);
@@ -213,7 +215,7 @@ struct aqm_sim_result {
 	uint64_t asked, differed;    /* of a policy */
 };
 
-/* Takes the records of a run, in order; the fields as in struct aqm_decision, actions as they happened and as logged. */
+/* Takes the records of a run, in order: fields as in struct aqm_decision, actions as they happened and as logged. */
 struct aqm_sim_sink {
 	void *context;
 	int (*record)(void *context, double time, const uint64_t *fields, enum aqm_action action, enum aqm_action logged);
@@ -228,7 +230,8 @@ struct aqm_sim_options {
 };
 
 /* Run a scenario that aqm_scenario_check() likes. 0; AQM_EINTERRUPTED (nothing is left of the log); AQM_ERUN. */
-int aqm_sim_run(const struct aqm_scenario *scenario, const struct aqm_sim_options *options, struct aqm_sim_result *result);
+int aqm_sim_run(const struct aqm_scenario *scenario, const struct aqm_sim_options *options,
+                struct aqm_sim_result *result);
 void aqm_sim_result_release(struct aqm_sim_result *result);
 /* A table for people, or the JSON of design/cli.md; owned by the caller. */
 int aqm_sim_format(const struct aqm_sim_result *result, bool json, char **text);
@@ -248,8 +251,9 @@ struct aqm_collect_options {
 	int threads;                 /* 0: all cores */
 	uint64_t seed;
 };
-/* A pool of many short runs: each draws rate, round trips, mix of flows, AQM with its settings, and epsilon from (seed, run);
- * an episode a run, named in the pool. The same seed gives the same pool, whatever the number of threads. */
+/* A pool of many short runs: each draws rate, round trips, mix of flows, AQM with its settings, and epsilon from
+ * (seed, run); an episode a run, named in the pool. The same seed gives the same pool, whatever the number of
+ * threads. */
 int aqm_sim_collect(const struct aqm_collect_options *options);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * aqmtrain bench sim: packets a second on one core, 1 Gb/s, ten flows, each queue discipline. The limit is the same load
- * through a plain fifo of 15 ms.
+ * aqmtrain bench sim: packets a second on one core, 1 Gb/s, ten flows, each queue discipline. The limit is the same
+ * load through a plain fifo of 15 ms.
  */
 #include <string.h>
 

@@ -11,8 +11,25 @@
 #include "cli/command.h"
 
 enum {
-	KEY_AQM = 256, KEY_SECONDS, KEY_SEED, KEY_LOG, KEY_CHATTER, KEY_SERIES, KEY_JSON, KEY_EPSILON, KEY_BASE, KEY_DEVICE,
-	KEY_EVERY, KEY_DELAY, KEY_HOST, KEY_COLLECT, KEY_RUNS, KEY_THREADS, KEY_FIXED, KEY_LIST, KEY_DUMP,
+	KEY_AQM = 256,
+	KEY_SECONDS,
+	KEY_SEED,
+	KEY_LOG,
+	KEY_CHATTER,
+	KEY_SERIES,
+	KEY_JSON,
+	KEY_EPSILON,
+	KEY_BASE,
+	KEY_DEVICE,
+	KEY_EVERY,
+	KEY_DELAY,
+	KEY_HOST,
+	KEY_COLLECT,
+	KEY_RUNS,
+	KEY_THREADS,
+	KEY_FIXED,
+	KEY_LIST,
+	KEY_DUMP,
 };
 
 struct sim_arguments {
@@ -30,7 +47,8 @@ struct sim_arguments {
 
 static const struct argp_option option_list[] = {
 	{"config", 'c', "SCENARIO.yaml", 0, "The scenario; without it, Prague against Cubic, 40 Mb/s, 10 ms", 0},
-	{"set", 's', "KEY=VALUE", 0, "Set one thing of the scenario: link.rate=10, aqm.target=5, flows.rtt=20; may be repeated", 0},
+	{"set", 's', "KEY=VALUE", 0,
+     "Set one thing of the scenario: link.rate=10, aqm.target=5, flows.rtt=20; may be repeated", 0},
 	{"aqm", KEY_AQM, "NAME", 0, "Queue discipline, or policy:RUN: a trained policy decides", 0},
 	{"seconds", KEY_SECONDS, "S", 0, "Simulated time", 0},
 	{"seed", KEY_SEED, "N", 0, "Seed of all that is random", 0},
@@ -46,7 +64,8 @@ static const struct argp_option option_list[] = {
 	{"base", KEY_BASE, "MODEL.gguf", 0, "Its base model, if not where it was", 0},
 	{"device", KEY_DEVICE, "cpu|cuda|auto", 0, "Where it computes", 0},
 	{"interval", KEY_EVERY, "N", 0, "It decides one packet in N, the rules decide the others (default 1)", 0},
-	{"decision-delay", KEY_DELAY, "MS", 0, "From a state to when its decision is applied; 'measured': as long as it takes", 0},
+	{"decision-delay", KEY_DELAY, "MS", 0,
+     "From a state to when its decision is applied; 'measured': as long as it takes", 0},
 	{NULL, 0, NULL, 0, "Collecting:", 2},
 	{"collect", KEY_COLLECT, "POOL.h5", 0, "Run many scenarios, of many kinds, on all cores, into one pool", 0},
 	{"runs", KEY_RUNS, "N", 0, "Runs, an episode each (default 100)", 0},
@@ -91,9 +110,15 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	struct sim_arguments *a = state->input;
 
 	switch (key) {
-	case 'c': a->path = argument; return 0;
-	case 's': add_assignment(state, a, argument); return 0;
-	case KEY_AQM: a->aqm = argument; return 0;
+	case 'c':
+		a->path = argument;
+		return 0;
+	case 's':
+		add_assignment(state, a, argument);
+		return 0;
+	case KEY_AQM:
+		a->aqm = argument;
+		return 0;
 	case KEY_SECONDS:
 		a->seconds = aqm_cli_double(state, "--seconds", argument, 1e-3, 1e6);
 		make_assignment(state, a, "seconds", argument);
@@ -102,27 +127,59 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		a->seed = (uint64_t)aqm_cli_int(state, "--seed", argument, 0, INT64_MAX);
 		make_assignment(state, a, "seed", argument);
 		return 0;
-	case KEY_LOG: a->log = argument; return 0;
-	case KEY_CHATTER: a->chatter = true; return 0;
-	case KEY_SERIES: a->series = argument; return 0;
-	case KEY_JSON: a->json = true; return 0;
-	case KEY_EPSILON: a->epsilon = aqm_cli_double(state, "--epsilon", argument, 0, 1); return 0;
-	case KEY_LIST: a->list = true; return 0;
-	case KEY_DUMP: a->dump = true; return 0;
-	case KEY_HOST: a->host = argument; return 0;
-	case KEY_BASE: a->base = argument; return 0;
-	case KEY_DEVICE: a->device = read_device(state, argument); return 0;
-	case KEY_EVERY: a->every = aqm_cli_int(state, "--interval", argument, 1, 1000000000); return 0;
-	case KEY_DELAY:
-		a->delay = strcmp(argument, "measured") == 0 ? -1
-		                                             : aqm_cli_double(state, "--decision-delay", argument, 0, 1e6);
+	case KEY_LOG:
+		a->log = argument;
 		return 0;
-	case KEY_COLLECT: a->collect = argument; return 0;
-	case KEY_RUNS: a->runs = aqm_cli_int(state, "--runs", argument, 1, 1000000); return 0;
-	case KEY_THREADS: a->threads = (int)aqm_cli_int(state, "--threads", argument, 0, 1024); return 0;
-	case KEY_FIXED: a->fixed = true; return 0;
-	case ARGP_KEY_ARG: argp_error(state, "takes no argument such as '%s'", argument); return 0;
-	default: return ARGP_ERR_UNKNOWN;
+	case KEY_CHATTER:
+		a->chatter = true;
+		return 0;
+	case KEY_SERIES:
+		a->series = argument;
+		return 0;
+	case KEY_JSON:
+		a->json = true;
+		return 0;
+	case KEY_EPSILON:
+		a->epsilon = aqm_cli_double(state, "--epsilon", argument, 0, 1);
+		return 0;
+	case KEY_LIST:
+		a->list = true;
+		return 0;
+	case KEY_DUMP:
+		a->dump = true;
+		return 0;
+	case KEY_HOST:
+		a->host = argument;
+		return 0;
+	case KEY_BASE:
+		a->base = argument;
+		return 0;
+	case KEY_DEVICE:
+		a->device = read_device(state, argument);
+		return 0;
+	case KEY_EVERY:
+		a->every = aqm_cli_int(state, "--interval", argument, 1, 1000000000);
+		return 0;
+	case KEY_DELAY:
+		a->delay = strcmp(argument, "measured") == 0 ? -1 : aqm_cli_double(state, "--decision-delay", argument, 0, 1e6);
+		return 0;
+	case KEY_COLLECT:
+		a->collect = argument;
+		return 0;
+	case KEY_RUNS:
+		a->runs = aqm_cli_int(state, "--runs", argument, 1, 1000000);
+		return 0;
+	case KEY_THREADS:
+		a->threads = (int)aqm_cli_int(state, "--threads", argument, 0, 1024);
+		return 0;
+	case KEY_FIXED:
+		a->fixed = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "takes no argument such as '%s'", argument);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
 	}
 }
 
@@ -231,8 +288,9 @@ static int run_sim(int argc, char **argv)
 	static const struct argp argp = {
 		.options = option_list,
 		.parser = parse_option,
-		.doc = "Simulate senders, a bottleneck and its queue, packet by packet, and print what came of it: delays, marks, "
-		       "drops, rates. Or make a pool out of many such runs (--collect).",
+		.doc =
+			"Simulate senders, a bottleneck and its queue, packet by packet, and print what came of it: delays, marks, "
+			"drops, rates. Or make a pool out of many such runs (--collect).",
 	};
 	struct sim_arguments a = {.every = 1, .runs = 100, .seed = 1, .host = "freebsd-l4s"};
 	struct aqm_scenario scenario;

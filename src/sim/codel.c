@@ -26,8 +26,8 @@ static aqm_time control_law(const struct aqm_codel *codel, const struct aqm_code
 }
 
 /* RFC 8289, 4.4: is the delay above the target for a whole interval? */
-static struct aqm_packet *take(struct aqm_codel *codel, const struct aqm_codel_settings *settings, struct aqm_fifo *queue,
-                               const struct aqm_bottleneck *b, bool *above)
+static struct aqm_packet *take(struct aqm_codel *codel, const struct aqm_codel_settings *settings,
+                               struct aqm_fifo *queue, const struct aqm_bottleneck *b, bool *above)
 {
 	struct aqm_packet *packet = aqm_fifo_pop(queue);
 
@@ -47,8 +47,8 @@ static struct aqm_packet *take(struct aqm_codel *codel, const struct aqm_codel_s
 
 /* Mark the packet and keep it, or drop it and take the next. */
 static struct aqm_packet *punish(struct aqm_codel *codel, const struct aqm_codel_settings *settings,
-                                 struct aqm_fifo *queue, struct aqm_bottleneck *b, struct aqm_packet *packet, bool *above,
-                                 bool *marked)
+                                 struct aqm_fifo *queue, struct aqm_bottleneck *b, struct aqm_packet *packet,
+                                 bool *above, bool *marked)
 {
 	*marked = settings->ecn && aqm_can_mark(packet);
 	if (*marked) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Pools of many short runs. What a run is like is a function of (seed, number of the run); runs are simulated side by side
- * in batches, and written in their order.
+ * Pools of many short runs. What a run is like is a function of (seed, number of the run); runs are simulated side by
+ * side in batches, and written in their order.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -149,7 +149,8 @@ static void name_episode(const struct aqm_scenario *s, uint64_t run, double epsi
 	at = (size_t)snprintf(e->behaviour, sizeof e->behaviour, "%s", a->kind);
 	if (a->target == a->target)
 		at += (size_t)snprintf(e->behaviour + at, sizeof e->behaviour - at,
-		                       " target=%.3g tupdate=%.3g alpha=%.3g beta=%.3g", a->target, a->tupdate, a->alpha, a->beta);
+		                       " target=%.3g tupdate=%.3g alpha=%.3g beta=%.3g", a->target, a->tupdate, a->alpha,
+		                       a->beta);
 	if (epsilon > 0)
 		snprintf(e->behaviour + at, sizeof e->behaviour - at, " epsilon=%.3g", epsilon);
 }
@@ -281,8 +282,8 @@ static int write_episode(struct aqm_pool_writer *writer, struct aqm_provenance *
 	return code;
 }
 
-static int collect(const struct aqm_collect_options *o, struct aqm_pool_writer *writer, struct aqm_provenance *provenance,
-                   struct episode *episodes, int batch, int threads)
+static int collect(const struct aqm_collect_options *o, struct aqm_pool_writer *writer,
+                   struct aqm_provenance *provenance, struct episode *episodes, int batch, int threads)
 {
 	struct aqm_progress progress;
 	uint64_t runs = (uint64_t)o->runs;
@@ -319,7 +320,8 @@ int aqm_sim_collect(const struct aqm_collect_options *options)
 		const struct aqm_qdisc_type *type = aqm_qdisc_find(options->aqms[i]);
 
 		if (!type || !type->keeps_records)
-			code = aqm_error_set(AQM_EUSAGE, "'%s' is no AQM that keeps records; those are freebsd-l4s, dualpi2, dualpi2-linux",
+			code = aqm_error_set(AQM_EUSAGE,
+			                     "'%s' is no AQM that keeps records; those are freebsd-l4s, dualpi2, dualpi2-linux",
 			                     options->aqms[i]);
 	}
 	if (code == AQM_OK)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * dualpi2: two queues, one controller. p' follows the longer delay; the classic queue is marked or dropped with p'^2, the
- * L4S queue marked with k p' or by its own threshold, whichever is more.
+ * dualpi2: two queues, one controller. p' follows the longer delay; the classic queue is marked or dropped with p'^2,
+ * the L4S queue marked with k p' or by its own threshold, whichever is more.
  *
- * Two variants in one file: `dualpi2` as RFC 9332, appendix A (a ramp in the L queue, marks spread evenly by recur()), and
- * `dualpi2-linux` as the qdisc of Linux (a step, random marks, its defaults). Both serve by weighted credit.
+ * Two variants in one file: `dualpi2` as RFC 9332, appendix A (a ramp in the L queue, marks spread evenly by
+ * recur()), and `dualpi2-linux` as the qdisc of Linux (a step, random marks, its defaults). Both serve by weighted
+ * credit.
  */
 #include <math.h>
 
@@ -18,7 +19,7 @@ struct dualpi2 {
 	bool ecn;
 	uint32_t limit;
 	double weights[AQM_QUEUES], credit, first_credit; /* credit > 0: the classic queue's turn */
-	double probability;       /* p' */
+	double probability;                               /* p' */
 	aqm_time last_delay, seen_delay[AQM_QUEUES];
 	double recur[AQM_QUEUES];
 	uint64_t packets[AQM_QUEUES], bytes[AQM_QUEUES], drops[AQM_QUEUES];

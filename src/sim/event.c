@@ -58,7 +58,8 @@ static void rise(struct aqm_events *events, uint32_t at, struct aqm_event event)
 static void sink(struct aqm_events *events, uint32_t at, struct aqm_event event)
 {
 	for (;;) {
-		uint32_t child = at * WAYS + 1, end = child + WAYS < events->count ? child + WAYS : events->count, least = child;
+		uint32_t child = at * WAYS + 1, end = child + WAYS < events->count ? child + WAYS : events->count,
+				 least = child;
 
 		if (child >= events->count)
 			break;

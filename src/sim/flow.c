@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * Senders and receivers. What happens to every data packet: sent by aqm_flow_send, through the queue and the link,
- * aqm_flow_deliver, an acknowledgement in a line, aqm_flow_back. The receiver's work is done when the packet leaves the
- * link; the way to it and back is one delay.
+ * aqm_flow_deliver, an acknowledgement in a line, aqm_flow_back. The receiver's work is done when the packet leaves
+ * the link; the way to it and back is one delay.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -62,7 +62,6 @@ struct aqm_flow *aqm_flow_new(struct aqm_run *run, size_t group, uint64_t limit,
 		.limit = limit,
 		.cwnd = INITIAL_WINDOW,
 		.ssthresh = INFINITY,
-		.rtt_min = AQM_TIME_NEVER,
 		.pace_gain = 1,
 		.acks = acks,
 		.back = back,
@@ -232,8 +231,8 @@ static void send_window(struct aqm_run *run, struct aqm_flow *flow)
 				break;
 			}
 			double pace = pace_of(flow);
-			if (flow->burst_left == 0)
-				flow->burst_left = 1 + (unsigned)fmin(pace * (double)BURST * 1e-9 - 1 > 0 ? pace * (double)BURST * 1e-9 - 1 : 0, 64);
+			if (flow->burst_left == 0) /* what goes out in 250 us goes out at once */
+				flow->burst_left = (unsigned)fmax(1, fmin(pace * (double)BURST * 1e-9, 64));
 			flow->burst_left--;
 			flow->next_send = (flow->next_send > now ? flow->next_send : now) + (aqm_time)(1e9 / pace);
 		}
@@ -272,7 +271,8 @@ void aqm_flow_send(struct aqm_run *run, struct aqm_flow *flow)
 
 void aqm_flow_timeout(struct aqm_run *run, struct aqm_flow *flow)
 {
-	aqm_time now = aqm_run_now(run), rto = flow->last_ack + timeout_of(flow), probe = flow->last_ack + probe_after(flow);
+	aqm_time now = aqm_run_now(run), rto = flow->last_ack + timeout_of(flow),
+			 probe = flow->last_ack + probe_after(flow);
 
 	if (!in_flight(flow)) {
 		if (flow->stopped)
@@ -311,8 +311,6 @@ void aqm_flow_timeout(struct aqm_run *run, struct aqm_flow *flow)
 static void measure_rtt(struct aqm_flow *flow, aqm_time rtt)
 {
 	flow->last_rtt = rtt;
-	if (rtt < flow->rtt_min)
-		flow->rtt_min = rtt;
 	if (!flow->srtt) {
 		flow->srtt = rtt;
 		flow->rttvar = rtt / 2;

@@ -2,8 +2,9 @@
  *
  * A flow: its sender, its receiver, and what is on the way between them.
  *
- * Every transmission has a number of its own, and what is lost is sent again under a new one, so that acknowledgements of
- * counts say all that selective ones would: paths keep their order, so numbers that are skipped are lost.
+ * Every transmission has a number of its own, and what is lost is sent again under a new one, so that
+ * acknowledgements of counts say all that selective ones would: paths keep their order, so numbers that are skipped
+ * are lost.
  *
  *   sender: next ──────────────► queue, link ──► receiver: received, marked
  *           settled ◄── back ring ◄── [ack ring ─► queue, link] ◄── acknowledgement
@@ -16,19 +17,19 @@
 
 /* Acknowledgements on their way, in order; `timer` is set for the first. */
 struct aqm_line {
-	struct aqm_ack *ring; /* owned */
+	struct aqm_ack *ring;            /* owned */
 	uint32_t first, count, capacity; /* a power of two */
 	struct aqm_timer timer;
 };
 
 struct aqm_cubic {
-	aqm_time epoch;   /* start of the present growth; 0 = none yet */
+	aqm_time epoch; /* start of the present growth; 0 = none yet */
 	double k, w_max, w_est, prior;
 };
 struct aqm_scalable { /* dctcp and prague */
 	double alpha;
 	aqm_time alpha_at, reduced_at;
-	uint64_t alpha_end;           /* the round's last number */
+	uint64_t alpha_end; /* the round's last number */
 	uint64_t round_received, round_marked;
 	bool seen_mark;
 };
@@ -41,23 +42,22 @@ struct aqm_flow {
 	uint32_t index, group;
 	enum aqm_codepoint codepoint;
 	uint32_t bytes, payload;
-	aqm_time rtt;                 /* outside of the queue */
+	aqm_time rtt; /* outside of the queue */
 	aqm_time started, stop;
 	bool running, stopped;
-	uint32_t alive;               /* packets of it that exist */
+	uint32_t alive; /* packets of it that exist */
 
 	/* sender */
-	uint64_t next;                /* number of the next transmission */
-	uint64_t limit;               /* packets to be delivered; UINT64_MAX: no end */
-	uint64_t settled;             /* numbers below are known to be received or lost */
+	uint64_t next;                   /* number of the next transmission */
+	uint64_t limit;                  /* packets to be delivered; UINT64_MAX: no end */
+	uint64_t settled;                /* numbers below are known to be received or lost */
 	uint64_t received, marked, lost; /* as the sender knows */
-	uint64_t recover;             /* transmissions below have had their reduction */
-	double cwnd, ssthresh;        /* packets */
-	aqm_time srtt, rttvar, rtt_min, last_rtt;
+	uint64_t recover;                /* transmissions below have had their reduction */
+	double cwnd, ssthresh;           /* packets */
+	aqm_time srtt, rttvar, last_rtt;
 	unsigned backoff;
-	bool probed;                  /* a probe was sent since the last acknowledgement */
+	bool probed; /* a probe was sent since the last acknowledgement */
 	aqm_time last_ack;
-	double pace;                  /* packets a second; 0 = as acknowledgements come */
 	double pace_gain;
 	aqm_time next_send;
 	unsigned burst_left;
@@ -69,15 +69,15 @@ struct aqm_flow {
 
 	/* receiver */
 	uint64_t rx_received, rx_marked, rx_number;
-	aqm_time rx_echo;             /* of the last packet */
+	aqm_time rx_echo; /* of the last packet */
 	uint32_t unacked;
 	aqm_time unacked_since;
 	bool last_was_marked;
 	struct aqm_timer delack_timer;
-	struct aqm_line acks, back;   /* to the queue, where they share it; to the sender */
+	struct aqm_line acks, back; /* to the queue, where they share it; to the sender */
 
 	/* figures */
-	uint64_t warm[4];             /* sent, received, marked, lost when the warm-up ended */
+	uint64_t warm[4]; /* sent, received, marked, lost when the warm-up ended */
 	double rtt_sum, cwnd_sum;
 	uint64_t rtt_count;
 	struct aqm_flow *next_free;
@@ -87,13 +87,13 @@ struct aqm_flow {
 
 struct aqm_news {
 	aqm_time now;
-	uint64_t received, marked;    /* by this acknowledgement */
+	uint64_t received, marked; /* by this acknowledgement */
 };
 
 struct aqm_cc_type {
 	const char *name, *help;
-	enum aqm_ecn ecn;             /* unless the scenario says otherwise */
-	bool accurate;                /* answers the extent of marking itself; else a mark is a loss without the loss */
+	enum aqm_ecn ecn; /* unless the scenario says otherwise */
+	bool accurate;    /* answers the extent of marking itself; else a mark is a loss without the loss */
 	bool paced;
 	void (*init)(struct aqm_flow *flow);
 	/* Packets arrived; not called while a reduction has not come through, unless accurate. */

@@ -2,7 +2,8 @@
  *
  * freebsd-l4s: the L4S scheduler of the paper's kernel, with what is peculiar about it.
  *
- * - Two queues by deficit round robin, 1 quantum for the classic one and 2 for the other; a PIE of its own in each. The
+ * - Two queues by deficit round robin, 1 quantum for the classic one and 2 for the other; a PIE of its own in each.
+ * The
  *   coupling of both is dead: the L queue reads a probability that only the classic queue sets in itself.
  * - ECT(1) goes to the L queue; everything else, CE too, to the classic one.
  * - PIE is active while its queue is, from its first packet on, and begins each time with p' = 0 and a full burst
@@ -13,7 +14,15 @@
  */
 #include "sim/qdisc.h"
 
-enum { FLAG_ECN = 1, FLAG_CAPDROP = 2, FLAG_DERAND = 16, ACTIVE = 1, IN_MEASUREMENT = 2, SCALE = 8192, MEAN_PACKET = 800 };
+enum {
+	FLAG_ECN = 1,
+	FLAG_CAPDROP = 2,
+	FLAG_DERAND = 16,
+	ACTIVE = 1,
+	IN_MEASUREMENT = 2,
+	SCALE = 8192,
+	MEAN_PACKET = 800
+};
 #define PROBABILITY_MAX ((INT64_C(1) << 31) - 1)
 
 struct pie {
@@ -36,7 +45,7 @@ struct list {
 
 struct freebsd_l4s {
 	struct pie queues[AQM_QUEUES];
-	struct list lists[3]; /* by pie.list; the first is not used */
+	struct list lists[3];                /* by pie.list; the first is not used */
 	uint32_t target, tupdate, max_burst; /* us */
 	uint32_t max_ecnth, alpha, beta;     /* 1/8192 */
 	uint32_t flags, limit;
@@ -279,8 +288,9 @@ static int64_t next_probability(const struct freebsd_l4s *s, const struct pie *q
 	}
 	if (shift < 0)
 		shift = 0;
-	step = (int64_t)((unsigned __int128)(uint64_t)(down ? -step : step) * ((uint64_t)(PROBABILITY_MAX << 12) / 1000000) >>
-	                 (shift + 13 + 12));
+	step =
+		(int64_t)((unsigned __int128)(uint64_t)(down ? -step : step) * ((uint64_t)(PROBABILITY_MAX << 12) / 1000000) >>
+	              (shift + 13 + 12));
 	if (down) {
 		next = p - step;
 	} else {

@@ -22,9 +22,9 @@ struct aqm_log_writer {
 	struct aqm_rng rng;
 	char buffer[BUFFER];
 	size_t filled;
-	char stamp[CLOCK];  /* "Jan  1 00:00:00 router kernel: ", of stamp_second */
+	char stamp[CLOCK]; /* "Jan  1 00:00:00 router kernel: ", of stamp_second */
 	int64_t stamp_second;
-	char last[LINE];    /* the last record's text, for repeats */
+	char last[LINE]; /* the last record's text, for repeats */
 	unsigned repeats;
 };
 
@@ -130,8 +130,15 @@ static int end_repeats(struct aqm_log_writer *w)
 }
 
 static const char *const chatter[] = {
-	"fq_calculate_drop_prob ", "cqueue_drop_early start ", "idx queue Type: 0 ", "idx queue Type: 1 ", "Overload: false",
-	"dequeue_action: 1 ", "Condition met for ENQUE: ", "Activate PIE :1 ", "em1: link state changed to UP",
+	"fq_calculate_drop_prob ",
+	"cqueue_drop_early start ",
+	"idx queue Type: 0 ",
+	"idx queue Type: 1 ",
+	"Overload: false",
+	"dequeue_action: 1 ",
+	"Condition met for ENQUE: ",
+	"Activate PIE :1 ",
+	"em1: link state changed to UP",
 	"Queue type is classic.  -- Assign c_base_drop_prob: 0 ",
 };
 

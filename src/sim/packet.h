@@ -25,10 +25,10 @@ struct aqm_ack {
 struct aqm_packet {
 	struct aqm_packet *next;
 	struct aqm_flow *flow;
-	aqm_time queued;   /* when it came to the queue */
+	aqm_time queued; /* when it came to the queue */
 	uint32_t bytes;
 	uint8_t codepoint;
-	uint8_t queue;     /* that it stands in */
+	uint8_t queue; /* that it stands in */
 	bool is_ack;
 	struct aqm_ack ack; /* of a data packet: number, and echo = when it was sent */
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A trained policy in the queue. control: packet asks for the action of one packet in `every`; control: update asks, a queue
- * for itself, for the next p' at the end of each update interval.
+ * A trained policy in the queue. control: packet asks for the action of one packet in `every`; control: update asks,
+ * a queue for itself, for the next p' at the end of each update interval.
  *
  * A decision takes time. Of packets: until the answer is there the rules decide, then the first packet that comes gets
  * it, and only then is the next question asked: the policy is one server without a queue. Of updates: p' changes late.
@@ -99,8 +99,8 @@ static int update(void *context, const struct aqm_update *update, double *next)
 		return code;
 	p->asked++;
 	p->differed += *next > 1.1 * update->rule || *next < update->rule / 1.1;
-	double reward = aqm_pool_reward(p->config, update->feature(update, "arrived_bytes"),
-	                                update->feature(update, "current_qdelay"));
+	double reward =
+		aqm_pool_reward(p->config, update->feature(update, "arrived_bytes"), update->feature(update, "current_qdelay"));
 	return aqm_decider_observe_update(p->deciders[update->queue], *next, reward);
 }
 

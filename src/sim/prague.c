@@ -36,8 +36,7 @@ static void acked(struct aqm_flow *flow, const struct aqm_news *news)
 	}
 	average(flow, news->now, round);
 	if (flow->settled > flow->recover) /* no growth in recovery from a loss */
-		flow->cwnd +=
-			aqm_slow_start(flow, (double)(news->received - news->marked)) / flow->cwnd * share * share;
+		flow->cwnd += aqm_slow_start(flow, (double)(news->received - news->marked)) / flow->cwnd * share * share;
 	if (news->marked && news->now - s->reduced_at >= round) {
 		aqm_set_window(flow, flow->cwnd * (1 - s->alpha / 2));
 		s->reduced_at = news->now;

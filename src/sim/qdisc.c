@@ -8,12 +8,12 @@
 #include "base/size.h"
 #include "sim/flow.h"
 
-extern const struct aqm_qdisc_type aqm_qdisc_fifo, aqm_qdisc_codel, aqm_qdisc_fq_codel, aqm_qdisc_pie, aqm_qdisc_dualpi2,
-	aqm_qdisc_dualpi2_linux, aqm_qdisc_freebsd_l4s;
+extern const struct aqm_qdisc_type aqm_qdisc_fifo, aqm_qdisc_codel, aqm_qdisc_fq_codel, aqm_qdisc_pie,
+	aqm_qdisc_dualpi2, aqm_qdisc_dualpi2_linux, aqm_qdisc_freebsd_l4s;
 
 const struct aqm_qdisc_type *const aqm_qdisc_types[] = {
-	&aqm_qdisc_fifo,          &aqm_qdisc_codel,       &aqm_qdisc_fq_codel, &aqm_qdisc_pie, &aqm_qdisc_dualpi2,
-	&aqm_qdisc_dualpi2_linux, &aqm_qdisc_freebsd_l4s, NULL,
+	&aqm_qdisc_fifo,    &aqm_qdisc_codel,         &aqm_qdisc_fq_codel,    &aqm_qdisc_pie,
+	&aqm_qdisc_dualpi2, &aqm_qdisc_dualpi2_linux, &aqm_qdisc_freebsd_l4s, NULL,
 };
 
 const struct aqm_qdisc_type *aqm_qdisc_find(const char *name)
@@ -117,8 +117,9 @@ void aqm_queue_log(struct aqm_bottleneck *b, const uint64_t *fields, enum aqm_ac
 /* As aqm_pool_updates() makes rows: constants and clocks from the first packet, counters from the last, else means. */
 static double feature_of(const struct aqm_update *update, const char *name)
 {
-	static const char *const first[] = {"queue_type", "qdelay_ref", "tupdate", "max_burst", "max_ecnth", "alpha", "beta",
-	                                    "flags", "burst_allowance", "drop_prob", "measurement_start", "sflags", NULL};
+	static const char *const first[] = {
+		"queue_type", "qdelay_ref",      "tupdate",   "max_burst",         "max_ecnth", "alpha", "beta",
+		"flags",      "burst_allowance", "drop_prob", "measurement_start", "sflags",    NULL};
 	static const char *const last[] = {"accu_prob", "tot_pkts", "tot_bytes", "drops", NULL};
 	const struct aqm_interval *interval = update->state;
 	const struct aqm_field *field = aqm_field_find(name);

@@ -2,9 +2,9 @@
  *
  * Queue disciplines: a descriptor each, a row each in the table of qdisc.c.
  *
- * A discipline keeps its packets in queues that it owns and says what happens to each through aqm_queue_mark, _drop and
- * _leave, which count and keep the books. Whoever decides in its place (a policy, random actions) is asked by aqm_queue_decide
- * for a packet, and by aqm_queue_set for p'.
+ * A discipline keeps its packets in queues that it owns and says what happens to each through aqm_queue_mark, _drop
+ * and _leave, which count and keep the books. Whoever decides in its place (a policy, random actions) is asked by
+ * aqm_queue_decide for a packet, and by aqm_queue_set for p'.
  */
 #ifndef AQM_SIM_QDISC_H
 #define AQM_SIM_QDISC_H
@@ -15,7 +15,6 @@
 #include "sim/stats.h"
 
 enum { AQM_CLASSIC, AQM_L4S, AQM_QUEUES };
-enum { AQM_INTERVAL_FIELDS = AQM_LOG_FIELDS + 8 };
 
 /* Sums of an update interval of one queue, for hooks of p'. */
 struct aqm_interval {
@@ -39,9 +38,9 @@ struct aqm_qdisc_type {
 	const char *name, *help;
 	const char *queue_names[AQM_QUEUES]; /* by queue; the second NULL where there is one */
 	bool keeps_records;
-	size_t bytes;                        /* of its state */
+	size_t bytes; /* of its state */
 	int (*init)(void *state, struct aqm_bottleneck *b, const struct aqm_aqm_settings *settings);
-	void (*release)(void *state);        /* NULL: nothing to do. Packets are the pool's */
+	void (*release)(void *state); /* NULL: nothing to do. Packets are the pool's */
 	void (*enqueue)(void *state, struct aqm_bottleneck *b, struct aqm_packet *packet);
 	struct aqm_packet *(*dequeue)(void *state, struct aqm_bottleneck *b);
 	/* NULL, or the work of a timer, called at b->next_update; returns when it wants to be called next. */
@@ -58,21 +57,21 @@ struct aqm_bottleneck {
 	void *state; /* owned */
 	struct aqm_packet_pool *pool;
 	aqm_time now;
-	double rate;             /* bit/s, now */
-	double mtu;              /* bytes of the largest packet */
-	aqm_time tick;           /* of the discipline's clock; 0 = continuous */
-	aqm_time next_update;    /* when the discipline wants to be called; it may lower it at any time. NEVER: no timer */
+	double rate;          /* bit/s, now */
+	double mtu;           /* bytes of the largest packet */
+	aqm_time tick;        /* of the discipline's clock; 0 = continuous */
+	aqm_time next_update; /* when the discipline wants to be called; it may lower it at any time. NEVER: no timer */
 	struct aqm_rng rng;
 	struct aqm_queue_stats queues[AQM_QUEUES];
 	const struct aqm_sim_hook *hook;
 	const struct aqm_sim_sink *sinks[2];
-	bool wants_records;      /* someone reads them */
+	bool wants_records; /* someone reads them */
 	uint64_t records;
 	struct aqm_interval intervals[AQM_QUEUES];
 	struct aqm_answer answers[AQM_QUEUES][AQM_ANSWERS_MAX];
 	size_t answer_count[AQM_QUEUES];
 	double answered[AQM_QUEUES]; /* the p' that a hook has set last; negative: none */
-	int code;                /* what went wrong; ends the run */
+	int code;                    /* what went wrong; ends the run */
 };
 
 int aqm_bottleneck_init(struct aqm_bottleneck *b, const struct aqm_scenario *scenario, struct aqm_packet_pool *pool);
@@ -136,8 +135,8 @@ static inline aqm_time aqm_ms(double value, double initial)
 	return (aqm_time)(aqm_or(value, initial) * 1e6 + 0.5);
 }
 
-/* The rules came to `action` for a packet whose record is in `fields` (all but action_logged, which is filled in here).
- * Returns what is to be done: the same, or what the hook says. */
+/* The rules came to `action` for a packet whose record is in `fields` (all but action_logged, which is filled in
+ * here). Returns what is to be done: the same, or what the hook says. */
 enum aqm_action aqm_queue_decide(struct aqm_bottleneck *b, uint64_t *fields, enum aqm_action rule);
 /* What then happened to it: to the sinks, and to the sums of the update interval. */
 void aqm_queue_log(struct aqm_bottleneck *b, const uint64_t *fields, enum aqm_action happened);

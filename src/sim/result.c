@@ -114,8 +114,8 @@ int aqm_result_fill(struct aqm_run *run, struct aqm_sim_result *result)
 	for (size_t i = 0; i < run->web_count; i++) {
 		const struct aqm_web *web = run->webs[i];
 
-		result->web[result->web_count++] = (struct aqm_web_result){
-			web->group, web->started, web->finished, aqm_histogram_quantiles(&web->times, 1e9)};
+		result->web[result->web_count++] =
+			(struct aqm_web_result){web->group, web->started, web->finished, aqm_histogram_quantiles(&web->times, 1e9)};
 	}
 	result->series = run->points;
 	result->point_count = run->point_count;
@@ -155,13 +155,12 @@ static json_t *queues_json(const struct aqm_sim_result *r)
 	for (size_t i = r->queue_count; i-- > 0;) {
 		const struct aqm_queue_result *q = &r->queues[i];
 
-		json_object_set_new(
-			queues, q->name,
-			json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "delay_ms", quantiles_json(&q->delay),
-		              "mark_probability", number(q->mark_probability), "drop_probability",
-		              number(q->drop_probability), "arrived", (json_int_t)q->arrived, "departed",
-		              (json_int_t)q->departed, "marked", (json_int_t)q->marked, "dropped", (json_int_t)q->dropped,
-		              "queued", (json_int_t)q->queued));
+		json_object_set_new(queues, q->name,
+		                    json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "delay_ms", quantiles_json(&q->delay),
+		                              "mark_probability", number(q->mark_probability), "drop_probability",
+		                              number(q->drop_probability), "arrived", (json_int_t)q->arrived, "departed",
+		                              (json_int_t)q->departed, "marked", (json_int_t)q->marked, "dropped",
+		                              (json_int_t)q->dropped, "queued", (json_int_t)q->queued));
 	}
 	return queues;
 }
@@ -184,25 +183,26 @@ static json_t *flows_json(const struct aqm_sim_result *r)
 
 static int format_json(const struct aqm_sim_result *r, char **text)
 {
-	json_t *root = json_pack("{s:s, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "aqm", r->aqm, "scenario", r->scenario,
-	                         "seconds", number(r->seconds), "packets", (json_int_t)r->packets, "wall_s",
-	                         number(r->wall_s), "utilisation", number(r->utilisation), "rate_ratio",
-	                         number(r->rate_ratio), "jain", number(r->jain), "queues", queues_json(r), "flows",
-	                         flows_json(r));
+	json_t *root =
+		json_pack("{s:s, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "aqm", r->aqm, "scenario", r->scenario,
+	              "seconds", number(r->seconds), "packets", (json_int_t)r->packets, "wall_s", number(r->wall_s),
+	              "utilisation", number(r->utilisation), "rate_ratio", number(r->rate_ratio), "jain", number(r->jain),
+	              "queues", queues_json(r), "flows", flows_json(r));
 
 	if (root && r->web_count) {
 		json_t *web = json_array();
 
 		for (size_t i = 0; i < r->web_count; i++)
-			json_array_append_new(web, json_pack("{s:I, s:I, s:I, s:o}", "group", (json_int_t)r->web[i].group, "started",
-			                                     (json_int_t)r->web[i].started, "finished",
-			                                     (json_int_t)r->web[i].finished, "completion_s",
-			                                     quantiles_json(&r->web[i].time)));
+			json_array_append_new(web,
+			                      json_pack("{s:I, s:I, s:I, s:o}", "group", (json_int_t)r->web[i].group, "started",
+			                                (json_int_t)r->web[i].started, "finished", (json_int_t)r->web[i].finished,
+			                                "completion_s", quantiles_json(&r->web[i].time)));
 		json_object_set_new(root, "web", web);
 	}
 	if (root && r->asked)
-		json_object_set_new(root, "decisions", json_pack("{s:I, s:I}", "asked", (json_int_t)r->asked, "differed",
-		                                                 (json_int_t)r->differed));
+		json_object_set_new(
+			root, "decisions",
+			json_pack("{s:I, s:I}", "asked", (json_int_t)r->asked, "differed", (json_int_t)r->differed));
 	*text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
 	json_decref(root);
 	return *text ? AQM_OK : aqm_error_set(AQM_ERUN, "cannot write the figures as JSON");
@@ -212,8 +212,8 @@ static int format_json(const struct aqm_sim_result *r, char **text)
 
 static void print_text(const struct aqm_sim_result *r, FILE *out)
 {
-	fprintf(out, "%s%s%s: %g s, %llu packets in %.2f s (%.2f million a second)\n", r->scenario, *r->scenario ? ", " : "",
-	        r->aqm, r->seconds, (unsigned long long)r->packets, r->wall_s,
+	fprintf(out, "%s%s%s: %g s, %llu packets in %.2f s (%.2f million a second)\n", r->scenario,
+	        *r->scenario ? ", " : "", r->aqm, r->seconds, (unsigned long long)r->packets, r->wall_s,
 	        r->wall_s > 0 ? (double)r->packets / r->wall_s * 1e-6 : 0);
 	fprintf(out, "utilisation %.2f %%", 100 * r->utilisation);
 	if (isfinite(r->jain))
@@ -232,8 +232,8 @@ static void print_text(const struct aqm_sim_result *r, FILE *out)
 	for (size_t i = 0; i < r->flow_count; i++) {
 		const struct aqm_flow_result *f = &r->flows[i];
 
-		fprintf(out, "%-10s %8.4g %14.3f %12.3f %10.1f %11.4f %11.4f\n", f->cc, f->rtt_ms, f->goodput_mbps, f->rtt_mean_ms,
-		        f->cwnd, 100 * share(f->marked, f->received), 100 * share(f->lost, f->sent));
+		fprintf(out, "%-10s %8.4g %14.3f %12.3f %10.1f %11.4f %11.4f\n", f->cc, f->rtt_ms, f->goodput_mbps,
+		        f->rtt_mean_ms, f->cwnd, 100 * share(f->marked, f->received), 100 * share(f->lost, f->sent));
 	}
 	if (r->web_count)
 		fprintf(out, "\nshort flows   started  finished   time s: mean       P50       P95       P99\n");

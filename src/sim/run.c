@@ -305,7 +305,8 @@ static void release(struct aqm_run *run)
 	aqm_events_release(&run->events);
 }
 
-int aqm_sim_run(const struct aqm_scenario *scenario, const struct aqm_sim_options *options, struct aqm_sim_result *result)
+int aqm_sim_run(const struct aqm_scenario *scenario, const struct aqm_sim_options *options,
+                struct aqm_sim_result *result)
 {
 	struct aqm_run *run = aqm_calloc_array(1, sizeof *run); /* histograms are large */
 	struct aqm_log_writer *log = NULL;

@@ -11,13 +11,13 @@
 
 enum aqm_timer_kind {
 	AQM_TIMER_LINK,
-	AQM_TIMER_BACK,    /* an acknowledgement reaches its sender */
-	AQM_TIMER_ACKS,    /* one reaches the queue */
+	AQM_TIMER_BACK, /* an acknowledgement reaches its sender */
+	AQM_TIMER_ACKS, /* one reaches the queue */
 	AQM_TIMER_SEND,
 	AQM_TIMER_TIMEOUT,
 	AQM_TIMER_DELACK,
-	AQM_TIMER_LIFE,    /* a flow starts or stops */
-	AQM_TIMER_UPDATE,  /* of the queue discipline */
+	AQM_TIMER_LIFE,   /* a flow starts or stops */
+	AQM_TIMER_UPDATE, /* of the queue discipline */
 	AQM_TIMER_RATE,
 	AQM_TIMER_WEB,
 	AQM_TIMER_POINT,
@@ -44,27 +44,27 @@ struct aqm_run {
 
 	/* link */
 	struct aqm_timer link_timer;
-	struct aqm_packet *sending;   /* at its far end when link_timer comes */
+	struct aqm_packet *sending; /* at its far end when link_timer comes */
 	bool busy;
-	uint64_t rate, remainder;     /* bit/s; of the division, carried over */
-	double credit;                /* bits, where the link serves in ticks */
+	uint64_t rate, remainder; /* bit/s; of the division, carried over */
+	double credit;            /* bits, where the link serves in ticks */
 	aqm_time served;
 	struct aqm_timer update_timer, rate_timer, point_timer, warm_timer;
 	aqm_time update_set;
 	size_t next_change;
 	double capacity, warm_capacity, capacity_since; /* bits the link could have sent */
 
-	struct aqm_flow **flows;      /* owned, all there have been */
+	struct aqm_flow **flows; /* owned, all there have been */
 	size_t flow_count, flow_capacity, lasting;
 	struct aqm_flow *free_flows;
-	struct aqm_web **webs;        /* owned */
+	struct aqm_web **webs; /* owned */
 	size_t web_count;
 
 	struct aqm_sim_point *points; /* owned */
 	size_t point_count, point_capacity;
 	struct aqm_progress progress;
 	bool show_progress;
-	int code;                     /* ends the run */
+	int code; /* ends the run */
 };
 
 static inline aqm_time aqm_run_now(const struct aqm_run *run)

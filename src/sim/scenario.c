@@ -187,7 +187,8 @@ void aqm_scenario_release(struct aqm_scenario *scenario)
 	scenario->link.change_count = scenario->flow_count = 0;
 }
 
-struct aqm_flow_settings *aqm_scenario_add_flows(struct aqm_scenario *scenario, const char *cc, int64_t count, double rtt)
+struct aqm_flow_settings *aqm_scenario_add_flows(struct aqm_scenario *scenario, const char *cc, int64_t count,
+                                                 double rtt)
 {
 	struct aqm_flow_settings *flows =
 		aqm_realloc_array(scenario->flows, scenario->flow_count + 1, sizeof *scenario->flows);
@@ -264,7 +265,8 @@ static int check_flow(const struct aqm_scenario *scenario, size_t index)
 
 		for (size_t i = 0; aqm_cc_types[i]; i++)
 			snprintf(names + strlen(names), sizeof names - strlen(names), "%s, ", aqm_cc_types[i]->name);
-		return aqm_error_set(AQM_EUSAGE, "flows %zu: no congestion control '%s'; there are %sudp", index + 1, f->cc, names);
+		return aqm_error_set(AQM_EUSAGE, "flows %zu: no congestion control '%s'; there are %sudp", index + 1, f->cc,
+		                     names);
 	}
 	if (udp && f->rate <= 0)
 		return aqm_error_set(AQM_EUSAGE, "flows %zu: udp wants a rate", index + 1);
@@ -280,7 +282,8 @@ static int check_flow(const struct aqm_scenario *scenario, size_t index)
 	if (f->start >= scenario->seconds)
 		return aqm_error_set(AQM_EUSAGE, "flows %zu: they start when all is over, at %g s", index + 1, f->start);
 	if (!udp && f->rtt + scenario->link.delay <= 0)
-		return aqm_error_set(AQM_EUSAGE, "flows %zu: the round trip must take some time: 'rtt' or 'link.delay'", index + 1);
+		return aqm_error_set(AQM_EUSAGE, "flows %zu: the round trip must take some time: 'rtt' or 'link.delay'",
+		                     index + 1);
 	return AQM_OK;
 }
 
@@ -292,7 +295,8 @@ int aqm_scenario_check(const struct aqm_scenario *scenario)
 		char names[256] = "";
 
 		for (size_t i = 0; aqm_qdisc_types[i]; i++)
-			snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", aqm_qdisc_types[i]->name);
+			snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "",
+			         aqm_qdisc_types[i]->name);
 		return aqm_error_set(AQM_EUSAGE, "no AQM '%s'; there are %s", scenario->aqm.kind, names);
 	}
 	if (scenario->warmup >= scenario->seconds)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * YAML events to a scenario. The root is a mapping of settings and of the sections link, aqm and flows; flows and
- * link.changes are lists of mappings. No anchors, aliases, tags or further documents: nothing can grow beyond the file.
+ * link.changes are lists of mappings. No anchors, aliases, tags or further documents: nothing can grow beyond the
+ * file.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -70,7 +71,8 @@ static int read_list(struct reader *r, enum aqm_setting_section section)
 	int code;
 
 	if (r->event.type != YAML_SEQUENCE_START_EVENT)
-		return fault(r, section == AQM_IN_FLOW ? "'flows' wants a list: '- cc: ...'" : "'changes' wants a list: '- at: ...'");
+		return fault(r, section == AQM_IN_FLOW ? "'flows' wants a list: '- cc: ...'"
+		                                       : "'changes' wants a list: '- at: ...'");
 	while ((code = next_event(r)) == AQM_OK && r->event.type != YAML_SEQUENCE_END_EVENT) {
 		void *object;
 
@@ -85,8 +87,7 @@ static int read_list(struct reader *r, enum aqm_setting_section section)
 		} else {
 			if (s->link.change_count == AQM_SIM_RATES_MAX)
 				return fault(r, "too many changes");
-			struct aqm_rate_change *grown =
-				aqm_realloc_array(s->link.changes, s->link.change_count + 1, sizeof *grown);
+			struct aqm_rate_change *grown = aqm_realloc_array(s->link.changes, s->link.change_count + 1, sizeof *grown);
 
 			object = grown ? &grown[s->link.change_count] : NULL;
 			if (grown) {
@@ -100,8 +101,8 @@ static int read_list(struct reader *r, enum aqm_setting_section section)
 			return code;
 		if (section == AQM_IN_FLOW && !s->flows[s->flow_count - 1].cc[0])
 			return located(r, aqm_error_set(AQM_EUSAGE, "these flows lack 'cc'"), mark);
-		if (section == AQM_IN_CHANGE && (s->link.changes[s->link.change_count - 1].at < 0 ||
-		                                 s->link.changes[s->link.change_count - 1].rate <= 0))
+		if (section == AQM_IN_CHANGE &&
+		    (s->link.changes[s->link.change_count - 1].at < 0 || s->link.changes[s->link.change_count - 1].rate <= 0))
 			return located(r, aqm_error_set(AQM_EUSAGE, "a change wants 'at' and 'rate'"), mark);
 	}
 	return code;

@@ -42,7 +42,8 @@ static size_t queues_of(const struct aqm_sim_result *result, const struct series
 	return s->per_queue ? result->queue_count : 1;
 }
 
-static void name_of(const struct aqm_sim_result *result, const struct series *s, size_t queue, char name[AQM_SIM_NAME_MAX])
+static void name_of(const struct aqm_sim_result *result, const struct series *s, size_t queue,
+                    char name[AQM_SIM_NAME_MAX])
 {
 	snprintf(name, AQM_SIM_NAME_MAX, "%s%s%s", s->name, s->per_queue ? "_" : "",
 	         s->per_queue ? result->queues[queue].name : "");

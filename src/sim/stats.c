@@ -48,8 +48,10 @@ struct aqm_quantiles aqm_histogram_quantiles(const struct aqm_histogram *histogr
 	if (histogram->count == 0)
 		return (struct aqm_quantiles){NAN, NAN, NAN, NAN, NAN};
 	return (struct aqm_quantiles){
-		histogram->sum / (double)histogram->count / unit, quantile(histogram, 0.5) / unit,
-		quantile(histogram, 0.95) / unit,                 quantile(histogram, 0.99) / unit,
+		histogram->sum / (double)histogram->count / unit,
+		quantile(histogram, 0.5) / unit,
+		quantile(histogram, 0.95) / unit,
+		quantile(histogram, 0.99) / unit,
 		quantile(histogram, 0.999) / unit,
 	};
 }

@@ -242,7 +242,8 @@ static void short_flows_take_their_rounds(void **state)
 	web->size_max = 30.1;
 	CHECK_OK(aqm_sim_run(&s, NULL, &r));
 	assert_true(r.web[0].finished > 15);
-	assert_true(r.web[0].time.p50 > 0.199 && r.web[0].time.p50 < 0.245); /* or the delayed acknowledgement of the last */
+	assert_true(r.web[0].time.p50 > 0.199 &&
+	            r.web[0].time.p50 < 0.245); /* or the delayed acknowledgement of the last */
 	aqm_sim_result_release(&r);
 	aqm_scenario_release(&s);
 }
@@ -250,9 +251,9 @@ static void short_flows_take_their_rounds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(events_come_in_order),     cmocka_unit_test(same_time_in_order_of_setting),
-		cmocka_unit_test(packets_are_conserved),    cmocka_unit_test(delay_is_backlog_by_rate),
-		cmocka_unit_test(same_seed_same_bytes),     cmocka_unit_test(memory_follows_what_flies),
+		cmocka_unit_test(events_come_in_order),          cmocka_unit_test(same_time_in_order_of_setting),
+		cmocka_unit_test(packets_are_conserved),         cmocka_unit_test(delay_is_backlog_by_rate),
+		cmocka_unit_test(same_seed_same_bytes),          cmocka_unit_test(memory_follows_what_flies),
 		cmocka_unit_test(short_flows_take_their_rounds),
 	};
 

@@ -106,7 +106,8 @@ static void scalable_controls_follow_the_reciprocal(void **state)
 			assert_true(fabs(seen / p - 1) < 0.1);
 			double law = 2 / seen * cases[i].share;
 			if (window < law / 1.5 || window > law * 1.5)
-				fail_msg("%s, RTT %g, p %g: window %.2f, the law says %.2f", cases[i].cc, cases[i].rtt, seen, window, law);
+				fail_msg("%s, RTT %g, p %g: window %.2f, the law says %.2f", cases[i].cc, cases[i].rtt, seen, window,
+				         law);
 			aqm_sim_result_release(&r);
 		}
 }
@@ -126,7 +127,8 @@ static void run(const char *aqm, double rate, double rtt, struct aqm_sim_result 
 	aqm_scenario_release(&s);
 }
 
-/* The reference table of the testbed of dualpi2eval, 40 Mb/s, Prague and Reno, 5 ms; the rest of it is tools/validate-sim.sh. */
+/* The reference table of the testbed of dualpi2eval, 40 Mb/s, Prague and Reno, 5 ms; the rest of it is
+ * tools/validate-sim.sh. */
 static void dualpi2_as_measured(void **state)
 {
 	struct aqm_sim_result r;
@@ -210,9 +212,12 @@ static void freebsd_counts_in_ticks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reno_follows_the_root), cmocka_unit_test(cubic_follows_its_law),
-		cmocka_unit_test(scalable_controls_follow_the_reciprocal), cmocka_unit_test(dualpi2_as_measured),
-		cmocka_unit_test(delays_are_kept), cmocka_unit_test(freebsd_counts_in_ticks),
+		cmocka_unit_test(reno_follows_the_root),
+		cmocka_unit_test(cubic_follows_its_law),
+		cmocka_unit_test(scalable_controls_follow_the_reciprocal),
+		cmocka_unit_test(dualpi2_as_measured),
+		cmocka_unit_test(delays_are_kept),
+		cmocka_unit_test(freebsd_counts_in_ticks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

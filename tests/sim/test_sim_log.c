@@ -68,7 +68,9 @@ static void compare(const struct memory *m, const char *pool_path)
 
 static void logs_parse_back(void **state)
 {
-	static const char *const logs[] = {"sim.log", "sim.log.gz", "sim.log.bz2"}, *const kinds[] = {"freebsd-l4s", "dualpi2", "dualpi2-linux"};
+	static const char *const logs[] = {"sim.log", "sim.log.gz", "sim.log.bz2"}, *const kinds[] = {"freebsd-l4s",
+	                                                                                              "dualpi2",
+	                                                                                              "dualpi2-linux"};
 
 	(void)state;
 	for (size_t i = 0; i < 3; i++) {
@@ -176,7 +178,8 @@ static void hooks_decide(void **state)
 
 static void collected_pools(void **state)
 {
-	struct aqm_collect_options options = {.output = "one.h5", .runs = 9, .seconds = 1, .epsilon = 0.3, .randomise = true, .threads = 1, .seed = 5};
+	struct aqm_collect_options options = {
+		.output = "one.h5", .runs = 9, .seconds = 1, .epsilon = 0.3, .randomise = true, .threads = 1, .seed = 5};
 	aqm_pool *one, *two;
 	size_t start, length;
 
@@ -214,7 +217,9 @@ static void collected_pools(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(logs_parse_back), cmocka_unit_test(chatter_is_survived), cmocka_unit_test(hooks_decide),
+		cmocka_unit_test(logs_parse_back),
+		cmocka_unit_test(chatter_is_survived),
+		cmocka_unit_test(hooks_decide),
 		cmocka_unit_test(collected_pools),
 	};
 

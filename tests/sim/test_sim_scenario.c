@@ -10,9 +10,11 @@
 static void reads_and_prints_back(void **state)
 {
 	static const char text[] = "name: a test\nseconds: 12.5\nwarmup: 1\nseed: 18446744073709551615\n"
-							   "link:\n  rate: 0.1\n  jitter: 3\n  acks: shared\n  changes:\n    - at: 1\n      rate: 5\n    - {rate: 7, at: 2}\n"
+							   "link:\n  rate: 0.1\n  jitter: 3\n  acks: shared\n  changes:\n    - at: 1\n      rate: "
+	                           "5\n    - {rate: 7, at: 2}\n"
 							   "aqm: {kind: pie, target: 7}\n"
-							   "flows:\n  - cc: cubic\n    count: 3\n    rtt: 20\n    ecn: ect0\n  - {cc: udp, rate: 2, on: 5, off: 6, ecn: ect1}\n";
+							   "flows:\n  - cc: cubic\n    count: 3\n    rtt: 20\n    ecn: ect0\n  - {cc: udp, rate: "
+	                           "2, on: 5, off: 6, ecn: ect1}\n";
 	struct aqm_scenario a, b;
 	char *first, *second;
 
@@ -101,7 +103,8 @@ static void wrong_scenarios_say_so(void **state)
 
 static void our_scenarios_run(void **state)
 {
-	static const char *const names[] = {"paper", "steady", "unequal-rtt", "capacity-step", "overload", "bursty-l4s", "web"};
+	static const char *const names[] = {"paper",    "steady",     "unequal-rtt", "capacity-step",
+	                                    "overload", "bursty-l4s", "web"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
