@@ -244,7 +244,7 @@ struct aqm_collect_options {
 	const char *output;          /* the pool */
 	const char *const *aqms;     /* kinds; NULL: those that keep records */
 	size_t aqm_count;
-	int64_t runs;                /* episodes; 0: every cell of the grid once */
+	int64_t runs;                /* episodes, at least 1 */
 	double seconds;              /* a run; 0: as the scenario says */
 	double epsilon;              /* share of runs' random actions: drawn per run from 0 to this */
 	bool randomise;              /* parameters of the AQM drawn around their defaults */
