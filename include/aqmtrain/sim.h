@@ -106,6 +106,64 @@ struct aqm_flow_settings *aqm_scenario_add_flows(struct aqm_scenario *scenario, 
 const char *aqm_qdisc_name(size_t index, const char **help);
 const char *aqm_cc_name(size_t index, const char **help);
 
+/* ---- grids ---- */
+
+enum { AQM_GRID_CELLS_MAX = 100000, AQM_CELL_NAME_MAX = 512 };
+
+/* Scenarios that differ along axes: the product of the axes' values, and at each point a run a seed. As YAML:
+ *
+ *   name: steady
+ *   scenario: ../scenarios/steady.yaml   what cells begin with, from the grid's own folder; or, inline, `base: {...}`
+ *   axes:                                in the order of the file, the last one changing fastest; then seeds
+ *     link.rate: [4, 40]                 any key of aqm_scenario_set(), or
+ *     scenario: [web.yaml, steady.yaml]  files to begin with,
+ *     mix: [one, two]                    names in `mixes`: the flows of the cell,
+ *     epsilon: [0, 0.1]                  share of random actions
+ *   mixes:
+ *     one: [{cc: prague, rtt: 10}, {cc: cubic, rtt: 10}]
+ *   seeds: 3                             1, 2, 3; or a list: runs of each point, the axis that changes fastest
+ *   draws: 8                             so many cells for each point, which differ in what is random of the AQM
+ *   random:                              drawn a cell: evenly on a logarithmic scale where the range begins above 0,
+ *     aqm.target: [5, 30]                else evenly
+ *     epsilon: [0, 0.3]
+ *
+ * A cell is the scenario, then the mix, then the other axes, then what is random. */
+struct aqm_grid;
+
+struct aqm_axis {
+	const char *key;           /* "link.rate", "scenario", "mix", "epsilon", "draw", "seed" */
+	const char *const *values; /* as in the file; of scenarios, the file's name without folder and ending */
+	size_t count;
+};
+
+struct aqm_cell {
+	char name[AQM_CELL_NAME_MAX]; /* "link.rate=4 mix=one seed=1": axes of more than one value, and the seed */
+	struct aqm_scenario scenario; /* owned; it has passed aqm_scenario_check() */
+	double epsilon;
+};
+
+/* Overrides are "key=value" or "key=value,value": an axis of these values in the place of whatever the file says of
+ * the key; `seeds` and `draws` too ("seeds=2" counts, "seeds=7,9" names). AQM_EUSAGE with "file:line:column: ..." on any fault, of
+ * any cell. Input is untrusted. */
+int aqm_grid_load(struct aqm_grid **out, const char *path, const char *const *overrides, size_t override_count);
+/* The same from memory, and then without other files: `scenario` is refused. */
+int aqm_grid_parse(struct aqm_grid **out, const char *name, const void *data, size_t bytes,
+                   const char *const *overrides, size_t override_count);
+void aqm_grid_free(struct aqm_grid *grid);
+const char *aqm_grid_name(const struct aqm_grid *grid);
+size_t aqm_grid_cells(const struct aqm_grid *grid);
+/* Axes in their order, the last is "seed"; lifetime of the grid. */
+size_t aqm_grid_axes(const struct aqm_grid *grid);
+struct aqm_axis aqm_grid_axis(const struct aqm_grid *grid, size_t axis);
+/* Which value of the axis a cell has: cell / (values of all later axes) % values. */
+size_t aqm_grid_place(const struct aqm_grid *grid, size_t cell, size_t axis);
+/* Cells of a group have the same link, traffic and seed, also where those are drawn: they differ in the axes aqm.*,
+ * epsilon and draw, and in what is random of these. */
+size_t aqm_grid_group(const struct aqm_grid *grid, size_t cell);
+/* Make a cell: a pure function of (grid, index). Release it, also after an error. */
+int aqm_grid_cell(const struct aqm_grid *grid, size_t index, struct aqm_cell *cell);
+void aqm_cell_release(struct aqm_cell *cell);
+
 /* ---- deciding in the queue ---- */
 
 /* A record as the kernel would log it, by place (pool/fields.h), at the moment of the decision. */

@@ -78,6 +78,19 @@ const struct aqm_setting *aqm_setting_find(enum aqm_setting_section section, con
 	return NULL;
 }
 
+const struct aqm_setting *aqm_setting_of_key(const char *key, size_t bytes)
+{
+	static const struct {
+		const char *prefix;
+		enum aqm_setting_section section;
+	} sections[] = {{"link.", AQM_IN_LINK}, {"aqm.", AQM_IN_AQM}, {"flows.", AQM_IN_FLOW}, {"", AQM_IN_SCENARIO}};
+	size_t i = 0, prefix;
+
+	while (prefix = strlen(sections[i].prefix), bytes < prefix || memcmp(key, sections[i].prefix, prefix) != 0)
+		i++;
+	return aqm_setting_find(sections[i].section, key + prefix, bytes - prefix);
+}
+
 static int wrong(const struct aqm_setting *s, const char *text, const char *wanted)
 {
 	return aqm_error_set(AQM_EUSAGE, "'%s' wants %s, not '%.60s'", s->name, wanted, text);
@@ -227,29 +240,27 @@ int aqm_scenario_copy(struct aqm_scenario *to, const struct aqm_scenario *from)
 	return AQM_OK;
 }
 
+int aqm_setting_assign(const struct aqm_setting *setting, struct aqm_scenario *scenario, const char *text)
+{
+	int code = AQM_OK;
+
+	if (setting->section != AQM_IN_FLOW)
+		return aqm_setting_store(setting, scenario, text);
+	for (size_t f = 0; f < scenario->flow_count && code == AQM_OK; f++)
+		code = aqm_setting_store(setting, &scenario->flows[f], text);
+	return code;
+}
+
 int aqm_scenario_set(struct aqm_scenario *scenario, const char *assignment)
 {
-	static const struct {
-		const char *prefix;
-		enum aqm_setting_section section;
-	} sections[] = {{"link.", AQM_IN_LINK}, {"aqm.", AQM_IN_AQM}, {"flows.", AQM_IN_FLOW}, {"", AQM_IN_SCENARIO}};
 	const char *equals = strchr(assignment, '=');
-	size_t i = 0;
-	int code = AQM_OK;
 
 	if (!equals || equals == assignment)
 		return aqm_error_set(AQM_EUSAGE, "--set wants KEY=VALUE, not '%.80s'", assignment);
-	while (strncmp(assignment, sections[i].prefix, strlen(sections[i].prefix)) != 0)
-		i++;
-	const char *name = assignment + strlen(sections[i].prefix);
-	const struct aqm_setting *setting =
-		name < equals ? aqm_setting_find(sections[i].section, name, (size_t)(equals - name)) : NULL;
+	const struct aqm_setting *setting = aqm_setting_of_key(assignment, (size_t)(equals - assignment));
 	if (!setting)
 		return aqm_error_set(AQM_EUSAGE, "--set: a scenario has no '%.*s'", (int)(equals - assignment), assignment);
-	if (setting->section != AQM_IN_FLOW)
-		code = aqm_setting_store(setting, scenario, equals + 1);
-	for (size_t f = 0; setting->section == AQM_IN_FLOW && f < scenario->flow_count && code == AQM_OK; f++)
-		code = aqm_setting_store(setting, &scenario->flows[f], equals + 1);
+	int code = aqm_setting_assign(setting, scenario, equals + 1);
 	return code == AQM_OK ? AQM_OK : aqm_error_context(code, "--set");
 }
 

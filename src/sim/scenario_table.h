@@ -22,7 +22,11 @@ extern const struct aqm_setting aqm_settings[];
 extern const size_t aqm_setting_count;
 
 const struct aqm_setting *aqm_setting_find(enum aqm_setting_section section, const char *name, size_t bytes);
+/* By its key as --set has it: "seconds", "link.rate", "aqm.kind", "flows.rtt". NULL: there is none. */
+const struct aqm_setting *aqm_setting_of_key(const char *key, size_t bytes);
 /* Check the text and store it in `object`, which is what offset counts from. AQM_EUSAGE. */
 int aqm_setting_store(const struct aqm_setting *setting, void *object, const char *text);
+/* The same into a scenario; of flows, into each group. */
+int aqm_setting_assign(const struct aqm_setting *setting, struct aqm_scenario *scenario, const char *text);
 
 #endif
