@@ -27,6 +27,7 @@ if(NOT AQM_OPENBLAS_INCLUDE OR NOT library)
   set(AQM_OPENBLAS_INCLUDE ${openblas_pc_INCLUDE_DIRS} CACHE PATH "Folder of cblas.h" FORCE)
 endif()
 message(STATUS "OpenBLAS (OpenMP): ${library}")
+set(AQM_OPENBLAS_LIBRARY ${library})
 
 add_library(aqm_dep_openblas INTERFACE)
 target_include_directories(aqm_dep_openblas SYSTEM INTERFACE ${AQM_OPENBLAS_INCLUDE})

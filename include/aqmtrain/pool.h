@@ -15,8 +15,6 @@
 #include "aqmtrain/config.h"
 #include "aqmtrain/error.h"
 
-enum aqm_action { AQM_ENQUEUE, AQM_DROP, AQM_MARK };
-enum { AQM_ACTIONS = 3 };
 /* "enqueue", "drop", "mark" */
 extern const char *const aqm_action_names[AQM_ACTIONS];
 

@@ -74,11 +74,13 @@ int aqm_exit_status(int code)
 	switch (code) {
 	case AQM_OK:
 		return 0;
-#define XX(name, value, status, text) \
-	case AQM_##name:              \
-		return status;
-	AQM_ERROR_MAP(XX)
-#undef XX
+	case AQM_EUSAGE:
+		return 2;
+	case AQM_EDATA:
+	case AQM_ENOTFOUND:
+		return 3;
+	case AQM_EINTERRUPTED:
+		return 130;
 	default:
 		return 1;
 	}

@@ -40,7 +40,7 @@ void aqm_parse_options_init(struct aqm_parse_options *options)
 			to[i] = (type)(value);                           \
 	} while (0)
 
-static void spread_field(aqm_table *table, size_t field, const struct aqm_record *records, size_t count, size_t filled)
+static void spread_field(aqm_table *table, size_t field, const struct aqm_log_record *records, size_t count, size_t filled)
 {
 	size_t column = AQM_COLUMN_FIRST_FIELD + field;
 
@@ -51,7 +51,7 @@ static void spread_field(aqm_table *table, size_t field, const struct aqm_record
 	}
 }
 
-static int write_records(struct importer *importer, const struct aqm_record *records, size_t count)
+static int write_records(struct importer *importer, const struct aqm_log_record *records, size_t count)
 {
 	aqm_table *table = importer->writer.records;
 	size_t filled = aqm_table_filled(table), column = AQM_COLUMN_TIME;
@@ -75,7 +75,7 @@ static int write_records(struct importer *importer, const struct aqm_record *rec
 	return aqm_table_advance(table, count);
 }
 
-static int take_records(void *context, const struct aqm_record *records, size_t count)
+static int take_records(void *context, const struct aqm_log_record *records, size_t count)
 {
 	struct importer *importer = context;
 	aqm_table *table = importer->writer.records;
@@ -84,7 +84,7 @@ static int take_records(void *context, const struct aqm_record *records, size_t 
 
 	importer->set_has_records = true;
 	for (size_t i = 0; code == AQM_OK && i < count; i++) {
-		const struct aqm_record *r = &records[i];
+		const struct aqm_log_record *r = &records[i];
 
 		if (aqm_episode_starts(&importer->judge, r->clock, r->time, (uint8_t)r->values[AQM_FIELD_QUEUE_TYPE],
 		                       &r->values[AQM_FIELD_TOT_PKTS]))

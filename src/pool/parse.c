@@ -45,7 +45,7 @@ int aqm_parser_flush(struct aqm_parser *parser)
 }
 
 /* Room for one more record. */
-static int next_record(struct aqm_parser *parser, struct aqm_record **record)
+static int next_record(struct aqm_parser *parser, struct aqm_log_record **record)
 {
 	int code = parser->batched == AQM_PARSE_BATCH ? aqm_parser_flush(parser) : AQM_OK;
 
@@ -96,7 +96,7 @@ static inline const char *read_number(const char *p, uint64_t *value)
 
 /* Read the numbers after "-start,": true when there are 24 or 23 of them, in range, and then "end". *after: where
  * reading stopped. */
-static bool read_record(const char *p, struct aqm_record *record, const char **after)
+static bool read_record(const char *p, struct aqm_log_record *record, const char **after)
 {
 	uint64_t *values = record->values, last;
 	size_t n = 0;
@@ -157,7 +157,7 @@ static const char *find_mark(const char *p, const char *end, bool *cut)
 static int take_record(struct aqm_parser *parser, const char *line, const char *found, const char *end,
                        const char **after, bool *whole)
 {
-	struct aqm_record *record;
+	struct aqm_log_record *record;
 	int code = next_record(parser, &record);
 
 	*whole = false;
@@ -196,7 +196,7 @@ static int expand_repeats(struct aqm_parser *parser, uint64_t n)
 	int code = AQM_OK;
 
 	for (uint64_t i = 0; code == AQM_OK && i < n; i++) {
-		struct aqm_record *record;
+		struct aqm_log_record *record;
 
 		code = next_record(parser, &record);
 		*record = record[-1];

@@ -42,7 +42,7 @@ enum {
 	AQM_PARSE_REPEATS_MAX = 10000, /* a note of more repeats is not believed: syslogd writes one within minutes */
 };
 
-struct aqm_record {
+struct aqm_log_record {
 	uint64_t values[AQM_LOG_FIELDS]; /* by enum aqm_log_field; the action as 0, 1, 2 */
 	double time;                     /* NaN without a clock */
 	enum aqm_clock_kind clock;
@@ -58,7 +58,7 @@ struct aqm_parse_counts {
 
 /* Takes up to AQM_PARSE_BATCH records; a negative result stops the scanner, which returns it. */
 enum { AQM_PARSE_BATCH = 256 };
-typedef int (*aqm_record_sink)(void *context, const struct aqm_record *records, size_t count);
+typedef int (*aqm_record_sink)(void *context, const struct aqm_log_record *records, size_t count);
 
 struct aqm_parser {
 	aqm_record_sink sink; /* NULL: only count */
@@ -69,7 +69,7 @@ struct aqm_parser {
 	bool in_long_line;    /* dropping text until the next newline */
 	size_t batched;
 	/* [0]: the last record of the batch before, which a repeat may need */
-	struct aqm_record batch[1 + AQM_PARSE_BATCH];
+	struct aqm_log_record batch[1 + AQM_PARSE_BATCH];
 };
 
 /* The parser is large: keep it off the stack of threads. */

@@ -89,18 +89,6 @@ enum aqm_action aqm_queue_decide(struct aqm_bottleneck *b, uint64_t *fields, enu
 	return action;
 }
 
-static void add_to_interval(struct aqm_interval *interval, const uint64_t *fields, enum aqm_action happened)
-{
-	if (interval->packets++ == 0)
-		memcpy(interval->first, fields, sizeof interval->first);
-	memcpy(interval->last, fields, sizeof interval->last);
-	for (size_t i = 0; i < AQM_LOG_FIELDS; i++)
-		interval->sums[i] += (double)fields[i];
-	interval->peak_qdelay = fmax(interval->peak_qdelay, (double)fields[AQM_FIELD_CURRENT_QDELAY]);
-	interval->dropped += happened == AQM_DROP;
-	interval->marked += happened == AQM_MARK;
-}
-
 void aqm_queue_log(struct aqm_bottleneck *b, const uint64_t *fields, enum aqm_action happened)
 {
 	b->records++;
@@ -109,46 +97,14 @@ void aqm_queue_log(struct aqm_bottleneck *b, const uint64_t *fields, enum aqm_ac
 			b->code = b->sinks[i]->record(b->sinks[i]->context, (double)b->now * 1e-9, fields, happened,
 			                              (enum aqm_action)fields[AQM_FIELD_ACTION_LOGGED]);
 	if (b->hook && b->hook->update)
-		add_to_interval(&b->intervals[fields[AQM_FIELD_QUEUE_TYPE]], fields, happened);
+		aqm_interval_add(&b->intervals[fields[AQM_FIELD_QUEUE_TYPE]], fields, happened);
 }
 
 /* ---- update intervals ---- */
 
-/* As aqm_pool_updates() makes rows: constants and clocks from the first packet, counters from the last, else means. */
 static double feature_of(const struct aqm_update *update, const char *name)
 {
-	static const char *const first[] = {
-		"queue_type", "qdelay_ref",      "tupdate",   "max_burst",         "max_ecnth", "alpha", "beta",
-		"flags",      "burst_allowance", "drop_prob", "measurement_start", "sflags",    NULL};
-	static const char *const last[] = {"accu_prob", "tot_pkts", "tot_bytes", "drops", NULL};
-	const struct aqm_interval *interval = update->state;
-	const struct aqm_field *field = aqm_field_find(name);
-	double packets = (double)interval->packets;
-
-	if (field) {
-		size_t index = (size_t)(field - aqm_fields(NULL));
-
-		for (size_t i = 0; first[i]; i++)
-			if (strcmp(first[i], name) == 0)
-				return (double)interval->first[index];
-		for (size_t i = 0; last[i]; i++)
-			if (strcmp(last[i], name) == 0)
-				return (double)interval->last[index];
-		return interval->sums[index] / packets;
-	}
-	if (strcmp(name, "packets") == 0)
-		return packets;
-	if (strcmp(name, "arrived_bytes") == 0)
-		return interval->sums[AQM_FIELD_PKT_LEN];
-	if (strcmp(name, "dropped") == 0)
-		return interval->dropped;
-	if (strcmp(name, "marked") == 0)
-		return interval->marked;
-	if (strcmp(name, "qdelay_end") == 0)
-		return (double)interval->last[AQM_FIELD_CURRENT_QDELAY];
-	if (strcmp(name, "qdelay_peak") == 0)
-		return interval->peak_qdelay;
-	return strcmp(name, "time") == 0 ? interval->time : NAN;
+	return aqm_interval_feature(update->state, name);
 }
 
 static void ask(struct aqm_bottleneck *b, size_t queue, double now, double next)

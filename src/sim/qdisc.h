@@ -11,19 +11,11 @@
 
 #include "base/random.h"
 #include "pool/fields.h"
+#include "pool/interval.h"
 #include "sim/packet.h"
 #include "sim/stats.h"
 
 enum { AQM_CLASSIC, AQM_L4S, AQM_QUEUES };
-
-/* Sums of an update interval of one queue, for hooks of p'. */
-struct aqm_interval {
-	size_t packets;
-	double sums[AQM_LOG_FIELDS];
-	uint64_t first[AQM_LOG_FIELDS], last[AQM_LOG_FIELDS];
-	double peak_qdelay, marked, dropped;
-	double time;
-};
 
 /* An answer that is not applied yet. */
 struct aqm_answer {

@@ -88,11 +88,11 @@ void helper_line(char *text, size_t size, const struct helper_line *l)
 }
 
 struct keeper {
-	struct aqm_record *records;
+	struct aqm_log_record *records;
 	size_t room, count;
 };
 
-static int keep(void *context, const struct aqm_record *records, size_t count)
+static int keep(void *context, const struct aqm_log_record *records, size_t count)
 {
 	struct keeper *keeper = context;
 
@@ -101,12 +101,12 @@ static int keep(void *context, const struct aqm_record *records, size_t count)
 	return AQM_OK;
 }
 
-struct aqm_parse_counts helper_scan(const char *text, struct aqm_record *records, size_t room)
+struct aqm_parse_counts helper_scan(const char *text, struct aqm_log_record *records, size_t room)
 {
 	return helper_scan_in_steps(text, strlen(text), records, room);
 }
 
-struct aqm_parse_counts helper_scan_in_steps(const char *text, size_t step, struct aqm_record *records, size_t room)
+struct aqm_parse_counts helper_scan_in_steps(const char *text, size_t step, struct aqm_log_record *records, size_t room)
 {
 	struct aqm_parser *parser = malloc(sizeof *parser);
 	struct keeper keeper = {.records = records, .room = room};

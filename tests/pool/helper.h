@@ -37,8 +37,8 @@ struct helper_line {
 void helper_line(char *text, size_t size, const struct helper_line *line);
 
 /* Scan a text, keeping up to `room` records. */
-struct aqm_parse_counts helper_scan(const char *text, struct aqm_record *records, size_t room);
+struct aqm_parse_counts helper_scan(const char *text, struct aqm_log_record *records, size_t room);
 /* The same, in pieces of `step` bytes. */
-struct aqm_parse_counts helper_scan_in_steps(const char *text, size_t step, struct aqm_record *records, size_t room);
+struct aqm_parse_counts helper_scan_in_steps(const char *text, size_t step, struct aqm_log_record *records, size_t room);
 
 #endif

@@ -19,7 +19,7 @@
 	"1,15000,15000,150000,819,1024,10240,19,0,213519568,280000,270000,17295083520,2108833000,0,0,1,1375,1124452,111," \
 	"167352,125,3"
 
-static struct aqm_record records[64];
+static struct aqm_log_record records[64];
 
 static void test_fields_land_in_their_places(void **state)
 {
@@ -229,7 +229,7 @@ static void test_repeats_across_batches(void **state)
 {
 	size_t n = AQM_PARSE_BATCH, line = strlen(RECORD) + 1, room = 2 * AQM_PARSE_BATCH;
 	char *text = malloc(n * line + 100);
-	struct aqm_record *many = malloc(room * sizeof *many);
+	struct aqm_log_record *many = malloc(room * sizeof *many);
 
 	(void)state;
 	for (size_t i = 0; i < n; i++)
@@ -294,7 +294,7 @@ static void test_clock_runs(void **state)
 	assert_true(records[2].time - records[1].time == 2);
 }
 
-static int refuse(void *context, const struct aqm_record *r, size_t count)
+static int refuse(void *context, const struct aqm_log_record *r, size_t count)
 {
 	(void)context;
 	(void)r;
