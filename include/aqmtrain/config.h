@@ -22,7 +22,7 @@ enum aqm_device_kind { AQM_DEVICE_CPU, AQM_DEVICE_CUDA, AQM_DEVICE_AUTO };
 enum aqm_activations { AQM_ACTIVATIONS_AUTO, AQM_ACTIVATIONS_F32, AQM_ACTIVATIONS_BF16 };
 enum aqm_control { AQM_CONTROL_PACKET, AQM_CONTROL_UPDATE };
 enum aqm_labels { AQM_LABELS_EFFECTIVE, AQM_LABELS_LOGGED };
-enum aqm_reward_kind { AQM_REWARD_POWER, AQM_REWARD_TRADEOFF };
+enum aqm_reward_kind { AQM_REWARD_POWER, AQM_REWARD_TRADEOFF, AQM_REWARD_UTILITY };
 enum aqm_delay_unit { AQM_UNIT_US, AQM_UNIT_MS, AQM_UNIT_S };
 enum aqm_reward_normaliser { AQM_REWARDS_RAW, AQM_REWARDS_STANDARD, AQM_REWARDS_MIN_MAX };
 enum aqm_horizon_unit { AQM_HORIZON_ROWS, AQM_HORIZON_MS };
@@ -56,7 +56,7 @@ struct aqm_config {
 	} pool;
 
 	struct {
-		enum aqm_reward_kind kind;     /* reward.kind: power = pkt_len / (qdelay + c); tradeoff = pkt_len/1500 - delay_weight * qdelay */
+		enum aqm_reward_kind kind;     /* reward.kind: power = pkt_len / (qdelay + c); tradeoff = pkt_len/1500 - delay_weight * qdelay; utility = the row's utility_rank */
 		enum aqm_delay_unit unit;      /* reward.unit of qdelay (and c) in the formula */
 		double c;                      /* reward.c */
 		double delay_weight;           /* reward.delay_weight, per unit of delay (tradeoff) */

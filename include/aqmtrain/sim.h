@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include "aqmtrain/config.h"
 #include "aqmtrain/error.h"
+#include "aqmtrain/policy.h"
 #include "aqmtrain/pool.h"
 
 /* ---- scenarios ---- */
@@ -177,7 +178,8 @@ struct aqm_decision {
  * aqm_pool_updates() gives. */
 struct aqm_update {
 	double time;
-	size_t queue;
+	size_t controller;           /* whose p' it is: its queue's number, or 0 where one controller serves both */
+	size_t queue;                /* whose interval is told */
 	size_t packets;
 	double now;                  /* p' that was in force, 0 to 1 */
 	double rule;                 /* what the rule-based AQM would set next */
@@ -204,7 +206,19 @@ void aqm_epsilon_free(struct aqm_epsilon *epsilon);
 struct aqm_sim_policy;
 int aqm_sim_policy_new(struct aqm_sim_policy **out, struct aqm_sim_hook *hook, const char *path, const char *base_path,
                        enum aqm_device_kind device, int64_t every, double delay);
+/* The same on a policy that is loaded, and outlives it: one simulation at a time. target_return as aqm_decider_new has
+ * it. */
+int aqm_sim_policy_share(struct aqm_sim_policy **out, struct aqm_sim_hook *hook, aqm_policy *policy, int64_t every,
+                         double delay, double target_return);
 void aqm_sim_policy_free(struct aqm_sim_policy *policy);
+/* From now on the rules decide and the policy only looks on: so many of their decisions a controller, from `from` (s of
+ * the simulation) on, go into its context. 0: it decides (again), with that behind it. Counts and return begin anew. */
+void aqm_sim_policy_watch(struct aqm_sim_policy *policy, uint64_t decisions, double from);
+/* Decisions looked at, of the controller that had most. */
+uint64_t aqm_sim_policy_watched(const struct aqm_sim_policy *policy);
+/* Mean return-to-go of its decisions, by the policy's own reward and horizon and in units of target returns; NAN
+ * without any. */
+double aqm_sim_policy_return(const struct aqm_sim_policy *policy);
 /* How often it was asked, and how often its answer was not the rule's. */
 void aqm_sim_policy_counts(const struct aqm_sim_policy *policy, uint64_t *asked, uint64_t *differed);
 
@@ -214,9 +228,14 @@ struct aqm_quantiles {
 	double mean, p50, p95, p99, p999;
 };
 
+/* Shares at which the distribution of delays is kept: 0.01 to 0.99, then 0.995, 0.999, 0.9999. */
+enum { AQM_CDF_POINTS = 102 };
+double aqm_cdf_share(size_t point);
+
 struct aqm_queue_result {
 	const char *name;            /* "L", "C", "Q": static */
 	struct aqm_quantiles delay;  /* ms, of packets that left */
+	double cdf[AQM_CDF_POINTS];  /* ms: that share of them waited no longer; NAN without any */
 	double mark_probability, drop_probability;
 	uint64_t arrived, departed, marked, dropped; /* packets, after the warm-up */
 	/* of the whole run: all_arrived = all_departed + all_dropped + queued */

@@ -47,8 +47,9 @@ const struct aqm_option aqm_options[] = {
 	WORD("pool.labels", pool.labels, "effective", WORDS("effective", "logged"),
 	     "actions that happened, or as logged (with phantom drops)"),
 
-	WORD("reward.kind", reward.kind, "power", WORDS("power", "tradeoff"),
-	     "power = pkt_len / (qdelay + c); tradeoff = pkt_len / 1500 - delay_weight * qdelay"),
+	WORD("reward.kind", reward.kind, "power", WORDS("power", "tradeoff", "utility"),
+	     "power = pkt_len / (qdelay + c); tradeoff = pkt_len / 1500 - delay_weight * qdelay; utility = utility_rank, how its whole "
+	     "episode ranks among others under the same conditions (sim --collect --control update), with gamma 0"),
 	WORD("reward.unit", reward.unit, "ms", WORDS("us", "ms", "s"), "unit of qdelay and c in the reward"),
 	NUMBER("reward.c", reward.c, "1", 1e-9, 1e9, "c of the power reward"),
 	NUMBER("reward.delay_weight", reward.delay_weight, "0.1", 0, 1e9, "weight of a unit of delay in the tradeoff reward"),

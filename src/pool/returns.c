@@ -27,19 +27,24 @@ static double tradeoff_reward(const struct aqm_config *config, double bytes, dou
 	return bytes / PACKET_BYTES - config->reward.delay_weight * delay;
 }
 
-/* By enum aqm_reward_kind. */
+/* By enum aqm_reward_kind. A reward is a function of the row's bytes and delay, or a column of the pool: then it is known
+ * only afterwards. */
 static const struct {
 	const char *name;
 	reward_function *reward;
+	const char *column;
 } rewards_table[] = {
-	[AQM_REWARD_POWER] = {"power", power_reward},
-	[AQM_REWARD_TRADEOFF] = {"tradeoff", tradeoff_reward},
+	[AQM_REWARD_POWER] = {"power", power_reward, NULL},
+	[AQM_REWARD_TRADEOFF] = {"tradeoff", tradeoff_reward, NULL},
+	[AQM_REWARD_UTILITY] = {"utility", NULL, "utility_rank"},
 };
 
 double aqm_pool_reward(const struct aqm_config *config, double bytes, double delay_us)
 {
 	static const double microseconds[] = {[AQM_UNIT_US] = 1, [AQM_UNIT_MS] = 1e3, [AQM_UNIT_S] = 1e6};
 
+	if (!rewards_table[config->reward.kind].reward)
+		return 0;
 	return rewards_table[config->reward.kind].reward(config, bytes, delay_us / microseconds[config->reward.unit]);
 }
 
@@ -61,8 +66,19 @@ static int read_lengths(const aqm_pool *pool, double *bytes)
 	return code;
 }
 
+/* Every row says already what its whole episode was worth: nothing is to be summed up. */
+static int read_rewards(const aqm_pool *pool, const struct aqm_config *config, const char *column, double *rewards)
+{
+	if (config->reward.gamma != 0)
+		return aqm_error_set(AQM_EUSAGE, "reward.gamma is %g: the %s reward is that of a whole episode, and needs gamma 0",
+		                     config->reward.gamma, rewards_table[config->reward.kind].name);
+	return aqm_pool_column(pool, column, rewards);
+}
+
 static int compute_rewards(const aqm_pool *pool, const struct aqm_config *config, double *rewards)
 {
+	if (rewards_table[config->reward.kind].column)
+		return read_rewards(pool, config, rewards_table[config->reward.kind].column, rewards);
 	double *delays = aqm_malloc_array((size_t)pool->rows, sizeof *delays);
 	int code = delays ? read_lengths(pool, rewards) : AQM_ERUN;
 

@@ -312,7 +312,7 @@ static void update_queue(struct freebsd_l4s *s, struct aqm_bottleneck *b, size_t
 	if (q->fifo.bytes == 0)
 		q->delay = 0;
 	int64_t next = next_probability(s, q);
-	double set = aqm_queue_set(b, queue, (double)q->probability / 0x1p31, (double)next / 0x1p31);
+	double set = aqm_queue_set(b, queue, queue, (double)q->probability / 0x1p31, (double)next / 0x1p31);
 	q->probability = b->hook && b->hook->update ? (int64_t)(set * (double)PROBABILITY_MAX) : next;
 	q->old_delay = q->delay;
 	q->burst = q->burst > s->tupdate ? q->burst - s->tupdate : 0;

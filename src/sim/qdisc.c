@@ -96,51 +96,80 @@ void aqm_queue_log(struct aqm_bottleneck *b, const uint64_t *fields, enum aqm_ac
 		if (b->sinks[i] && b->code == AQM_OK)
 			b->code = b->sinks[i]->record(b->sinks[i]->context, (double)b->now * 1e-9, fields, happened,
 			                              (enum aqm_action)fields[AQM_FIELD_ACTION_LOGGED]);
-	if (b->hook && b->hook->update)
+	if (b->hook && b->hook->update) {
 		aqm_interval_add(&b->intervals[fields[AQM_FIELD_QUEUE_TYPE]], fields, happened);
+		aqm_interval_add(&b->others[!fields[AQM_FIELD_QUEUE_TYPE]], fields, happened);
+	}
 }
 
 /* ---- update intervals ---- */
 
+/* Features of the other queue; pools that are made out of packets have none of them. */
+static const struct {
+	const char *name, *of;
+} others[] = {
+	{"other_packets", "packets"}, {"other_bytes", "arrived_bytes"},   {"other_dropped", "dropped"},
+	{"other_marked", "marked"},   {"other_qdelay", "current_qdelay"},
+};
+
+struct question {
+	const struct aqm_interval *interval, *other;
+	double elapsed; /* us since the controller asked last */
+};
+
+/* Beside what is known of the queue that is asked about: what the other one did meanwhile. */
 static double feature_of(const struct aqm_update *update, const char *name)
 {
-	return aqm_interval_feature(update->state, name);
+	const struct question *question = update->state;
+	const struct aqm_interval *other = question->other;
+
+	if (strcmp(name, "elapsed") == 0)
+		return question->elapsed;
+	if (strncmp(name, "other_", 6) != 0)
+		return aqm_interval_feature(question->interval, name);
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+		if (strcmp(name, others[i].name) == 0)
+			return other->packets ? aqm_interval_feature(other, others[i].of) : 0;
+	return NAN;
 }
 
-static void ask(struct aqm_bottleneck *b, size_t queue, double now, double next)
+static void ask(struct aqm_bottleneck *b, size_t controller, size_t queue, double now, double next)
 {
 	struct aqm_interval *interval = &b->intervals[queue];
+	const struct question question = {interval, &b->others[queue], (double)(b->now - b->asked[controller]) * 1e-3};
 	const struct aqm_update update = {
 		.time = (double)b->now * 1e-9,
+		.controller = controller,
 		.queue = queue,
 		.packets = interval->packets,
 		.now = now,
 		.rule = next,
 		.feature = feature_of,
-		.state = interval,
+		.state = &question,
 	};
 	struct aqm_answer answer = {b->now + (aqm_time)(b->hook->delay * 1e9), next};
 
 	b->code = b->hook->update(b->hook->context, &update, &answer.value);
 	answer.value = fmin(fmax(answer.value, 0), 1);
-	if (b->answer_count[queue] < AQM_ANSWERS_MAX)
-		b->answers[queue][b->answer_count[queue]++] = answer;
-	*interval = (struct aqm_interval){.time = update.time};
+	if (b->answer_count[controller] < AQM_ANSWERS_MAX)
+		b->answers[controller][b->answer_count[controller]++] = answer;
+	b->asked[controller] = b->now;
+	*interval = b->others[queue] = (struct aqm_interval){.time = update.time};
 }
 
-double aqm_queue_set(struct aqm_bottleneck *b, size_t queue, double now, double next)
+double aqm_queue_set(struct aqm_bottleneck *b, size_t controller, size_t queue, double now, double next)
 {
 	if (!b->hook || !b->hook->update || b->code != AQM_OK)
 		return next;
 	if (b->intervals[queue].packets)
-		ask(b, queue, now, next);
+		ask(b, controller, queue, now, next);
 	size_t due = 0;
-	while (due < b->answer_count[queue] && b->answers[queue][due].at <= b->now)
-		b->answered[queue] = b->answers[queue][due++].value;
+	while (due < b->answer_count[controller] && b->answers[controller][due].at <= b->now)
+		b->answered[controller] = b->answers[controller][due++].value;
 	if (due) {
-		b->answer_count[queue] -= due;
-		memmove(b->answers[queue], b->answers[queue] + due, b->answer_count[queue] * sizeof b->answers[queue][0]);
+		b->answer_count[controller] -= due;
+		memmove(b->answers[controller], b->answers[controller] + due, b->answer_count[controller] * sizeof b->answers[controller][0]);
 	}
 	/* Until the first answer is there, and while nothing has come that could be asked about, the rules decide. */
-	return b->answered[queue] < 0 ? next : b->answered[queue];
+	return b->answered[controller] < 0 ? next : b->answered[controller];
 }

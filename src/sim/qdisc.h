@@ -59,9 +59,11 @@ struct aqm_bottleneck {
 	const struct aqm_sim_sink *sinks[2];
 	bool wants_records; /* someone reads them */
 	uint64_t records;
-	struct aqm_interval intervals[AQM_QUEUES];
-	struct aqm_answer answers[AQM_QUEUES][AQM_ANSWERS_MAX];
+	struct aqm_interval intervals[AQM_QUEUES]; /* of each queue since it was last asked about */
+	struct aqm_interval others[AQM_QUEUES];    /* and of the other queue since then */
+	struct aqm_answer answers[AQM_QUEUES][AQM_ANSWERS_MAX]; /* by controller */
 	size_t answer_count[AQM_QUEUES];
+	aqm_time asked[AQM_QUEUES];  /* when the controller asked last */
 	double answered[AQM_QUEUES]; /* the p' that a hook has set last; negative: none */
 	int code;                    /* what went wrong; ends the run */
 };
@@ -132,7 +134,8 @@ static inline aqm_time aqm_ms(double value, double initial)
 enum aqm_action aqm_queue_decide(struct aqm_bottleneck *b, uint64_t *fields, enum aqm_action rule);
 /* What then happened to it: to the sinks, and to the sums of the update interval. */
 void aqm_queue_log(struct aqm_bottleneck *b, const uint64_t *fields, enum aqm_action happened);
-/* The rules would set p' of `queue` from `now` to `next`: what it is to be, and a new interval begins. */
-double aqm_queue_set(struct aqm_bottleneck *b, size_t queue, double now, double next);
+/* The rules of a controller would set its p' from `now` to `next`: what it is to be, and a new interval of `queue`
+ * begins. A controller has the number of its queue; one that serves both is 0, and asks about either. */
+double aqm_queue_set(struct aqm_bottleneck *b, size_t controller, size_t queue, double now, double next);
 
 #endif

@@ -34,6 +34,7 @@ static void fill_queue(const struct aqm_bottleneck *b, size_t i, uint64_t queued
 		.all_dropped = s->dropped,
 		.queued = queued,
 	};
+	aqm_histogram_cdf(&s->delay, 1e6, q->cdf);
 	q->mark_probability = share(q->marked, q->departed);
 	q->drop_probability = share(q->dropped, q->departed + q->dropped);
 }

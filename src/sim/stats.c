@@ -56,6 +56,19 @@ struct aqm_quantiles aqm_histogram_quantiles(const struct aqm_histogram *histogr
 	};
 }
 
+double aqm_cdf_share(size_t point)
+{
+	static const double last[] = {0.995, 0.999, 0.9999};
+
+	return point < 99 ? (double)(point + 1) / 100 : last[point - 99 < 3 ? point - 99 : 2];
+}
+
+void aqm_histogram_cdf(const struct aqm_histogram *histogram, double unit, double cdf[AQM_CDF_POINTS])
+{
+	for (size_t i = 0; i < AQM_CDF_POINTS; i++)
+		cdf[i] = histogram->count ? quantile(histogram, aqm_cdf_share(i)) / unit : NAN;
+}
+
 void aqm_queue_stats_warm(struct aqm_queue_stats *stats)
 {
 	memset(&stats->delay, 0, sizeof stats->delay);

@@ -18,6 +18,8 @@ struct aqm_histogram {
 void aqm_histogram_add(struct aqm_histogram *histogram, aqm_time time);
 /* Mean and quantiles, in units of `unit` ns; NAN of an empty one. */
 struct aqm_quantiles aqm_histogram_quantiles(const struct aqm_histogram *histogram, double unit);
+/* Quantiles at aqm_cdf_share(), in units of `unit` ns; NAN of an empty one. */
+void aqm_histogram_cdf(const struct aqm_histogram *histogram, double unit, double cdf[AQM_CDF_POINTS]);
 
 struct aqm_queue_stats {
 	uint64_t arrived, departed, dropped, marked;
