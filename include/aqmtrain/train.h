@@ -17,8 +17,8 @@ struct aqm_train_options {
 	const char *init_adapter; /* LoRA begins with this adapter (a PEFT folder or GGUF file) instead of A random, B zero; NULL: none */
 };
 
-/* Train, or go on with, a run. The folder is made; an existing run is not overwritten unless `resume`. Writes config.yaml, metrics.jsonl, checkpoints/,
- * best/, policy.h5, and init_adapter.json: path and SHA-256 of an adapter that it began with, which must be of lora.rank, alpha and targets (AQM_EUSAGE
+/* Train, or go on with, a run. The folder is made; an existing run is not overwritten unless `resume`. Writes config.yaml, run.json (data, base, what
+ * it took), metrics.jsonl, checkpoints/, best/, policy.h5, and init_adapter.json: path and SHA-256 of an adapter that it began with, which must be of lora.rank, alpha and targets (AQM_EUSAGE
  * with the settings that fit) and is not needed again. SIGINT: a checkpoint is written and AQM_EINTERRUPTED returned. A non-finite loss or gradient:
  * AQM_ERUN with the step; the last good checkpoint stays. Resuming continues bit-identically (same machine kind and threads). */
 int aqm_train(const struct aqm_config *config, const char *run_path, const struct aqm_train_options *options);

@@ -211,6 +211,8 @@ static int finish(struct aqm_trainer *t)
 	int code = path ? aqm_policy_save(t->policy, path) : AQM_ERUN;
 
 	free(path);
+	if (code == AQM_OK)
+		code = aqm_trainer_record(t, true);
 	if (code != AQM_OK)
 		return code;
 	if (t->state.best_step)
@@ -275,6 +277,8 @@ int aqm_train(const struct aqm_config *config, const char *run_path, const struc
 		code = aqm_trainer_begin(t);
 	if (code == AQM_OK)
 		code = aqm_run_start(&t->run, config);
+	if (code == AQM_OK)
+		code = aqm_trainer_record(t, false);
 	if (code == AQM_OK)
 		code = aqm_trainer_keep_beginning(t);
 	if (code == AQM_OK)

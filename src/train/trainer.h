@@ -64,6 +64,8 @@ void aqm_trainer_warm_up(aqm_device *device);
 int aqm_trainer_begin(struct aqm_trainer *trainer);
 /* Once the run exists: keep what began with an adapter, so that resuming does not need it. */
 int aqm_trainer_keep_beginning(struct aqm_trainer *trainer);
+/* Write run.json: pools, base, what the training takes, and whether it is done. */
+int aqm_trainer_record(const struct aqm_trainer *trainer, bool finished);
 /* From the state on to the end, or to an interruption: AQM_EINTERRUPTED with a checkpoint written. */
 int aqm_trainer_run(struct aqm_trainer *trainer);
 
