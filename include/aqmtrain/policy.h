@@ -50,4 +50,16 @@ int aqm_decider_update(aqm_decider *decider, const double *features, double now,
 /* The p' that was set in the end. */
 int aqm_decider_observe_update(aqm_decider *decider, double next, double reward);
 
+/* Many routers at once: `streams` streams of their own windows and returns, numbered from 0, which read the weights together. The functions above
+ * speak of stream 0; sampling draws for each stream on its own. */
+int aqm_decider_new_streams(aqm_decider **out, aqm_policy *policy, double target_return, int64_t streams);
+void aqm_decider_reset_stream(aqm_decider *decider, int64_t stream);
+/* Decide for `count` different streams: features (count, F), actions (count), logits (count, 3) or NULL. When it fails none has decided. */
+int aqm_decider_decide_streams(aqm_decider *decider, int64_t count, const int64_t *streams, const double *features, enum aqm_action *actions,
+                               float *logits);
+int aqm_decider_observe_stream(aqm_decider *decider, int64_t stream, enum aqm_action action, double reward);
+/* now, next: (count) */
+int aqm_decider_update_streams(aqm_decider *decider, int64_t count, const int64_t *streams, const double *features, const double *now, double *next);
+int aqm_decider_observe_update_stream(aqm_decider *decider, int64_t stream, double next, double reward);
+
 #endif

@@ -26,6 +26,8 @@ struct aqm_bench {
 	bool json;
 	bool quick;        /* smaller and shorter: for tests */
 	bool profile;      /* time by op as well */
+	int batch;         /* streams that decide together; 0: one */
+	bool peer;         /* also say how to run the same elsewhere */
 	int threads;       /* 0: all cores */
 	const char *model; /* a GGUF instead of synthetic ones; may be NULL */
 	const char *settings[AQM_BENCH_SETTINGS]; /* of the configuration of steps, "key=value" */
@@ -43,6 +45,8 @@ int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const
 int aqm_bench_peak_gemm(struct aqm_bench *bench, struct aqm_device *device, double *flops);
 int aqm_bench_sustained_gemm(struct aqm_bench *bench, struct aqm_device *device, double *flops);
 int aqm_bench_peak_read(struct aqm_bench *bench, double *bytes);
+/* Bytes a second that a device reads weights with at best, and what that limit is: host memory is read, a GPU's is copied. */
+int aqm_bench_bandwidth(struct aqm_bench *bench, struct aqm_device *device, double *bytes, const char **what);
 
 /* The shortest of several runs of work(context), in seconds: others on the machine only ever make a run longer. At
  * least `runs` runs, and at least 0.3 s of them. */

@@ -1,59 +1,152 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * aqmtrain bench decide: the ten new tokens of one decision on eight features, against a cache that holds the window so
- * far. The limit is reading the weights once at the memory bandwidth of this process.
+ * aqmtrain bench decide: decisions on eight features, against caches that hold the windows so far. First the base alone,
+ * ten new tokens a stream; then whole decisions as a queue takes them, with embedding, LoRA and head. The limit is reading
+ * the weights once, however many streams there are.
  */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/progress.h"
 #include "base/random.h"
+#include "base/size.h"
 #include "cli/bench_model.h"
 #include "model/model.h"
+#include "policy/policy.h"
 
 enum { NEW_TOKENS = 10, PAST_TOKENS = 150, CACHE_TOKENS = 200 };
 
+/* ---- the base alone ---- */
+
 struct decision {
 	aqm_device *device;
+	struct aqm_params params;
+	aqm_gguf *gguf;
 	aqm_model *model;
 	aqm_cache *cache;
-	struct aqm_mat embeddings, x;
+	void *memory;
+	struct aqm_mat embeddings, x; /* (streams NEW_TOKENS, d) */
+	int64_t count, *streams;
+	void *recording; /* of extending; NULL: none */
 	int code, runs;
 };
 
 static void decide(void *context)
 {
 	struct decision *d = context;
+	bool at_once = aqm_cache_takes(d->cache, d->count, NEW_TOKENS);
 
 	d->runs++;
-	aqm_cache_truncate(d->cache, PAST_TOKENS);
+	for (int64_t i = 0; i < d->count; i++)
+		aqm_cache_truncate(d->cache, i, PAST_TOKENS);
 	d->device->ops->copy(d->device, d->embeddings, d->x);
+	if (d->code == AQM_OK && !at_once) {
+		d->code = aqm_model_extend(d->model, d->cache, d->streams, d->count, d->x);
+	} else if (d->code == AQM_OK) {
+		d->code = aqm_cache_aim(d->cache, d->streams, d->count, NEW_TOKENS);
+		if (d->recording)
+			d->device->ops->replay(d->device, d->recording);
+		else
+			aqm_cache_run(d->cache, d->count, d->x);
+		aqm_cache_advance(d->cache, d->streams, d->count, NEW_TOKENS);
+	}
 	if (d->code == AQM_OK)
-		d->code = aqm_model_extend(d->model, d->cache, d->x);
+		d->code = aqm_device_check(d->device); /* waits */
 }
 
-static int fill_cache(struct decision *d, float *host, int64_t width)
+static int fill_cache(struct decision *d)
 {
+	size_t numbers = (size_t)(d->x.rows * d->x.cols);
+	float *host = aqm_malloc_array(numbers, sizeof *host);
 	struct aqm_rng rng;
 
+	if (!host)
+		return AQM_ERUN;
 	aqm_rng_init(&rng, 2, AQM_STREAM_TEST, 0);
-	for (int64_t i = 0; i < NEW_TOKENS * width; i++)
+	for (size_t i = 0; i < numbers; i++)
 		host[i] = aqm_rng_normal(&rng);
-	while (d->code == AQM_OK && aqm_cache_length(d->cache) < PAST_TOKENS) {
+	d->device->ops->upload(d->device, d->embeddings.data, host, numbers * sizeof *host);
+	free(host);
+	while (d->code == AQM_OK && aqm_cache_length(d->cache, 0) < PAST_TOKENS) {
 		d->device->ops->copy(d->device, d->embeddings, d->x);
-		d->code = aqm_model_extend(d->model, d->cache, d->x);
+		d->code = aqm_model_extend(d->model, d->cache, d->streams, d->count, d->x);
 	}
 	return d->code;
 }
 
+/* What a device keeps of extending once that has run. */
+static int record(struct decision *d)
+{
+	decide(d);
+	if (d->code != AQM_OK || !d->device->ops->record || !aqm_cache_takes(d->cache, d->count, NEW_TOKENS))
+		return d->code;
+	int code = d->device->ops->record(d->device);
+
+	if (code != AQM_OK)
+		return code;
+	aqm_cache_run(d->cache, d->count, d->x);
+	return d->device->ops->recorded(d->device, &d->recording);
+}
+
+static int open_base(struct decision *d, const struct aqm_config *config, const char *path, bool int8)
+{
+	const struct aqm_model_options options = {.frozen = true, .int8 = int8};
+	int code = aqm_device_open(&d->device, config->device);
+
+	if (code == AQM_OK)
+		code = aqm_device_choose(d->device, config->dtype);
+	if (code != AQM_OK)
+		return code;
+	aqm_params_init(&d->params, d->device);
+	code = aqm_gguf_open(&d->gguf, path);
+	if (code == AQM_OK)
+		code = aqm_model_open(&d->model, d->device, d->gguf, &options, &d->params);
+	if (code == AQM_OK)
+		code = aqm_params_allocate(&d->params, false, 1);
+	if (code == AQM_OK)
+		code = aqm_model_bind(d->model, true);
+	if (code == AQM_OK)
+		code = aqm_cache_new(&d->cache, d->model, d->count, CACHE_TOKENS);
+	if (code != AQM_OK)
+		return code;
+	int64_t width = aqm_model_shape(d->model)->width, rows = d->count * NEW_TOKENS;
+
+	code = d->device->ops->allocate(d->device, (size_t)(2 * rows * width) * sizeof(float), &d->memory);
+	d->embeddings = aqm_mat_f32(d->memory, rows, width);
+	d->x = aqm_mat_f32((float *)d->memory + rows * width, rows, width);
+	return code;
+}
+
+static void close_base(struct decision *d)
+{
+	if (d->device) {
+		if (d->recording)
+			d->device->ops->forget(d->device, d->recording);
+		if (d->memory)
+			d->device->ops->release(d->device, d->memory);
+		aqm_cache_free(d->cache);
+		aqm_model_free(d->model);
+		aqm_params_release(&d->params);
+	}
+	aqm_gguf_free(d->gguf);
+	aqm_device_close(d->device);
+}
+
 /* The time against reading the weights; and the rate of the arithmetic, which for ten tokens is the nearer limit where
  * weights are small. */
-static int time_decisions(struct aqm_bench *bench, struct decision *d, const char *name)
+static int time_base(struct aqm_bench *bench, struct decision *d, const char *name)
 {
-	const double flops = aqm_model_flops(d->model, 1, NEW_TOKENS, false);
+	const double flops = aqm_model_flops(d->model, d->count, NEW_TOKENS, false);
+	const char *read_is;
 	char rate_name[64];
 	double read, peak;
-	int code = aqm_bench_peak_read(bench, &read);
+	int code = aqm_bench_bandwidth(bench, d->device, &read, &read_is);
 
 	if (code == AQM_OK)
 		code = aqm_bench_peak_gemm(bench, d->device, &peak);
+	if (code == AQM_OK)
+		code = record(d);
 	if (code != AQM_OK)
 		return code;
 	if (bench->profile)
@@ -65,96 +158,189 @@ static int time_decisions(struct aqm_bench *bench, struct decision *d, const cha
 		aqm_bench_profile_end(d->device, aqm_clock_seconds() - start, d->runs);
 	if (d->code != AQM_OK)
 		return d->code;
-	code = aqm_bench_add(bench, name, shortest * 1e3, "ms", (double)aqm_model_weight_bytes(d->model) / read * 1e3,
-	                     "reading the weights once");
+	code = aqm_bench_add(bench, name, shortest * 1e3, "ms", (double)aqm_model_weight_bytes(d->model) / read * 1e3, read_is);
 	snprintf(rate_name, sizeof rate_name, "%.56s/rate", name);
-	return code == AQM_OK
-	           ? aqm_bench_add(bench, rate_name, flops / shortest / 1e9, "GFLOP/s", peak / 1e9, "sgemm in this process")
-	           : code;
+	return code == AQM_OK ? aqm_bench_add(bench, rate_name, flops / shortest / 1e9, "GFLOP/s", peak / 1e9,
+	                                      "plain products in this process")
+	                      : code;
 }
 
-static int measure_base(struct aqm_bench *bench, const char *path, bool int8, const char *name)
+static int measure_base(struct aqm_bench *bench, const struct aqm_config *config, int64_t *streams, const char *path,
+                        bool int8, const char *name)
 {
-	const struct aqm_model_options options = {.frozen = true, .int8 = int8};
-	struct decision d = {0};
-	struct aqm_params params;
-	struct aqm_arena arena;
-	aqm_gguf *gguf = NULL;
-	void *memory = NULL, *buffers = NULL;
-	int code = aqm_device_open(&d.device, AQM_DEVICE_CPU);
+	struct decision d = {.count = bench->batch, .streams = streams};
+	int code = open_base(&d, config, path, int8);
 
-	if (code != AQM_OK)
-		return code;
-	aqm_params_init(&params, d.device);
-	code = aqm_gguf_open(&gguf, path);
 	if (code == AQM_OK)
-		code = aqm_model_open(&d.model, d.device, gguf, &options, &params);
+		code = fill_cache(&d);
 	if (code == AQM_OK)
-		code = aqm_params_allocate(&params, false, 1);
-	if (code == AQM_OK)
-		code = aqm_model_bind(d.model, true);
-	aqm_arena_plan(&arena);
-	if (code == AQM_OK)
-		code = aqm_model_carve(d.model, &arena, 1, NEW_TOKENS, false);
-	if (code == AQM_OK)
-		code = d.device->ops->allocate(d.device, arena.used, &buffers);
-	if (code == AQM_OK) {
-		arena = (struct aqm_arena){.base = buffers, .capacity = arena.used};
-		code = aqm_model_carve(d.model, &arena, 1, NEW_TOKENS, false);
-	}
-	if (code == AQM_OK)
-		code = aqm_cache_new(&d.cache, d.model, CACHE_TOKENS);
-	if (code == AQM_OK) {
-		int64_t width = aqm_model_shape(d.model)->width;
-
-		code = d.device->ops->allocate(d.device, (size_t)(2 * NEW_TOKENS * width) * sizeof(float), &memory);
-		d.embeddings = aqm_mat_f32(memory, NEW_TOKENS, width);
-		d.x = aqm_mat_f32((float *)memory + NEW_TOKENS * width, NEW_TOKENS, width);
-		if (code == AQM_OK)
-			code = fill_cache(&d, memory, width);
-	}
-	if (code == AQM_OK)
-		code = time_decisions(bench, &d, name);
-	d.device->ops->release(d.device, memory);
-	aqm_cache_free(d.cache);
-	aqm_model_free(d.model);
-	d.device->ops->release(d.device, buffers);
-	aqm_params_release(&params);
-	aqm_gguf_free(gguf);
-	aqm_device_close(d.device);
+		code = time_base(bench, &d, name);
+	close_base(&d);
 	return code;
 }
 
-static int measure(struct aqm_bench *bench, const char *preset, enum aqm_dtype type)
+/* ---- whole decisions ---- */
+
+struct queue {
+	aqm_decider *decider;
+	int64_t count, *streams;
+	double *features;
+	enum aqm_action *actions;
+};
+
+/* All streams decide once, and are told what came of it. Seconds of the first half. */
+static int step(struct queue *q, double *seconds)
+{
+	double start = aqm_clock_seconds();
+	int code = aqm_decider_decide_streams(q->decider, q->count, q->streams, q->features, q->actions, NULL);
+
+	*seconds = aqm_clock_seconds() - start;
+	for (int64_t i = 0; code == AQM_OK && i < q->count; i++)
+		code = aqm_decider_observe_stream(q->decider, i, q->actions[i], 1.0);
+	return code;
+}
+
+/* The shortest, which is one with a window to build on; and the mean, windows that begin anew included. */
+static int time_steps(const struct aqm_bench *bench, struct queue *q, int64_t window, double *shortest, double *mean)
+{
+	int64_t steps = bench->quick ? 4 : 3 * window;
+	double all = 0;
+	int code = AQM_OK;
+
+	*shortest = INFINITY;
+	for (int64_t i = 0; code == AQM_OK && i < steps + window; i++) {
+		double taken;
+
+		code = step(q, &taken);
+		*shortest = fmin(*shortest, taken);
+		all += i < window ? 0 : taken; /* after the first full window all are alike */
+	}
+	*mean = all / (double)steps;
+	return code;
+}
+
+static int time_policy(struct aqm_bench *bench, aqm_policy *policy, struct queue *q, const char *name)
+{
+	const char *read_is;
+	char full[64];
+	double read, shortest, mean;
+	int code = aqm_bench_bandwidth(bench, aqm_policy_device(policy), &read, &read_is);
+
+	if (code == AQM_OK)
+		code = aqm_decider_new_streams(&q->decider, policy, 1.0, q->count);
+	if (code == AQM_OK)
+		code = time_steps(bench, q, aqm_policy_config(policy)->policy.window, &shortest, &mean);
+	if (code != AQM_OK)
+		return code;
+	double limit = (double)aqm_model_weight_bytes(aqm_policy_model(policy)) / read * 1e3;
+
+	snprintf(full, sizeof full, "%.56s/whole", name);
+	code = aqm_bench_add(bench, full, shortest * 1e3, "ms", limit, read_is);
+	snprintf(full, sizeof full, "%.57s/mean", name);
+	if (code == AQM_OK)
+		code = aqm_bench_add(bench, full, mean * 1e3, "ms", limit, read_is);
+	snprintf(full, sizeof full, "%.54s/streams", name);
+	if (code == AQM_OK)
+		code = aqm_bench_add(bench, full, (double)q->count / mean, "1/s", 0, NULL);
+	return code;
+}
+
+static int measure_policy(struct aqm_bench *bench, const struct aqm_config *config, int64_t *streams, const char *path,
+                          const char *name)
+{
+	struct queue q = {.count = bench->batch, .streams = streams};
+	size_t features = config->policy.features.count;
+	struct aqm_fit fit;
+	aqm_policy *policy = NULL;
+
+	aqm_bench_fit(&fit, config);
+	int code = aqm_policy_new(&policy, config, &fit, path, false);
+
+	if (code == AQM_OK)
+		code = aqm_policy_allocate(policy, 1);
+	q.features = aqm_calloc_array((size_t)q.count * features, sizeof *q.features);
+	q.actions = aqm_calloc_array((size_t)q.count, sizeof *q.actions);
+	if (code == AQM_OK && (!q.features || !q.actions))
+		code = AQM_ERUN;
+	for (size_t i = 0; code == AQM_OK && i < (size_t)q.count * features; i++)
+		q.features[i] = (double)(i % 7) - 3.0;
+	if (code == AQM_OK)
+		code = time_policy(bench, policy, &q, name);
+	aqm_decider_free(q.decider);
+	aqm_policy_free(policy);
+	free(q.features);
+	free(q.actions);
+	return code;
+}
+
+/* ---- all ---- */
+
+static int measure(struct aqm_bench *bench, const struct aqm_config *config, int64_t *streams, const char *device,
+                   const char *preset, enum aqm_dtype type)
 {
 	struct aqm_bench_base base;
-	char name[64];
+	char name[64], batch[24] = "";
 	int code = aqm_bench_base(&base, bench, preset, type);
 
 	if (code != AQM_OK)
 		return code;
+	if (bench->batch > 1)
+		snprintf(batch, sizeof batch, "/batch%d", bench->batch);
 	/* Both arithmetics of decide.arithmetic, where they differ. */
-	for (int int8 = 0; code == AQM_OK && int8 <= (bench->model || aqm_dtype_traits(type)->block > 1); int8++) {
+	bool both = (bench->model || aqm_dtype_traits(type)->block > 1) && strcmp(device, "cpu") == 0 && bench->batch == 1;
+
+	for (int int8 = 0; code == AQM_OK && int8 <= both; int8++) {
 		const char *arithmetic = int8 ? "/int8" : "";
 
 		if (bench->model)
-			snprintf(name, sizeof name, "decide/model/cpu%s", arithmetic);
+			snprintf(name, sizeof name, "decide/model/%s%s%s", device, batch, arithmetic);
 		else
-			snprintf(name, sizeof name, "decide/%s/%s/cpu%s", preset, aqm_dtype_traits(type)->name, arithmetic);
-		code = measure_base(bench, base.path, int8, name);
+			snprintf(name, sizeof name, "decide/%s/%s/%s%s%s", preset, aqm_dtype_traits(type)->name, device, batch,
+			         arithmetic);
+		code = measure_base(bench, config, streams, base.path, int8, name);
+		if (code == AQM_OK && !int8)
+			code = measure_policy(bench, config, streams, base.path, name);
 	}
 	aqm_bench_base_release(&base);
 	return code;
 }
 
-int aqm_bench_decide(struct aqm_bench *bench)
+static int measure_all(struct aqm_bench *bench, const struct aqm_config *config, int64_t *streams, const char *device)
 {
-	static const enum aqm_dtype types[] = {AQM_F32, AQM_F16, AQM_Q8_0, AQM_Q4_0};
+	static const enum aqm_dtype cpu_types[] = {AQM_F32, AQM_F16, AQM_Q8_0, AQM_Q4_0},
+								gpu_types[] = {AQM_BF16, AQM_BF16, AQM_Q8_0, AQM_Q4_0};
+	bool gpu = strcmp(device, "cpu") != 0;
 	int code = AQM_OK;
 
 	if (bench->model)
-		return measure(bench, "model", AQM_F32);
-	for (size_t i = 0; i < sizeof types / sizeof *types && code == AQM_OK; i++)
-		code = measure(bench, bench->quick ? "tiny-llama" : "smollm2-135m", types[i]);
+		return measure(bench, config, streams, device, "model", AQM_F32);
+	for (size_t i = gpu; i < sizeof cpu_types / sizeof *cpu_types && code == AQM_OK; i++)
+		code = measure(bench, config, streams, device, bench->quick ? "tiny-llama" : "smollm2-135m",
+		               gpu ? gpu_types[i] : cpu_types[i]);
+	return code;
+}
+
+int aqm_bench_decide(struct aqm_bench *bench)
+{
+	struct aqm_config config;
+	aqm_device *device = NULL;
+	int code = aqm_bench_configure(bench, &config);
+
+	if (bench->batch == 0)
+		bench->batch = 1;
+	int64_t *streams = aqm_malloc_array((size_t)bench->batch, sizeof *streams);
+
+	for (int i = 0; streams && i < bench->batch; i++)
+		streams[i] = i;
+	if (code == AQM_OK)
+		code = streams ? aqm_device_open(&device, config.device) : AQM_ERUN; /* what "auto" is */
+	if (code == AQM_OK) {
+		const char *name = device->ops->name;
+
+		aqm_device_close(device);
+		code = measure_all(bench, &config, streams, name);
+	}
+	free(streams);
+	aqm_config_release(&config);
 	return code;
 }

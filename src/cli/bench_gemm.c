@@ -44,6 +44,8 @@ static void multiply(void *context)
 	struct product *p = context;
 
 	p->device->ops->gemm(p->device, 1.0f, p->a, p->transpose_a, p->b, p->transpose_b, 0.0f, p->c);
+	if (p->device->own_memory)
+		(void)aqm_device_check(p->device); /* waits */
 }
 
 static int new_matrix(aqm_device *device, int64_t rows, int64_t cols, struct aqm_mat *m)
@@ -202,6 +204,46 @@ int aqm_bench_peak_read(struct aqm_bench *bench, double *bytes)
 	device->ops->release(device, memory);
 	aqm_device_close(device);
 	return code;
+}
+
+struct copying {
+	aqm_device *device;
+	struct aqm_mat from, to;
+	int code;
+};
+
+static void copy_all(void *context)
+{
+	struct copying *c = context;
+
+	c->device->ops->copy(c->device, c->from, c->to);
+	if (c->code == AQM_OK)
+		c->code = aqm_device_check(c->device); /* waits */
+}
+
+int aqm_bench_bandwidth(struct aqm_bench *bench, aqm_device *device, double *bytes, const char **what)
+{
+	static double peak;
+	const size_t size = (size_t)(bench->quick ? 1 : 1024) << 20;
+	struct copying c = {.device = device};
+	void *memory = NULL;
+
+	*what = "reading the weights once";
+	if (!device->own_memory)
+		return aqm_bench_peak_read(bench, bytes);
+	*what = "weights at the rate of copying";
+	*bytes = peak;
+	if (peak > 0.0)
+		return AQM_OK;
+	int code = device->ops->allocate(device, 2 * size, &memory);
+
+	c.from = aqm_mat_f32(memory, 1024, (int64_t)(size / 4096));
+	c.to = aqm_mat_f32((float *)memory + size / 4, 1024, (int64_t)(size / 4096));
+	if (code == AQM_OK)
+		*bytes = peak = 2.0 * (double)size / aqm_bench_shortest(bench, 8, copy_all, &c);
+	if (memory)
+		device->ops->release(device, memory);
+	return code == AQM_OK ? c.code : code;
 }
 
 /* ---- few rows ---- */

@@ -48,6 +48,28 @@ void aqm_bench_base_release(struct aqm_bench_base *base)
 	base->path = NULL;
 }
 
+int aqm_bench_configure(const struct aqm_bench *bench, struct aqm_config *config)
+{
+	int code = aqm_config_init(config);
+
+	if (code == AQM_OK)
+		code = aqm_config_set(config, bench->quick ? "lora.rank=8" : "lora.rank=128");
+	if (code == AQM_OK)
+		code = aqm_config_set(config, bench->quick ? "train.windows=2" : "train.windows=16");
+	for (size_t i = 0; code == AQM_OK && i < bench->setting_count; i++)
+		code = aqm_config_set(config, bench->settings[i]);
+	return code == AQM_OK ? aqm_config_check(config) : code;
+}
+
+void aqm_bench_fit(struct aqm_fit *fit, const struct aqm_config *config)
+{
+	*fit = (struct aqm_fit){.rewards.width = 1.0, .return_scale = 1.0};
+	fit->states.kind = config->policy.normaliser;
+	fit->states.count = config->policy.features.count;
+	for (size_t i = 0; i < AQM_NORMALISED_MAX; i++)
+		fit->states.scale[i] = 1.0;
+}
+
 /* ---- time by op ---- */
 
 static const struct aqm_ops *real_ops;
@@ -114,10 +136,15 @@ TIMED(layernorm_forward, OP_NORM,
 TIMED(layernorm_backward, OP_NORM,
       (on d, mat dy, mat x, mat weight, mat mean, mat rstd, mat dx, mat dweight, mat dbias),
       (d, dy, x, weight, mean, rstd, dx, dweight, dbias))
+TIMED(gemm_bias, OP_GEMM, (on d, float alpha, mat a, bool ta, mat b, bool tb, float beta, mat c, mat bias),
+      (d, alpha, a, ta, b, tb, beta, c, bias))
 TIMED(rope, OP_ROPE,
-      (on d, mat x, int64_t tokens, int64_t head_dim, int64_t first, mat frequency, enum aqm_rope_pairs pairs,
-       bool backward),
-      (d, x, tokens, head_dim, first, frequency, pairs, backward))
+      (on d, mat x, int64_t tokens, int64_t head_dim, const struct aqm_place *places, mat frequency,
+       enum aqm_rope_pairs pairs, bool backward),
+      (d, x, tokens, head_dim, places, frequency, pairs, backward))
+TIMED(add_positions, OP_MOVE, (on d, mat table, int64_t tokens, const struct aqm_place *places, mat x),
+      (d, table, tokens, places, x))
+TIMED(append, OP_MOVE, (on d, mat x, int64_t tokens, const struct aqm_place *places, mat y), (d, x, tokens, places, y))
 TIMED(attention_forward, OP_ATTENTION, (on d, struct aqm_attention s, mat q, mat k, mat v, mat o, mat lse),
       (d, s, q, k, v, o, lse))
 TIMED(attention_backward, OP_ATTENTION,
@@ -125,7 +152,8 @@ TIMED(attention_backward, OP_ATTENTION,
        mat dbias),
       (d, s, q, k, v, o, lse, dout, dq, dk, dv, dbias))
 TIMED(attention_cached, OP_ATTENTION,
-      (on d, struct aqm_attention s, int64_t past, mat q, mat k, mat v, mat o), (d, s, past, q, k, v, o))
+      (on d, struct aqm_attention s, const struct aqm_place *places, mat q, mat k, mat v, mat o),
+      (d, s, places, q, k, v, o))
 TIMED(glu_forward, OP_ACTIVATION, (on d, enum aqm_glu kind, mat gate, mat up, mat y), (d, kind, gate, up, y))
 TIMED(glu_backward, OP_ACTIVATION, (on d, enum aqm_glu kind, mat dy, mat gate, mat up, mat dgate, mat dup),
       (d, kind, dy, gate, up, dgate, dup))
@@ -180,7 +208,10 @@ void aqm_bench_profile_start(aqm_device *device)
 	USE(rmsnorm_backward);
 	USE(layernorm_forward);
 	USE(layernorm_backward);
+	USE(gemm_bias);
 	USE(rope);
+	USE(add_positions);
+	USE(append);
 	USE(attention_forward);
 	USE(attention_backward);
 	USE(attention_cached);

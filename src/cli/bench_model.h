@@ -8,6 +8,7 @@
 #include "aqmtrain/gguf.h"
 #include "cli/bench.h"
 #include "compute/device.h"
+#include "policy/policy.h"
 
 struct aqm_bench_base {
 	char *path;     /* of the GGUF; owned */
@@ -16,6 +17,11 @@ struct aqm_bench_base {
 /* The base that --model names, or a synthetic one of the preset's shape in the folder for temporary files. */
 int aqm_bench_base(struct aqm_bench_base *base, const struct aqm_bench *bench, const char *preset, enum aqm_dtype type);
 void aqm_bench_base_release(struct aqm_bench_base *base);
+
+/* The configuration of steps and decisions: defaults, small ones when quick, and what --set says. To be released. */
+int aqm_bench_configure(const struct aqm_bench *bench, struct aqm_config *config);
+/* As if fitted on rows that are standardised already. */
+void aqm_bench_fit(struct aqm_fit *fit, const struct aqm_config *config);
 
 /* Between start and end every op of the device is timed; end prints the table on stderr, for `runs` runs of `seconds`
  * together. */

@@ -64,26 +64,16 @@ static void train_step(struct step *s)
 
 static int open_step(struct step *s, const struct aqm_bench *bench, const char *path)
 {
-	struct aqm_fit fit = {.rewards.width = 1.0, .return_scale = 1.0};
+	struct aqm_fit fit;
 	struct aqm_memory_plan plan;
 	size_t before = aqm_memory_now(), opened = 0;
 	void *memory;
-	int code = aqm_config_init(&s->config);
+	int code = aqm_bench_configure(bench, &s->config);
 
-	if (code == AQM_OK)
-		code = aqm_config_set(&s->config, bench->quick ? "lora.rank=8" : "lora.rank=128");
-	if (code == AQM_OK)
-		code = aqm_config_set(&s->config, bench->quick ? "train.windows=2" : "train.windows=16");
-	for (size_t i = 0; code == AQM_OK && i < bench->setting_count; i++)
-		code = aqm_config_set(&s->config, bench->settings[i]);
-	if (code == AQM_OK)
-		code = aqm_config_check(&s->config);
 	if (code != AQM_OK)
 		return code;
 	int64_t windows = s->config.train.windows;
-	fit.states.count = s->config.policy.features.count;
-	for (size_t i = 0; i < fit.states.count; i++)
-		fit.states.scale[i] = 1.0;
+	aqm_bench_fit(&fit, &s->config);
 	code = aqm_policy_new(&s->policy, &s->config, &fit, path, true);
 	opened = aqm_memory_now() - before;
 	if (code == AQM_OK)

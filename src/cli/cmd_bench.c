@@ -65,7 +65,7 @@ static int print_json(const struct aqm_bench *bench)
 
 /* ---- options ---- */
 
-enum { KEY_JSON = 256, KEY_QUICK, KEY_PROFILE, KEY_THREADS, KEY_MODEL, KEY_SET };
+enum { KEY_JSON = 256, KEY_QUICK, KEY_PROFILE, KEY_THREADS, KEY_MODEL, KEY_SET, KEY_BATCH, KEY_PEER };
 
 static const struct argp_option option_list[] = {
 	{"json", KEY_JSON, NULL, 0, "Print the figures as JSON", 0},
@@ -77,6 +77,15 @@ static const struct argp_option option_list[] = {
 static const struct argp_option model_option_list[] = {
 	{"model", KEY_MODEL, "MODEL.gguf", 0, "Measure this base instead of synthetic ones of known shapes", 0},
 	{"set", KEY_SET, "KEY=VALUE", 0, "Set an option of the steps' configuration: device, dtype, train.windows, lora.rank, ...", 0},
+	{"profile", KEY_PROFILE, NULL, 0, "Also print the time of each kind of op", 0},
+	{"peer", KEY_PEER, NULL, 0, "Also print how to run the same step in PyTorch with PEFT (tools/peer_torch.py)", 0},
+	{0},
+};
+
+static const struct argp_option decide_option_list[] = {
+	{"model", KEY_MODEL, "MODEL.gguf", 0, "Measure this base instead of synthetic ones of known shapes", 0},
+	{"set", KEY_SET, "KEY=VALUE", 0, "Set an option of the policy's configuration: device, dtype, lora.rank, ...", 0},
+	{"batch", KEY_BATCH, "N", 0, "N routers decide together, in one pass over the weights", 0},
 	{"profile", KEY_PROFILE, NULL, 0, "Also print the time of each kind of op", 0},
 	{0},
 };
@@ -101,6 +110,12 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	case KEY_MODEL:
 		bench->model = argument;
 		return 0;
+	case KEY_BATCH:
+		bench->batch = (int)aqm_cli_int(state, "--batch", argument, 1, 4096);
+		return 0;
+	case KEY_PEER:
+		bench->peer = true;
+		return 0;
 	case KEY_SET:
 		if (bench->setting_count == AQM_BENCH_SETTINGS)
 			argp_error(state, "takes up to %d --set", AQM_BENCH_SETTINGS);
@@ -122,17 +137,20 @@ static error_t parse_model_option(int key, char *argument, struct argp_state *st
 		state->child_inputs[0] = state->input;
 		return 0;
 	}
-	return key == KEY_MODEL || key == KEY_PROFILE || key == KEY_SET ? parse_option(key, argument, state) : ARGP_ERR_UNKNOWN;
+	return key == ARGP_KEY_ARG || (key >= KEY_PROFILE && key != KEY_THREADS) ? parse_option(key, argument, state)
+	                                                                        : ARGP_ERR_UNKNOWN;
 }
 
 static const struct argp_child common_child[] = {{&common_argp, 0, NULL, 0}, {0}};
 
-static int run_bench(int argc, char **argv, const char *doc, bool of_model, int (*measure)(struct aqm_bench *))
+/* own: options beside the common ones; NULL: none */
+static int run_bench(int argc, char **argv, const char *doc, const struct argp_option *own,
+                     int (*measure)(struct aqm_bench *))
 {
 	const struct argp argp = {
-		.options = of_model ? model_option_list : option_list,
-		.parser = of_model ? parse_model_option : parse_option,
-		.children = of_model ? common_child : NULL,
+		.options = own ? own : option_list,
+		.parser = own ? parse_model_option : parse_option,
+		.children = own ? common_child : NULL,
 		.doc = doc,
 	};
 	struct aqm_bench bench = {0};
@@ -155,7 +173,7 @@ static int run_gemm(int argc, char **argv)
 		argc, argv,
 		"Matrix products of a training step against the best this process reaches; layers for few rows, of each "
 		"weight type, against reading the weights from memory.",
-		false, aqm_bench_gemm);
+		NULL, aqm_bench_gemm);
 }
 
 static int run_step(int argc, char **argv)
@@ -164,22 +182,22 @@ static int run_step(int argc, char **argv)
 		argc, argv,
 		"Training steps on bases of GPT-2's and SmolLM2-135M's shapes: 16 windows of 200 tokens, LoRA of rank 128 on q "
 		"and v; against the rate of plain matrix products, and memory against its plan.",
-		true, aqm_bench_step);
+		model_option_list, aqm_bench_step);
 }
 
 static int run_decide(int argc, char **argv)
 {
 	return run_bench(
 		argc, argv,
-		"One decision, ten new tokens against a cache, on a base of SmolLM2-135M's shape in several weight types; "
-		"against reading the weights once.",
-		true, aqm_bench_decide);
+		"Decisions on a base of SmolLM2-135M's shape in several weight types: the base's ten new tokens against a cache, and "
+		"whole decisions; against reading the weights once.",
+		decide_option_list, aqm_bench_decide);
 }
 
 static int run_parse(int argc, char **argv)
 {
 	return run_bench(argc, argv, "Parsing a kernel log, in memory and from a file into a pool; against reading memory.",
-	                 false, aqm_bench_parse);
+	                 NULL, aqm_bench_parse);
 }
 
 static int run_sim(int argc, char **argv)
@@ -187,7 +205,7 @@ static int run_sim(int argc, char **argv)
 	return run_bench(argc, argv,
 	                 "Simulated packets a second on one core, ten flows over 1 Gb/s, by queue discipline; against the same "
 	                 "flows through a plain fifo.",
-	                 false, aqm_bench_sim);
+	                 NULL, aqm_bench_sim);
 }
 
 static const struct aqm_command gemm = {"gemm", "[OPTION...]", "matrix products, memory, layers for few rows", run_gemm,

@@ -43,6 +43,11 @@ struct aqm_attention {
 	struct aqm_mat bias;
 };
 
+/* Where a window of new tokens goes on: row `row` of a matrix of caches is the first of its cache, which holds `past` rows. */
+struct aqm_place {
+	int32_t row, past;
+};
+
 enum aqm_activation { AQM_GELU_TANH, AQM_GELU_ERF, AQM_RELU, AQM_LEAKY_RELU };
 /* Gated linear units: f(gate) * up with f = SiLU or GELU by tanh (Shazeer, 2020). */
 enum aqm_glu { AQM_SWIGLU, AQM_GEGLU };
@@ -102,11 +107,17 @@ struct aqm_ops {
 	                           struct aqm_mat mean, struct aqm_mat rstd, struct aqm_mat dx, struct aqm_mat dweight,
 	                           struct aqm_mat dbias);
 
-	/* Rotary embedding, in place, on x (B*T, heads*head_dim): token t of a window is at position `first + t`. The first
-	 * 2*pairs elements of each head are turned; inverse_frequency (1, pairs). `backward` turns the other way (the
-	 * gradient). */
-	void (*rope)(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim, int64_t first,
+	/* Rotary embedding, in place, on x (B*T, heads*head_dim): token t of a window is at position t, or, with places (of
+	 * the B windows, in device memory), at places[b].past + t. The first 2*pairs elements of each head are turned;
+	 * inverse_frequency (1, pairs). `backward` turns the other way (the gradient). */
+	void (*rope)(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim, const struct aqm_place *places,
 	             struct aqm_mat inverse_frequency, enum aqm_rope_pairs pairs, bool backward);
+	/* x (B*T, d) row b*T + t += the table's row of that position: t, or places[b].past + t. */
+	void (*add_positions)(aqm_device *device, struct aqm_mat table, int64_t tokens, const struct aqm_place *places,
+	                      struct aqm_mat x);
+	/* Streaming: y row places[b].row + places[b].past + t = x row b*T + t. */
+	void (*append)(aqm_device *device, struct aqm_mat x, int64_t tokens, const struct aqm_place *places,
+	               struct aqm_mat y);
 
 	/* o (B*T, heads*head_dim) = softmax(scale q k^T + bias + mask) v. q, o: heads*head_dim columns; k, v: kv_heads*head_dim
 	 * (column slices of a fused qkv are fine). lse (heads, B*T): log-sum-exp of each score row, kept for backward. */
@@ -116,10 +127,10 @@ struct aqm_ops {
 	void (*attention_backward)(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,
 	                           struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse, struct aqm_mat dout,
 	                           struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv, struct aqm_mat dbias);
-	/* Streaming: one window (shape.windows == 1) of shape.tokens new queries q whose keys and values are the last rows
-	 * of the cache k, v, which holds `past + shape.tokens` rows; query i sees rows 0 .. past + i. */
-	void (*attention_cached)(aqm_device *device, struct aqm_attention shape, int64_t past, struct aqm_mat q,
-	                         struct aqm_mat k, struct aqm_mat v, struct aqm_mat o);
+	/* Streaming: windows of shape.tokens new queries q (B*T, heads*head_dim), whose own keys and values have been appended to
+	 * the caches k, v: query t of window b sees rows places[b].row .. + places[b].past + t. */
+	void (*attention_cached)(aqm_device *device, struct aqm_attention shape, const struct aqm_place *places,
+	                         struct aqm_mat q, struct aqm_mat k, struct aqm_mat v, struct aqm_mat o);
 
 	/* y = f(gate) * up; y may be gate's memory. */
 	void (*glu_forward)(aqm_device *device, enum aqm_glu kind, struct aqm_mat gate, struct aqm_mat up,
@@ -141,9 +152,9 @@ struct aqm_ops {
 	void (*dropout)(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x,
 	                struct aqm_mat y);
 
-	/* y row i (+)= table row index[i] (host indices; < table.rows); add: += instead of =. */
+	/* y row i (+)= table row index[i] (in device memory; < table.rows); add: += instead of =. */
 	void (*gather)(aqm_device *device, struct aqm_mat table, const int32_t *index, bool add, struct aqm_mat y);
-	/* dtable row index[i] += dy row i, in order of i. */
+	/* dtable row index[i] += dy row i, in order of i; index in device memory. */
 	void (*scatter_add)(aqm_device *device, struct aqm_mat dy, const int32_t *index, struct aqm_mat dtable);
 
 	/* Weighted cross-entropy over rows of logits (n, classes). label[i] < 0: the row does not count. With W = sum of
@@ -167,7 +178,7 @@ struct aqm_ops {
 
 	/* What the ops between record() and recorded() do is not done but kept as one piece of work (a CUDA graph), which
 	 * replay() does as often as wanted, on the same memory with the same numbers. All of them have run before, on these
-	 * shapes; memory, gather, scatter_add, losses and sum_squares are not among them. AQM_ERUN and *out NULL when it
+	 * shapes; memory, losses and sum_squares are not among them. AQM_ERUN and *out NULL when it
 	 * failed. NULL in a device that has none. */
 	int (*record)(aqm_device *device);
 	int (*recorded)(aqm_device *device, void **out);

@@ -602,6 +602,7 @@ static void upload(const struct loading *l, int64_t index, const float *values)
 
 	device->ops->upload(device, aqm_params_value(l->params, index).data, values,
 	                    (size_t)(param->rows * param->cols) * sizeof *values);
+	aqm_params_touch(l->params);
 	l->filled[index] = true;
 }
 

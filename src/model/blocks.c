@@ -142,8 +142,8 @@ static void rotate(const aqm_model *model, struct aqm_mat qkv, const struct aqm_
 	int64_t width = (model->shape.heads + model->shape.kv_heads) * model->shape.head_dim;
 
 	if (model->inverse_frequency.data)
-		OPS(model)->rope(model->device, aqm_mat_cols(qkv, 0, width), pass->tokens, model->shape.head_dim, pass->past,
-		                 model->inverse_frequency, model->rope_pairs, backward);
+		OPS(model)->rope(model->device, aqm_mat_cols(qkv, 0, width), pass->tokens, model->shape.head_dim,
+		                 pass->places, model->inverse_frequency, model->rope_pairs, backward);
 }
 
 static struct aqm_attention attention_shape(const aqm_model *model, const struct aqm_pass *pass,
@@ -161,18 +161,18 @@ static struct aqm_attention attention_shape(const aqm_model *model, const struct
 	};
 }
 
-/* Append keys and values of this pass to the half's part of the cache, and attend to all that is there. */
+/* Append keys and values of this pass, which are neighbours, to the half's part of the cache, and attend to all that is
+ * there. */
 static void attend_cached(const aqm_model *model, const struct aqm_pass *pass, const struct aqm_attention_half *half,
                           const struct aqm_kept_attention *kept, struct aqm_attention shape)
 {
-	int64_t kv = model->shape.kv_heads * model->shape.head_dim, seen = pass->past + pass->tokens;
-	struct aqm_mat all = aqm_mat_of(model->device->dtype, pass->cache, 2 * model->attentions * pass->capacity, kv);
-	struct aqm_mat k = aqm_mat_rows(all, 2 * half->slot * pass->capacity, seen);
-	struct aqm_mat v = aqm_mat_rows(all, (2 * half->slot + 1) * pass->capacity, seen);
+	int64_t q = model->shape.heads * model->shape.head_dim, kv = model->shape.kv_heads * model->shape.head_dim;
+	struct aqm_mat all = aqm_mat_of(model->device->dtype, pass->cache, model->attentions * pass->cache_rows, 2 * kv);
+	struct aqm_mat own = aqm_mat_rows(all, half->slot * pass->cache_rows, pass->cache_rows);
 
-	OPS(model)->copy(model->device, k_of(model, kept->qkv), aqm_mat_rows(k, pass->past, pass->tokens));
-	OPS(model)->copy(model->device, v_of(model, kept->qkv), aqm_mat_rows(v, pass->past, pass->tokens));
-	OPS(model)->attention_cached(model->device, shape, pass->past, q_of(model, kept->qkv), k, v, kept->o);
+	OPS(model)->append(model->device, aqm_mat_cols(kept->qkv, q, 2 * kv), pass->tokens, pass->places, own);
+	OPS(model)->attention_cached(model->device, shape, pass->places, q_of(model, kept->qkv), aqm_mat_cols(own, 0, kv),
+	                             aqm_mat_cols(own, kv, kv), kept->o);
 }
 
 /* Whether linear i of qkv reads the norm's output, not the view's source. */

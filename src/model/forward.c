@@ -13,6 +13,7 @@
 #include "model/adapter_file.h"
 #include "model/model.h"
 
+static const int64_t only_stream = 0;
 enum { TOKENS_AT_ONCE = 2048 }; /* of as many windows as that makes, at least one */
 
 static const char input_name[] = "embeddings", output_name[] = "hidden";
@@ -155,7 +156,7 @@ static int allocate(struct forward *f)
 		f->windows = (int64_t)f->shape[0];
 	aqm_arena_plan(&arena);
 	if (streaming)
-		code = aqm_cache_new(&f->cache, f->model, tokens);
+		code = aqm_cache_new(&f->cache, f->model, 1, tokens);
 	else
 		code = aqm_model_carve(f->model, &arena, f->windows, tokens, false);
 	size_t numbers = (size_t)(f->windows * tokens) * (size_t)width; /* below 2^62 */
@@ -269,11 +270,11 @@ static int stream_window(struct forward *f)
 	int64_t tokens = (int64_t)f->shape[1];
 	int code = AQM_OK;
 
-	aqm_cache_truncate(f->cache, 0);
+	aqm_cache_truncate(f->cache, 0, 0);
 	for (int64_t t = 0; code == AQM_OK && t < tokens; t += f->options->chunk) {
 		int64_t n = tokens - t < f->options->chunk ? tokens - t : f->options->chunk;
 
-		code = aqm_model_extend(f->model, f->cache, aqm_mat_rows(f->x, t, n));
+		code = aqm_model_extend(f->model, f->cache, &only_stream, 1, aqm_mat_rows(f->x, t, n));
 	}
 	return code;
 }

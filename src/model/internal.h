@@ -100,12 +100,13 @@ struct aqm_buffers {
 	struct aqm_linear_context linears;
 };
 
-/* What one pass computes: `windows` x `tokens` tokens, each window's first at position `past`. With a cache (one
- * window), attention reads its first past + tokens rows, of which this pass writes the last ones. */
+/* What one pass computes: `windows` x `tokens` tokens, from position 0 on. With a cache they follow what is in their
+ * places: attention reads that too, and this pass appends its own keys and values. */
 struct aqm_pass {
-	int64_t windows, tokens, past;
-	void *cache;      /* of each slot: keys (capacity, kv), then values, of the device's type; or NULL */
-	int64_t capacity; /* tokens */
+	int64_t windows, tokens;
+	void *cache;                    /* of each slot: (cache_rows, 2 kv): a key and its value, of the device's type; or NULL */
+	int64_t cache_rows;             /* of all streams */
+	const struct aqm_place *places; /* of the windows, device memory */
 };
 
 struct aqm_model {

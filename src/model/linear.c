@@ -11,7 +11,7 @@ struct aqm_mat aqm_weight_matrix(const struct aqm_linear_context *context, const
 	enum aqm_dtype dtype = context->device->dtype;
 
 	if (weight->param >= 0)
-		return aqm_params_value(context->params, weight->param);
+		return aqm_params_operand(context->params, weight->param);
 	if (weight->frozen.dtype == dtype)
 		return weight->frozen;
 	struct aqm_mat y = aqm_mat_of(dtype, context->expanded, weight->frozen.rows, weight->frozen.cols);
@@ -52,7 +52,7 @@ static void lora_forward(const struct aqm_linear_context *context, const struct 
 {
 	const struct aqm_ops *ops = context->device->ops;
 	aqm_device *device = context->device;
-	struct aqm_mat a = aqm_params_value(context->params, part->a), b = aqm_params_value(context->params, part->b);
+	struct aqm_mat a = aqm_params_operand(context->params, part->a), b = aqm_params_operand(context->params, part->b);
 	struct aqm_mat y_part = aqm_mat_cols(y, part->first, part->count);
 
 	if (takes_few(context, x)) {
@@ -84,18 +84,22 @@ void aqm_base_linear_forward(const struct aqm_linear_context *context, const str
 	const struct aqm_weight *weight = &linear->weight;
 	float beta = add ? 1.0f : 0.0f;
 
+	struct aqm_mat bias = linear->bias.tensor ? aqm_weight_f32(context, &linear->bias) : aqm_mat_absent();
+
 	if (takes_few(context, x)) {
-		struct aqm_mat w = weight->param >= 0 ? aqm_params_value(context->params, weight->param) : weight->frozen;
+		struct aqm_mat w = weight->param >= 0 ? aqm_params_operand(context->params, weight->param) : weight->frozen;
 
 		if (context->int8)
 			ops->linear_few_int8(context->device, x, w, beta, y);
 		else
 			ops->linear_few(context->device, x, w, beta, y);
+		if (bias.data)
+			ops->bias_forward(context->device, bias, y);
+	} else if (bias.data) {
+		ops->gemm_bias(context->device, 1.0f, x, false, aqm_weight_matrix(context, weight), true, beta, y, bias);
 	} else {
 		ops->gemm(context->device, 1.0f, x, false, aqm_weight_matrix(context, weight), true, beta, y);
 	}
-	if (linear->bias.tensor)
-		ops->bias_forward(context->device, aqm_weight_f32(context, &linear->bias), y);
 	for (int i = 0; i < linear->parts; i++)
 		lora_forward(context, &linear->part[i], x, y, part_of(context, linear, i, u));
 }
@@ -105,7 +109,7 @@ static void lora_backward(const struct aqm_linear_context *context, const struct
 {
 	const struct aqm_ops *ops = context->device->ops;
 	aqm_device *device = context->device;
-	struct aqm_mat a = aqm_params_value(context->params, part->a), b = aqm_params_value(context->params, part->b);
+	struct aqm_mat a = aqm_params_operand(context->params, part->a), b = aqm_params_operand(context->params, part->b);
 	struct aqm_mat da = aqm_params_gradient(context->params, part->a),
 				   db = aqm_params_gradient(context->params, part->b);
 	struct aqm_mat dy_part = aqm_mat_cols(dy, part->first, part->count),

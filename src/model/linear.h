@@ -50,7 +50,7 @@ struct aqm_linear_context {
 	bool int8; /* few rows are multiplied in integers where the base is quantised */
 };
 
-/* A matrix that products can take: in place, trained (float32), or expanded into the shared buffer (valid until the next
+/* A matrix that products can take: in place, trained, or expanded into the shared buffer (valid until the next
  * call). */
 struct aqm_mat aqm_weight_matrix(const struct aqm_linear_context *context, const struct aqm_weight *weight);
 /* A vector or table, which is float32: in place or trained. */

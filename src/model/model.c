@@ -186,6 +186,7 @@ static int load_base_weights(aqm_model *model)
 		model->device->ops->upload(model->device, params->values + param->offset, host, n * sizeof *host);
 		free(host);
 	}
+	aqm_params_touch(params);
 	return AQM_OK;
 }
 
@@ -241,6 +242,7 @@ void aqm_model_forward(aqm_model *model, int64_t windows, int64_t tokens, struct
 	buffers.training = training;
 	buffers.linears.training = training;
 	buffers.linears.step = step;
+	aqm_params_refresh(model->params);
 	aqm_pass_forward(model, &buffers, &pass, x);
 }
 
@@ -294,14 +296,20 @@ double aqm_model_flops(const aqm_model *model, int64_t windows, int64_t tokens, 
 	return flops;
 }
 
+/* As products read it. */
 static size_t parameter_bytes(const aqm_model *model, int64_t param)
 {
-	return (size_t)(model->params->items[param].rows * model->params->items[param].cols) * sizeof(float);
+	return (size_t)(model->params->items[param].rows * model->params->items[param].cols) *
+	       (size_t)aqm_element_bytes(model->device->dtype);
 }
 
 static size_t bytes_of(const aqm_model *model, const struct aqm_weight *weight)
 {
-	return weight->param >= 0 ? parameter_bytes(model, weight->param) : weight->tensor ? weight->tensor->bytes : 0;
+	if (weight->param >= 0 || !weight->tensor)
+		return weight->tensor ? parameter_bytes(model, weight->param) : 0;
+	const struct aqm_dtype_traits *traits = aqm_dtype_traits(weight->frozen.dtype);
+
+	return (size_t)(weight->frozen.rows * weight->frozen.cols) / traits->block * traits->block_bytes;
 }
 
 static size_t norm_bytes(const aqm_model *model, const struct aqm_norm *norm)

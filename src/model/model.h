@@ -99,16 +99,24 @@ double aqm_model_flops(const aqm_model *model, int64_t windows, int64_t tokens, 
 /* ---- streaming ---- */
 
 typedef struct aqm_cache aqm_cache;
-/* Keys and values of up to `tokens` tokens of one window, and the buffers to extend it: no carving is needed. */
-int aqm_cache_new(aqm_cache **out, aqm_model *model, int64_t tokens);
+/* Keys and values of `streams` windows of up to `tokens` tokens each, and the buffers to extend them: no carving is
+ * needed. */
+int aqm_cache_new(aqm_cache **out, aqm_model *model, int64_t streams, int64_t tokens);
 void aqm_cache_free(aqm_cache *cache);
-int64_t aqm_cache_length(const aqm_cache *cache);
+int64_t aqm_cache_length(const aqm_cache *cache, int64_t stream);
 /* Forget all but the first `tokens`. */
-void aqm_cache_truncate(aqm_cache *cache, int64_t tokens);
-/* x (n, d): embeddings of the next n tokens in, their hidden states out, in place. Weights are read once a call when
- * n <= 16. AQM_EUSAGE when the cache is full. Nothing of a bidirectional model can be cached but the embeddings: there,
- * each call runs the whole window so far. */
-int aqm_model_extend(aqm_model *model, aqm_cache *cache, struct aqm_mat x);
+void aqm_cache_truncate(aqm_cache *cache, int64_t stream, int64_t tokens);
+/* x (count n, d): embeddings of the next n tokens of each of `count` different streams in, their hidden states out, in
+ * place. Weights are read once for all of them together as long as one pass takes them. AQM_EUSAGE when a stream is
+ * full. Nothing of a bidirectional model can be cached but the embeddings: there, each call runs the whole window so far. */
+int aqm_model_extend(aqm_model *model, aqm_cache *cache, const int64_t *streams, int64_t count, struct aqm_mat x);
+/* The same in parts, so that the second, which is nothing but ops on the same memory, can be recorded and replayed
+ * (ops->record): say which streams are extended by `tokens` tokens each; run one pass for the streams aimed at; count
+ * the tokens. false: that takes more than one such pass. */
+bool aqm_cache_takes(const aqm_cache *cache, int64_t count, int64_t tokens);
+int aqm_cache_aim(aqm_cache *cache, const int64_t *streams, int64_t count, int64_t tokens);
+void aqm_cache_run(const aqm_cache *cache, int64_t count, struct aqm_mat x);
+void aqm_cache_advance(aqm_cache *cache, const int64_t *streams, int64_t count, int64_t tokens);
 /* Bytes of weights and adapters that one extend reads: the limit that `bench decide` compares with. */
 size_t aqm_model_weight_bytes(const aqm_model *model);
 

@@ -22,6 +22,8 @@ void aqm_params_release(struct aqm_params *params)
 		params->device->ops->release(params->device, params->values);
 	if (params->gradients)
 		params->device->ops->release(params->device, params->gradients);
+	if (params->copies)
+		params->device->ops->release(params->device, params->copies);
 	free(params->items);
 	*params = (struct aqm_params){.device = params->device};
 }
@@ -86,6 +88,8 @@ int aqm_params_allocate(struct aqm_params *params, bool training, uint64_t seed)
 
 	if (code == AQM_OK && training)
 		code = device->ops->allocate(device, bytes, (void **)&params->gradients);
+	if (code == AQM_OK && device->dtype != AQM_F32)
+		code = device->ops->allocate(device, params->floats * (size_t)aqm_element_bytes(device->dtype), &params->copies);
 	if (code != AQM_OK)
 		return code;
 	for (size_t i = 0; i < params->count; i++) {
@@ -103,7 +107,43 @@ int aqm_params_allocate(struct aqm_params *params, bool training, uint64_t seed)
 		                    (size_t)(param->rows * param->cols) * sizeof *host);
 	}
 	free(host);
+	aqm_params_touch(params);
 	return AQM_OK;
+}
+
+size_t aqm_params_bytes(const struct aqm_params *params, bool training)
+{
+	size_t each = sizeof(float) * (training ? 2 : 1);
+
+	if (params->device->dtype != AQM_F32)
+		each += (size_t)aqm_element_bytes(params->device->dtype);
+	return params->floats * each;
+}
+
+void aqm_params_touch(struct aqm_params *params)
+{
+	params->stale = params->copies != NULL;
+}
+
+void aqm_params_refresh(struct aqm_params *params)
+{
+	int64_t floats = (int64_t)params->floats;
+
+	if (params->stale)
+		params->device->ops->copy(params->device, aqm_mat_f32(params->values, 1, floats),
+		                          aqm_mat_of(params->device->dtype, params->copies, 1, floats));
+	params->stale = false;
+}
+
+struct aqm_mat aqm_params_operand(const struct aqm_params *params, int64_t index)
+{
+	const struct aqm_param *param = &params->items[index];
+	enum aqm_dtype dtype = params->device->dtype;
+
+	if (!params->copies)
+		return aqm_params_value(params, index);
+	return aqm_mat_of(dtype, (char *)params->copies + param->offset * (size_t)aqm_element_bytes(dtype), param->rows,
+	                  param->cols);
 }
 
 static struct aqm_mat block_mat(const struct aqm_params *params, float *block, int64_t index)

@@ -6,6 +6,12 @@
  *   aqm_params_add() ... (model: LoRA or all weights; policy: encoder, embeddings, head)
  *   aqm_params_allocate()   lays them out in order of addition
  *   aqm_params_value(), aqm_params_gradient()   matrices into the blocks
+ *
+ * Where activations are bfloat16, products read copies of the float32 values, made once after the values changed:
+ *
+ *   aqm_params_touch()      by whoever has written values
+ *   aqm_params_refresh()    before a pass
+ *   aqm_params_operand()    the copy, or the value itself
  */
 #ifndef AQM_MODEL_PARAMS_H
 #define AQM_MODEL_PARAMS_H
@@ -36,6 +42,8 @@ struct aqm_params {
 	size_t floats;    /* length of each block, padding included (padding stays zero) */
 	float *values;    /* device memory */
 	float *gradients; /* device memory; NULL when not training */
+	void *copies;     /* values in the device's type, for products; NULL where that is float32 */
+	bool stale;       /* the copies are older than the values */
 };
 
 void aqm_params_init(struct aqm_params *params, aqm_device *device);
@@ -48,6 +56,12 @@ int64_t aqm_params_add(struct aqm_params *params, const char *name, int64_t rows
 int aqm_params_allocate(struct aqm_params *params, bool training, uint64_t seed);
 struct aqm_mat aqm_params_value(const struct aqm_params *params, int64_t index);
 struct aqm_mat aqm_params_gradient(const struct aqm_params *params, int64_t index);
+struct aqm_mat aqm_params_operand(const struct aqm_params *params, int64_t index);
+void aqm_params_touch(struct aqm_params *params);
+/* Not while ops are recorded. */
+void aqm_params_refresh(struct aqm_params *params);
+/* Bytes of all blocks that aqm_params_allocate() would take. */
+size_t aqm_params_bytes(const struct aqm_params *params, bool training);
 /* -1 when there is none of that name. */
 int64_t aqm_params_find(const struct aqm_params *params, const char *name);
 /* Number of trained numbers, without padding. */

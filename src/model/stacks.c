@@ -15,17 +15,16 @@ static const struct aqm_stack_buffers *buffers_of(const aqm_model *model, const 
 
 /* ---- learned positions ---- */
 
-/* Rows past .. past + tokens onto each window. */
 static void add_positions(const aqm_model *model, const struct aqm_buffers *buffers, const struct aqm_pass *pass,
                           struct aqm_mat x)
 {
 	if (!model->positions.tensor)
 		return;
-	struct aqm_mat rows = aqm_mat_rows(aqm_weight_f32(&buffers->linears, &model->positions),
-	                                   model->position_offset + pass->past, pass->tokens);
+	struct aqm_mat table = aqm_weight_f32(&buffers->linears, &model->positions);
 
-	for (int64_t w = 0; w < pass->windows; w++)
-		OPS(model)->axpy(model->device, 1.0f, rows, aqm_mat_rows(x, w * pass->tokens, pass->tokens));
+	OPS(model)->add_positions(model->device,
+	                          aqm_mat_rows(table, model->position_offset, table.rows - model->position_offset),
+	                          pass->tokens, pass->places, x);
 }
 
 static void positions_backward(const aqm_model *model, const struct aqm_pass *pass, struct aqm_mat dx)
@@ -33,7 +32,7 @@ static void positions_backward(const aqm_model *model, const struct aqm_pass *pa
 	if (model->positions.param < 0)
 		return;
 	struct aqm_mat rows = aqm_mat_rows(aqm_params_gradient(model->params, model->positions.param),
-	                                   model->position_offset + pass->past, pass->tokens);
+	                                   model->position_offset, pass->tokens);
 
 	for (int64_t w = 0; w < pass->windows; w++)
 		OPS(model)->axpy(model->device, 1.0f, aqm_mat_rows(dx, w * pass->tokens, pass->tokens), rows);

@@ -495,7 +495,7 @@ static int bad_part(const char *path, const char *part)
 	return aqm_error_set(AQM_EDATA, "cannot read '%s': %s is missing or not as expected", path, part);
 }
 
-static int read_params(const struct aqm_params *params, hid_t file, const char *path)
+static int read_params(struct aqm_params *params, hid_t file, const char *path)
 {
 	hid_t group = H5Gopen2(file, "parameters", H5P_DEFAULT);
 	float *buffer = aqm_malloc_array(largest_param(params), sizeof *buffer);
@@ -515,6 +515,7 @@ static int read_params(const struct aqm_params *params, hid_t file, const char *
 		}
 		float *value = aqm_params_value(params, (int64_t)i).data;
 		params->device->ops->upload(params->device, value, buffer, count * sizeof(float));
+		aqm_params_touch(params);
 		if (!isfinite(params->device->ops->sum_squares(params->device, value, count)))
 			code = aqm_error_set(AQM_EDATA, "cannot read '%s': parameter '%s' is not finite", path, param->name);
 	}
@@ -597,8 +598,7 @@ static int load(aqm_policy **out, hid_t file, const char *path, const char *base
 	return code;
 }
 
-/* A run's folder stands for its best policy, or its last where there is no best. Owned by the caller. */
-static char *resolve(const char *path)
+char *aqm_policy_find(const char *path)
 {
 	static const char *const places[] = {"best/policy.h5", "policy.h5"};
 	struct stat status;
@@ -621,7 +621,7 @@ int aqm_policy_load(aqm_policy **out, const char *policy_path, const char *base_
 	hid_t file = -1;
 
 	*out = NULL;
-	char *path = resolve(policy_path);
+	char *path = aqm_policy_find(policy_path);
 	if (!path)
 		return AQM_EDATA;
 	int code = check_path(path);

@@ -36,7 +36,7 @@ struct aqm_encoder {
 	int64_t time;                      /* table (times, d) */
 };
 
-/* What the encoder reads for n steps, in device memory; the indices stay on the host. */
+/* What the encoder reads for n steps, in device memory. */
 struct aqm_inputs {
 	struct aqm_mat returns;   /* (n, 1) normalised */
 	struct aqm_mat states;    /* (n, F V) */
@@ -65,6 +65,7 @@ struct aqm_policy {
 	struct aqm_arena host; /* of the batch */
 	struct aqm_batch batch;
 	float *returns, *states, *sequences, *actions;
+	int32_t *action, *time;
 	float *embedded;    /* (n T, d) before the norm */
 	float *stream;      /* (n T, d) embeddings in, hidden states out; in backward the gradient */
 	float *mean, *rstd; /* (n T) of the norm */

@@ -148,6 +148,8 @@ static int carve(aqm_policy *policy, struct aqm_arena *arena, int64_t windows)
 	policy->states = take(arena, n * aqm_encoder_state_width(encoder));
 	policy->sequences = take(arena, n * aqm_encoder_sequence_width(encoder));
 	policy->actions = take(arena, n);
+	policy->action = aqm_arena_take(arena, (size_t)n, sizeof(int32_t));
+	policy->time = aqm_arena_take(arena, (size_t)n, sizeof(int32_t));
 	policy->embedded = take(arena, tokens * d);
 	policy->stream = take(arena, tokens * d);
 	policy->mean = take(arena, tokens);
@@ -255,8 +257,8 @@ static struct aqm_inputs device_inputs(const aqm_policy *policy, int64_t n)
 		.states = aqm_mat_f32(policy->states, n, aqm_encoder_state_width(encoder)),
 		.sequences = aqm_mat_f32(policy->sequences, n, aqm_encoder_sequence_width(encoder)),
 		.actions = linear ? aqm_mat_f32(policy->actions, n, 1) : aqm_mat_absent(),
-		.action = policy->batch.actions,
-		.time = policy->batch.times,
+		.action = policy->action,
+		.time = policy->time,
 	};
 }
 
@@ -274,6 +276,8 @@ static void upload_batch(aqm_policy *policy, int64_t n)
 		                    bytes * (size_t)aqm_encoder_sequence_width(encoder));
 	if (encoder->action.bias >= 0)
 		device->ops->upload(device, policy->actions, batch->action_values, bytes);
+	device->ops->upload(device, policy->action, batch->actions, (size_t)n * sizeof(int32_t));
+	device->ops->upload(device, policy->time, batch->times, (size_t)n * sizeof(int32_t));
 }
 
 /* The rows at the tokens of s_t^F, where logits are read. */

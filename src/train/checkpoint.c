@@ -394,7 +394,7 @@ static int check_state(const struct aqm_train_state *state, const struct aqm_par
 int aqm_checkpoint_read_stream(FILE *stream, size_t bytes, const char *name, struct aqm_train_state *state,
                                struct aqm_optimizer *optimizer)
 {
-	const struct aqm_params *params = optimizer->params;
+	struct aqm_params *params = optimizer->params;
 	float *const blocks[] = {params->values, optimizer->m, optimizer->v};
 	char expected[65], found[DIGEST];
 	aqm_sha256 *hash = NULL;
@@ -406,6 +406,7 @@ int aqm_checkpoint_read_stream(FILE *stream, size_t bytes, const char *name, str
 		for (size_t i = 0; code == AQM_OK && i < sizeof blocks / sizeof *blocks; i++)
 			code = read_block(stream, hash, name, params->device, blocks[i], params->floats, buffer);
 		aqm_sha256_finish(hash, expected);
+		aqm_params_touch(params);
 	}
 	if (code == AQM_OK && (fread(found, 1, DIGEST, stream) != DIGEST || memcmp(found, expected, DIGEST) != 0))
 		code = damaged(name, "its contents do not have the SHA-256 written in it");

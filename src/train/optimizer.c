@@ -32,7 +32,7 @@ void aqm_optimizer_release(struct aqm_optimizer *optimizer)
 void aqm_optimizer_step(struct aqm_optimizer *optimizer, const struct aqm_config *config, uint64_t step, float lr,
                         float gradient_scale)
 {
-	const struct aqm_params *params = optimizer->params;
+	struct aqm_params *params = optimizer->params;
 	double t = (double)step + 1;
 	float correction1 = (float)(1.0 - pow(config->train.beta1, t)),
 		  correction2 = (float)(1.0 - pow(config->train.beta2, t));
@@ -50,6 +50,7 @@ void aqm_optimizer_step(struct aqm_optimizer *optimizer, const struct aqm_config
 		                           (float)config->train.beta1, (float)config->train.beta2, (float)config->train.epsilon,
 		                           decay ? (float)config->train.weight_decay : 0.0f, correction1, correction2);
 	}
+	aqm_params_touch(params);
 }
 
 double aqm_learning_rate(const struct aqm_config *config, uint64_t step, uint64_t total)

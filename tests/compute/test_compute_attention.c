@@ -268,6 +268,49 @@ static void test_no_look_ahead(void **state)
 	free_tensors(t);
 }
 
+/* Windows with places in one memory are as each is alone. */
+static void test_cached_windows(void **state)
+{
+	enum { TOKENS = 5, WINDOWS = 3, ROWS = 60 };
+	struct aqm_attention s = {
+		.windows = WINDOWS, .tokens = TOKENS, .heads = 4, .kv_heads = 2, .head_dim = 8, .scale = 0.3f, .causal = true};
+	const struct aqm_place places[WINDOWS] = {{40, 13}, {0, 0}, {7, 21}};
+	struct aqm_mat q = random_mat(WINDOWS * TOKENS, 32, 1, 1), k = poisoned_mat(ROWS, 16, 2), v = poisoned_mat(ROWS, 16, 3);
+	struct aqm_mat o = poisoned_mat(WINDOWS * TOKENS, 32, 4), alone = poisoned_mat(TOKENS, 32, 0);
+
+	(void)state;
+	for (int w = 0; w < WINDOWS; w++) {
+		struct aqm_mat old = random_mat(places[w].past ? places[w].past : 1, 16, 0, 1);
+
+		old.rows = places[w].past;
+		ops->copy(device, old, aqm_mat_rows(k, places[w].row, old.rows));
+		ops->copy(device, old, aqm_mat_rows(v, places[w].row, old.rows));
+		free_mat(old);
+	}
+	struct aqm_mat fresh = random_mat(WINDOWS * TOKENS, 16, 2, 1), table = random_mat(40, 16, 1, 1), x = copy_mat(fresh);
+
+	ops->append(device, fresh, TOKENS, places, k);
+	ops->append(device, fresh, TOKENS, places, v);
+	ops->attention_cached(device, s, places, q, k, v, o);
+	ops->add_positions(device, table, TOKENS, places, x);
+	s.windows = 1;
+	for (int w = 0; w < WINDOWS; w++) {
+		for (int t = 0; t < TOKENS; t++) {
+			int64_t r = w * TOKENS + t;
+
+			assert_memory_equal(at(k, places[w].row + places[w].past + t, 0), at(fresh, r, 0), 16 * sizeof(float));
+			for (int64_t c = 0; c < 16; c++)
+				assert_true(*at(x, r, c) == *at(fresh, r, c) + *at(table, places[w].past + t, c));
+		}
+		ops->attention_cached(device, s, &places[w], aqm_mat_rows(q, w * TOKENS, TOKENS), k, v, alone);
+		check_same_bits(alone, aqm_mat_rows(o, w * TOKENS, TOKENS));
+	}
+	struct aqm_mat all[] = {q, k, v, o, alone, fresh, table, x};
+
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		free_mat(all[i]);
+}
+
 static void test_cached(void **state)
 {
 	(void)state;
@@ -286,7 +329,7 @@ static void test_cached(void **state)
 						   v = random_mat(past + tokens, 16, 3, 1), o = poisoned_mat(tokens, 32, 4);
 			double *in = joined(q, k, v, a.s.bias), *out = new_doubles(q_count(&a));
 
-			ops->attention_cached(device, a.s, past, q, k, v, o);
+			ops->attention_cached(device, a.s, &(struct aqm_place){.past = (int32_t)past}, q, k, v, o);
 			attention_reference(&a, in, out);
 			check_close(o, out, 1e-5);
 			free(in);
@@ -328,6 +371,7 @@ static void test_levels(void **state)
 		test_forward_and_gradients(state);
 		test_large_window(state);
 		test_cached(state);
+		test_cached_windows(state);
 	}
 }
 
@@ -338,7 +382,8 @@ static void test_rope(void **state)
 	(void)state;
 	for (int variant = 0; variant < 8; variant++) {
 		bool halves = variant & 1, backward = variant & 2;
-		int64_t turned = variant & 4 ? 4 : 6, first = variant & 4 ? 1000 : 0; /* pairs */
+		int64_t turned = variant & 4 ? 4 : 6; /* pairs */
+		const struct aqm_place places[] = {{.past = 1000}, {.past = 3}}, *place = variant & 4 ? places : NULL;
 		struct aqm_mat x = random_mat(rows, heads * head_dim, 3, 1), frequency = new_mat(1, turned, 0);
 		double *want = doubles(x);
 
@@ -348,16 +393,16 @@ static void test_rope(void **state)
 			for (int64_t h = 0; h < heads; h++)
 				for (int64_t i = 0; i < turned; i++) {
 					double angle =
-						(double)(first + r % tokens) * (double)*at(frequency, 0, i) * (backward ? -1.0 : 1.0);
+						(double)((place ? place[r / tokens].past : 0) + r % tokens) * (double)*at(frequency, 0, i) * (backward ? -1.0 : 1.0);
 					double *a = want + r * x.cols + h * head_dim + (halves ? i : 2 * i), *b = a + (halves ? turned : 1),
 						   old = *a;
 
 					*a = old * cos(angle) - *b * sin(angle);
 					*b = old * sin(angle) + *b * cos(angle);
 				}
-		ops->rope(device, x, tokens, head_dim, first, frequency, halves ? AQM_ROPE_HALVES : AQM_ROPE_ADJACENT,
+		ops->rope(device, x, tokens, head_dim, place, frequency, halves ? AQM_ROPE_HALVES : AQM_ROPE_ADJACENT,
 		          backward);
-		check_close(x, want, first ? 2e-4 : 1e-5); /* a float angle of 1000 has four decimals */
+		check_close(x, want, place ? 2e-4 : 1e-5); /* a float angle of 1000 has four decimals */
 		free(want);
 		free_mat(x);
 		free_mat(frequency);

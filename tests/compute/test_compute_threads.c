@@ -53,7 +53,7 @@ static struct outputs attention(void)
 
 	for (int i = 0; i < HEAD_DIM / 2; i++)
 		frequencies[i] = powf(0.7f, (float)i);
-	ops->rope(device, q, s.tokens, HEAD_DIM, 0, aqm_mat_f32(frequencies, 1, HEAD_DIM / 2), AQM_ROPE_ADJACENT, false);
+	ops->rope(device, q, s.tokens, HEAD_DIM, NULL, aqm_mat_f32(frequencies, 1, HEAD_DIM / 2), AQM_ROPE_ADJACENT, false);
 	ops->attention_forward(device, s, q, k, v, o.mats[0], o.mats[1]);
 	ops->attention_backward(device, s, q, k, v, o.mats[0], o.mats[1], dout, o.mats[2], o.mats[3], o.mats[4], o.mats[6]);
 
@@ -61,7 +61,7 @@ static struct outputs attention(void)
 
 	last.windows = 1;
 	last.tokens = 20;
-	ops->attention_cached(device, last, ROWS - 20, aqm_mat_rows(q, 0, 20), k, v, o.mats[5]);
+	ops->attention_cached(device, last, &(struct aqm_place){.past = ROWS - 20}, aqm_mat_rows(q, 0, 20), k, v, o.mats[5]);
 	free_mat(q);
 	free_mat(k);
 	free_mat(v);

@@ -102,22 +102,31 @@ static void test_forward_and_backward(void **state)
 			check_case(&cases[i], layout_of(layout));
 }
 
-/* The cache holds more rows than are looked at, NaN behind them. */
+/* The caches hold more rows than are looked at, NaN behind them. */
 static void check_cached(const struct case_of *c, int64_t past, struct layout layout)
 {
-	int64_t wide = c->heads * c->head_dim, narrow = c->kv_heads * c->head_dim, keys = past + c->tokens;
-	struct twin q = random_twin(c->tokens, wide, layout, 1), o = poisoned_twin(c->tokens, wide, layout);
-	struct twin k = poisoned_twin(keys + 5, narrow, layout), v = poisoned_twin(keys + 5, narrow, layout),
-				bias = absent_twin();
-	struct twin some = random_twin(keys, 2 * narrow, layout, 1);
+	int64_t wide = c->heads * c->head_dim, narrow = c->kv_heads * c->head_dim, capacity = past + c->tokens + 5;
+	int64_t rows = c->windows * c->tokens;
+	struct twin q = random_twin(rows, wide, layout, 1), o = poisoned_twin(rows, wide, layout), bias = absent_twin();
+	struct twin kv = poisoned_twin(c->windows * capacity, 2 * narrow, layout);
+	struct twin k = cols_of(kv, 0, narrow), v = cols_of(kv, narrow, narrow), some = random_twin(capacity, 2 * narrow, layout, 1);
+	struct aqm_place places[4];
 
 	if (c->reach >= 0)
 		bias = random_f32(c->heads, 2 * c->reach + 1, 1);
-	BOTH(copy, OF(cols_of(some, 0, narrow)), OF(rows_of(k, 0, keys)));
-	BOTH(copy, OF(cols_of(some, narrow, narrow)), OF(rows_of(v, 0, keys)));
-	BOTH(attention_cached, shape_of(c, OF(bias)), past, OF(q), OF(rows_of(k, 0, keys)), OF(rows_of(v, 0, keys)), OF(o));
+	draw_places(places, c->windows, capacity, past);
+	places[0].past = (int32_t)past;
+	for (int64_t w = 0; w < c->windows; w++) {
+		int64_t keys = places[w].past + c->tokens;
+
+		BOTH(copy, OF(rows_of(some, 0, keys)), OF(rows_of(kv, places[w].row, keys)));
+	}
+	struct shared where = shared_of(places, sizeof places);
+
+	BOTH(attention_cached, shape_of(c, OF(bias)), OF(where), OF(q), OF(k), OF(v), OF(o));
 	check_twin("attention_cached", o, tolerance_of(layout.dtype, rounded_often));
-	struct twin all[] = {q, k, v, o, bias, some};
+	free_shared(where);
+	struct twin all[] = {q, kv, o, bias, some};
 
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		free_twin(all[i]);
@@ -132,7 +141,7 @@ static void test_cached(void **state)
 		for (int layout = 0; layout < LAYOUTS; layout++) {
 			struct case_of c = cases[i / 2];
 
-			c.windows = 1;
+			c.windows = 1 + i % 3;
 			c.tokens = i % 2 && c.tokens > 16 ? 10 : c.tokens; /* as decisions have them */
 			check_cached(&c, pasts[i % 6], layout_of(layout));
 		}

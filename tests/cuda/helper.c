@@ -135,6 +135,27 @@ struct twin random_weight(enum aqm_dtype dtype, int64_t rows, int64_t cols)
 	return t;
 }
 
+struct shared shared_of(const void *host, size_t bytes)
+{
+	struct shared s = {.cpu = host};
+
+	CHECK_OK(gpu->ops->allocate(gpu, bytes, &s.gpu));
+	gpu->ops->upload(gpu, s.gpu, host, bytes);
+	return s;
+}
+
+void free_shared(struct shared s)
+{
+	gpu->ops->release(gpu, s.gpu);
+}
+
+void draw_places(struct aqm_place *places, int64_t windows, int64_t capacity, int64_t past)
+{
+	for (int64_t w = 0; w < windows; w++)
+		places[w] = (struct aqm_place){.row = (int32_t)((windows - 1 - w) * capacity),
+		                               .past = (int32_t)(size_up_to(past + 1) - 1)};
+}
+
 struct twin absent_twin(void)
 {
 	return (struct twin){.cpu = aqm_mat_absent(), .gpu = aqm_mat_absent()};

@@ -47,6 +47,15 @@ struct twin random_f32(int64_t rows, int64_t cols, double scale);
 struct twin poisoned_twin(int64_t rows, int64_t cols, struct layout layout);
 /* A weight of any type, dense: any bits are blocks of one, but their scales stay below 2. */
 struct twin random_weight(enum aqm_dtype dtype, int64_t rows, int64_t cols);
+/* Host memory as an op of either device reads it. Freed by free_shared(). */
+struct shared {
+	const void *cpu;
+	void *gpu;
+};
+struct shared shared_of(const void *host, size_t bytes);
+void free_shared(struct shared s);
+/* Places of `windows` caches of `capacity` rows each, which hold up to `past` already. */
+void draw_places(struct aqm_place *places, int64_t windows, int64_t capacity, int64_t past);
 struct twin absent_twin(void);
 struct twin cols_of(struct twin t, int64_t first, int64_t count);
 struct twin rows_of(struct twin t, int64_t first, int64_t count);

@@ -17,6 +17,7 @@
 
 enum { WINDOWS = 2, TOKENS = 13 };
 
+static const int64_t only_stream = 0;
 static const unsigned all_targets = (1u << AQM_TARGETS) - 1;
 enum { PRESETS = 4 };
 static const char *const presets[PRESETS] = {"tiny-llama", "tiny-gpt2", "tiny-opt", "tiny-t5"};
@@ -200,25 +201,79 @@ static void test_cache(void **state)
 		size_t row = (size_t)f.width, n = 32 * row;
 		float *full = noise(&f, 1), *start = copy_of(full, n), *stream = copy_of(full, n);
 		fixture_forward(&f, full, false, 0);
-		CHECK_OK(aqm_cache_new(&cache, f.model, 32));
+		CHECK_OK(aqm_cache_new(&cache, f.model, 1, 32));
 		int64_t at = 0;
 		for (size_t c = 0; c < 6; at += chunks[c++])
-			CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(stream + (size_t)at * row, chunks[c], f.width)));
+			CHECK_OK(aqm_model_extend(f.model, cache, &only_stream, 1, aqm_mat_f32(stream + (size_t)at * row, chunks[c], f.width)));
 		assert_int_equal(at, 32);
-		assert_int_equal(aqm_cache_length(cache), 32);
+		assert_int_equal(aqm_cache_length(cache, 0), 32);
 		assert_true(difference(stream, full, n) < 1e-5);
-		assert_int_equal(aqm_model_extend(f.model, cache, aqm_mat_f32(start, 1, f.width)), AQM_EUSAGE);
+		assert_int_equal(aqm_model_extend(f.model, cache, &only_stream, 1, aqm_mat_f32(start, 1, f.width)), AQM_EUSAGE);
 
-		aqm_cache_truncate(cache, 5);
-		assert_int_equal(aqm_cache_length(cache), 5);
+		aqm_cache_truncate(cache, 0, 5);
+		assert_int_equal(aqm_cache_length(cache, 0), 5);
 		float *again = copy_of(start, n);
-		CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(again + 5 * row, 4, f.width)));
+		CHECK_OK(aqm_model_extend(f.model, cache, &only_stream, 1, aqm_mat_f32(again + 5 * row, 4, f.width)));
 		assert_true(difference(again + 5 * row, full + 5 * row, 4 * row) < 1e-5);
 		aqm_cache_free(cache);
 		free(full);
 		free(start);
 		free(stream);
 		free(again);
+		fixture_close(&f);
+		unlink(path);
+	}
+}
+
+/* Streams that are extended together, at different places and in any order, are each as if alone. */
+static void test_cache_of_streams(void **state)
+{
+	enum { STREAMS = 3, CAPACITY = 24, NEW = 6 };
+	static const int64_t together[STREAMS] = {2, 0, 1}, some[] = {1, 2};
+
+	(void)state;
+	for (size_t p = 0; p < PRESETS; p++) {
+		struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets};
+		const char *path = synthesise(presets[p], AQM_Q8_0);
+		struct fixture f;
+		aqm_cache *cache;
+
+		fixture_open(&f, path, &options, STREAMS, CAPACITY);
+		fixture_randomise(&f, 0.1f);
+		size_t row = (size_t)f.width, own = CAPACITY * row;
+		float *full = noise(&f, 1), *start = copy_of(full, STREAMS * own), *x = copy_of(full, STREAMS * own);
+		fixture_forward(&f, full, false, 0);
+		CHECK_OK(aqm_cache_new(&cache, f.model, STREAMS, CAPACITY));
+		for (int64_t s = 0; s < STREAMS; s++) { /* 0, 5 or 10 tokens each alone */
+			memcpy(x, start + (size_t)s * own, own * sizeof *x);
+			if (s > 0)
+				CHECK_OK(aqm_model_extend(f.model, cache, &s, 1, aqm_mat_f32(x, 5 * s, f.width)));
+		}
+		assert_true(aqm_cache_takes(cache, STREAMS, NEW));
+		assert_false(aqm_cache_takes(cache, STREAMS, CAPACITY + 1));
+		for (int i = 0; i < STREAMS; i++)
+			memcpy(x + (size_t)i * NEW * row, start + (size_t)together[i] * own + (size_t)(5 * together[i]) * row,
+			       NEW * row * sizeof *x);
+		CHECK_OK(aqm_model_extend(f.model, cache, together, STREAMS, aqm_mat_f32(x, STREAMS * NEW, f.width)));
+		for (int i = 0; i < STREAMS; i++)
+			assert_true(difference(x + (size_t)i * NEW * row, full + (size_t)together[i] * own + (size_t)(5 * together[i]) * row,
+			                       NEW * row) < 1e-5);
+		for (int i = 0; i < 2; i++)
+			memcpy(x + (size_t)i * NEW * row, start + (size_t)some[i] * own + (size_t)(5 * some[i] + NEW) * row,
+			       NEW * row * sizeof *x);
+		CHECK_OK(aqm_model_extend(f.model, cache, some, 2, aqm_mat_f32(x, 2 * NEW, f.width)));
+		for (int i = 0; i < 2; i++)
+			assert_true(difference(x + (size_t)i * NEW * row, full + (size_t)some[i] * own + (size_t)(5 * some[i] + NEW) * row,
+			                       NEW * row) < 1e-5);
+		assert_int_equal(aqm_cache_length(cache, 0), NEW);
+		assert_int_equal(aqm_cache_length(cache, 2), 10 + 2 * NEW);
+		assert_int_equal(aqm_model_extend(f.model, cache, together, STREAMS, aqm_mat_f32(x, STREAMS * NEW, f.width)),
+		                 AQM_EUSAGE); /* stream 2 is nearly full */
+		assert_int_equal(aqm_cache_length(cache, 0), NEW);
+		aqm_cache_free(cache);
+		free(full);
+		free(start);
+		free(x);
 		fixture_close(&f);
 		unlink(path);
 	}
@@ -242,9 +297,9 @@ static void test_cache_in_integers(void **state)
 			size_t row = (size_t)f.width, n = 32 * row;
 			float *full = noise(&f, 1), *stream = copy_of(full, n);
 			fixture_forward(&f, full, false, 0);
-			CHECK_OK(aqm_cache_new(&cache, f.model, 32));
+			CHECK_OK(aqm_cache_new(&cache, f.model, 1, 32));
 			for (int64_t at = 0; at < 32; at += 8)
-				CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(stream + (size_t)at * row, 8, f.width)));
+				CHECK_OK(aqm_model_extend(f.model, cache, &only_stream, 1, aqm_mat_f32(stream + (size_t)at * row, 8, f.width)));
 			double off = difference(stream, full, n);
 			assert_true(off > 1e-4 && off < 0.03);
 			aqm_cache_free(cache);
@@ -437,8 +492,8 @@ static void test_buffers(void **state)
 		fixture_forward(&f, y, true, 0);
 		aqm_arena_plan(&plan);
 		CHECK_OK(aqm_model_carve(f.model, &plan, 10 * WINDOWS, TOKENS, true));
-		CHECK_OK(aqm_cache_new(&cache, f.model, TOKENS));
-		CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(other, TOKENS, f.width)));
+		CHECK_OK(aqm_cache_new(&cache, f.model, 1, TOKENS));
+		CHECK_OK(aqm_model_extend(f.model, cache, &only_stream, 1, aqm_mat_f32(other, TOKENS, f.width)));
 		aqm_cache_free(cache);
 		aqm_model_backward(f.model, WINDOWS, TOKENS, aqm_mat_f32(g, WINDOWS * TOKENS, f.width), 0);
 		assert_memory_equal(dx, g, n * sizeof *g);
@@ -473,9 +528,9 @@ static void test_long_cache(void **state)
 	size_t n = (size_t)(MANY * f.width);
 	float *full = noise(&f, 1), *stream = copy_of(full, n);
 	fixture_forward(&f, full, false, 0);
-	CHECK_OK(aqm_cache_new(&cache, f.model, MANY));
-	CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(stream, 7, f.width)));
-	CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(stream + 7 * f.width, MANY - 7, f.width)));
+	CHECK_OK(aqm_cache_new(&cache, f.model, 1, MANY));
+	CHECK_OK(aqm_model_extend(f.model, cache, &only_stream, 1, aqm_mat_f32(stream, 7, f.width)));
+	CHECK_OK(aqm_model_extend(f.model, cache, &only_stream, 1, aqm_mat_f32(stream + 7 * f.width, MANY - 7, f.width)));
 	assert_true(difference(stream, full, n) < 1e-5);
 	aqm_cache_free(cache);
 	free(full);
@@ -497,16 +552,16 @@ static void test_bidirectional_cache(void **state)
 	size_t row = (size_t)f.width;
 	float *start = noise(&f, 1), *full = copy_of(start, 9 * row), *stream = copy_of(start, 9 * row);
 	fixture_forward(&f, full, false, 0);
-	CHECK_OK(aqm_cache_new(&cache, f.model, 9));
-	CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(stream, 5, f.width)));
+	CHECK_OK(aqm_cache_new(&cache, f.model, 1, 9));
+	CHECK_OK(aqm_model_extend(f.model, cache, &only_stream, 1, aqm_mat_f32(stream, 5, f.width)));
 	assert_true(difference(stream, full, 5 * row) > 1e-3); /* it did not know the rest */
-	CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(stream + 5 * row, 4, f.width)));
+	CHECK_OK(aqm_model_extend(f.model, cache, &only_stream, 1, aqm_mat_f32(stream + 5 * row, 4, f.width)));
 	assert_true(difference(stream + 5 * row, full + 5 * row, 4 * row) < 1e-5);
-	assert_int_equal(aqm_model_extend(f.model, cache, aqm_mat_f32(stream, 1, f.width)), AQM_EUSAGE);
+	assert_int_equal(aqm_model_extend(f.model, cache, &only_stream, 1, aqm_mat_f32(stream, 1, f.width)), AQM_EUSAGE);
 
-	aqm_cache_truncate(cache, 3);
+	aqm_cache_truncate(cache, 0, 3);
 	memcpy(stream + 3 * row, start + 3 * row, 6 * row * sizeof *stream);
-	CHECK_OK(aqm_model_extend(f.model, cache, aqm_mat_f32(stream + 3 * row, 6, f.width)));
+	CHECK_OK(aqm_model_extend(f.model, cache, &only_stream, 1, aqm_mat_f32(stream + 3 * row, 6, f.width)));
 	assert_true(difference(stream + 3 * row, full + 3 * row, 6 * row) < 1e-5);
 	aqm_cache_free(cache);
 	free(start);
@@ -750,7 +805,7 @@ static void test_refused(void **state)
 	aqm_arena_plan(&plan);
 	CHECK_OK(aqm_model_carve(f.model, &plan, 1, context, false));
 	assert_int_equal(aqm_model_carve(f.model, &plan, 1, context + 1, false), AQM_EUSAGE);
-	assert_int_equal(aqm_cache_new(&cache, f.model, context + 1), AQM_EUSAGE);
+	assert_int_equal(aqm_cache_new(&cache, f.model, 1, context + 1), AQM_EUSAGE);
 	assert_null(cache);
 	assert_int_equal(aqm_model_carve(f.model, &plan, INT64_MAX / 2, 3, false), AQM_EUSAGE);
 	assert_int_equal(aqm_model_open(&model, f.device, f.gguf, &options, &f.params), AQM_EUSAGE);
@@ -767,6 +822,7 @@ int main(void)
 		cmocka_unit_test(test_checkpoints),
 		cmocka_unit_test(test_windows_are_apart),
 		cmocka_unit_test(test_cache),
+		cmocka_unit_test(test_cache_of_streams),
 		cmocka_unit_test(test_cache_in_integers),
 		cmocka_unit_test(test_long_cache),
 		cmocka_unit_test(test_quantised_bases),

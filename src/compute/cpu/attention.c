@@ -260,22 +260,27 @@ static void head_forward(const struct head *h, const struct room *room)
 	}
 }
 
-static void forward(aqm_device *device, struct aqm_attention s, int64_t past, struct aqm_mat q, struct aqm_mat k,
-                    struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse)
+/* places NULL: the windows' keys lie one behind the other. */
+static void forward(aqm_device *device, struct aqm_attention s, const struct aqm_place *places, struct aqm_mat q,
+                    struct aqm_mat k, struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse)
 {
-	int64_t keys = past + s.tokens, group = s.heads / s.kv_heads;
+	int64_t most = s.tokens, group = s.heads / s.kv_heads;
 	float *base;
 	int64_t stride;
 
-	if (s.tokens == 0 || !aqm_cpu_scratch(device, omp_get_max_threads(), room_floats(keys, s.head_dim), &base, &stride))
+	for (int64_t w = 0; places && w < s.windows; w++)
+		most = places[w].past + s.tokens > most ? places[w].past + s.tokens : most;
+	if (s.tokens == 0 || !aqm_cpu_scratch(device, omp_get_max_threads(), room_floats(most, s.head_dim), &base, &stride))
 		return;
 #pragma omp parallel for collapse(2) schedule(dynamic)
 	for (int64_t w = 0; w < s.windows; w++)
 		for (int64_t i = 0; i < s.heads; i++) {
+			int64_t past = places ? places[w].past : 0, first = places ? places[w].row : w * s.tokens;
+			int64_t keys = past + s.tokens;
 			const struct head h = {
 				.q = aqm_row(q, w * s.tokens) + i * s.head_dim,
-				.k = aqm_row(k, w * keys) + i / group * s.head_dim,
-				.v = aqm_row(v, w * keys) + i / group * s.head_dim,
+				.k = aqm_row(k, first) + i / group * s.head_dim,
+				.v = aqm_row(v, first) + i / group * s.head_dim,
 				.o = aqm_row(o, w * s.tokens) + i * s.head_dim,
 				.lse = lse.data ? aqm_row(lse, i) + w * s.tokens : NULL,
 				.q_ld = q.ld,
@@ -301,14 +306,14 @@ static void forward(aqm_device *device, struct aqm_attention s, int64_t past, st
 void aqm_cpu_attention_forward(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,
                                struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse)
 {
-	forward(device, shape, 0, q, k, v, o, lse);
+	forward(device, shape, NULL, q, k, v, o, lse);
 }
 
-void aqm_cpu_attention_cached(aqm_device *device, struct aqm_attention shape, int64_t past, struct aqm_mat q,
-                              struct aqm_mat k, struct aqm_mat v, struct aqm_mat o)
+void aqm_cpu_attention_cached(aqm_device *device, struct aqm_attention shape, const struct aqm_place *places,
+                              struct aqm_mat q, struct aqm_mat k, struct aqm_mat v, struct aqm_mat o)
 {
 	shape.causal = true;
-	forward(device, shape, past, q, k, v, o, aqm_mat_absent());
+	forward(device, shape, places, q, k, v, o, aqm_mat_absent());
 }
 
 /* ---- backward ---- */

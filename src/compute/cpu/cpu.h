@@ -62,6 +62,10 @@ void aqm_cpu_copy(aqm_device *device, struct aqm_mat x, struct aqm_mat y);
 void aqm_cpu_axpy(aqm_device *device, float alpha, struct aqm_mat x, struct aqm_mat y);
 void aqm_cpu_scale(aqm_device *device, float alpha, struct aqm_mat y);
 void aqm_cpu_expand(aqm_device *device, struct aqm_mat w, struct aqm_mat y);
+void aqm_cpu_add_positions(aqm_device *device, struct aqm_mat table, int64_t tokens, const struct aqm_place *places,
+                           struct aqm_mat x);
+void aqm_cpu_append(aqm_device *device, struct aqm_mat x, int64_t tokens, const struct aqm_place *places,
+                    struct aqm_mat y);
 void aqm_cpu_gather(aqm_device *device, struct aqm_mat table, const int32_t *index, bool add, struct aqm_mat y);
 void aqm_cpu_scatter_add(aqm_device *device, struct aqm_mat dy, const int32_t *index, struct aqm_mat dtable);
 
@@ -93,8 +97,9 @@ void aqm_cpu_layernorm_backward(aqm_device *device, struct aqm_mat dy, struct aq
                                 struct aqm_mat dbias);
 
 /* rope.c */
-void aqm_cpu_rope(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim, int64_t first,
-                  struct aqm_mat inverse_frequency, enum aqm_rope_pairs pairs, bool backward);
+void aqm_cpu_rope(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim,
+                  const struct aqm_place *places, struct aqm_mat inverse_frequency, enum aqm_rope_pairs pairs,
+                  bool backward);
 
 /* attention.c */
 void aqm_cpu_attention_forward(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,
@@ -102,8 +107,8 @@ void aqm_cpu_attention_forward(aqm_device *device, struct aqm_attention shape, s
 void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,
                                 struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse, struct aqm_mat dout,
                                 struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv, struct aqm_mat dbias);
-void aqm_cpu_attention_cached(aqm_device *device, struct aqm_attention shape, int64_t past, struct aqm_mat q,
-                              struct aqm_mat k, struct aqm_mat v, struct aqm_mat o);
+void aqm_cpu_attention_cached(aqm_device *device, struct aqm_attention shape, const struct aqm_place *places,
+                              struct aqm_mat q, struct aqm_mat k, struct aqm_mat v, struct aqm_mat o);
 
 /* activation.c */
 void aqm_cpu_glu_forward(aqm_device *device, enum aqm_glu kind, struct aqm_mat gate, struct aqm_mat up,

@@ -113,6 +113,27 @@ void aqm_cpu_expand(aqm_device *device, struct aqm_mat w, struct aqm_mat y)
 		traits->expand((const uint8_t *)w.data + (size_t)r * bytes, aqm_row(y, r), (size_t)w.cols);
 }
 
+void aqm_cpu_add_positions(aqm_device *device, struct aqm_mat table, int64_t tokens, const struct aqm_place *places,
+                           struct aqm_mat x)
+{
+	(void)device;
+#pragma omp parallel for schedule(static) if (aqm_cpu_large(x))
+	for (int64_t r = 0; r < x.rows; r++)
+		axpy_row(x.cols, 1.0f, aqm_row(table, (places ? places[r / tokens].past : 0) + r % tokens), aqm_row(x, r));
+}
+
+void aqm_cpu_append(aqm_device *device, struct aqm_mat x, int64_t tokens, const struct aqm_place *places,
+                    struct aqm_mat y)
+{
+	(void)device;
+#pragma omp parallel for schedule(static) if (aqm_cpu_large(x))
+	for (int64_t r = 0; r < x.rows; r++) {
+		const struct aqm_place *place = &places[r / tokens];
+
+		memcpy(aqm_row(y, place->row + place->past + r % tokens), aqm_row(x, r), row_bytes(x));
+	}
+}
+
 void aqm_cpu_gather(aqm_device *device, struct aqm_mat table, const int32_t *index, bool add, struct aqm_mat y)
 {
 	(void)device;

@@ -30,29 +30,33 @@ AQM_CLONES static void turn_halves(int64_t pairs, const float *restrict cosine, 
 	}
 }
 
-void aqm_cpu_rope(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim, int64_t first,
-                  struct aqm_mat inverse_frequency, enum aqm_rope_pairs pairs, bool backward)
+void aqm_cpu_rope(aqm_device *device, struct aqm_mat x, int64_t tokens, int64_t head_dim,
+                  const struct aqm_place *places, struct aqm_mat inverse_frequency, enum aqm_rope_pairs pairs,
+                  bool backward)
 {
 	const float *frequency = inverse_frequency.data;
 	int64_t count = inverse_frequency.cols;
-	int64_t stride;
-	float *table; /* (tokens, 2 count): cosines, then sines, of each position; shared by all windows and heads */
+	int64_t stride, positions = places ? x.rows : tokens; /* all windows share theirs unless they have places */
+	float *table;                                         /* (positions, 2 count): cosines, then sines */
 
-	if (x.rows == 0 || !aqm_cpu_scratch(device, 1, tokens * 2 * count, &table, &stride))
+	if (x.rows == 0 || !aqm_cpu_scratch(device, 1, positions * 2 * count, &table, &stride))
 		return;
 #pragma omp parallel if (aqm_cpu_large(x))
 	{
 #pragma omp for schedule(static)
-		for (int64_t t = 0; t < tokens; t++)
-			for (int64_t i = 0; i < count; i++) {
-				float angle = (float)(first + t) * frequency[i];
+		for (int64_t p = 0; p < positions; p++) {
+			int64_t position = places ? places[p / tokens].past + p % tokens : p;
 
-				table[t * 2 * count + i] = cosf(angle);
-				table[t * 2 * count + count + i] = backward ? -sinf(angle) : sinf(angle);
+			for (int64_t i = 0; i < count; i++) {
+				float angle = (float)position * frequency[i];
+
+				table[p * 2 * count + i] = cosf(angle);
+				table[p * 2 * count + count + i] = backward ? -sinf(angle) : sinf(angle);
 			}
+		}
 #pragma omp for schedule(static)
 		for (int64_t r = 0; r < x.rows; r++) {
-			const float *cosine = table + r % tokens * 2 * count, *sine = cosine + count;
+			const float *cosine = table + r % positions * 2 * count, *sine = cosine + count;
 
 			for (float *head = aqm_row(x, r); head < aqm_row(x, r) + x.cols; head += head_dim)
 				if (pairs == AQM_ROPE_ADJACENT)

@@ -92,8 +92,9 @@ static __global__ void __launch_bounds__(AQM_THREADS) forward_kernel(struct atte
 
 	if (!take_job(a.queries, &job))
 		return;
+	int64_t first_key = find_keys(a, job.window);
 	int lane = (int)threadIdx.x % AQM_WARP, n = a.head_dim, seen = keys_of(a, job.item);
-	int64_t row = (int64_t)job.window * a.queries + job.item, first_key = (int64_t)job.window * a.keys;
+	int64_t row = (int64_t)job.window * a.queries + job.item;
 	int64_t col = (int64_t)job.head * n, kv_col = (int64_t)(job.head / (a.heads / a.kv_heads)) * n;
 	float *q = own_rows(n, 1), largest = -INFINITY, total = 0.0f, sums[SLICES];
 
@@ -279,8 +280,8 @@ static struct view heads_of(struct aqm_mat m, int64_t head_dim)
 	return v;
 }
 
-static struct attention describe(struct aqm_attention s, int64_t past, struct aqm_mat q, struct aqm_mat k,
-                                 struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse)
+static struct attention describe(struct aqm_attention s, const struct aqm_place *places, struct aqm_mat q,
+                                 struct aqm_mat k, struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse)
 {
 	struct attention a = {};
 
@@ -293,8 +294,8 @@ static struct attention describe(struct aqm_attention s, int64_t past, struct aq
 	a.bias_ld = s.bias.ld;
 	a.rows = s.windows * s.tokens;
 	a.queries = (int)s.tokens;
-	a.keys = (int)(past + s.tokens);
-	a.past = (int)past;
+	a.keys = (int)s.tokens;
+	a.places = places;
 	a.heads = (int)s.heads;
 	a.kv_heads = (int)s.kv_heads;
 	a.head_dim = (int)s.head_dim;
@@ -329,15 +330,15 @@ void aqm_cuda_attention_forward(aqm_device *device, struct aqm_attention shape, 
                                 struct aqm_mat v, struct aqm_mat o, struct aqm_mat lse)
 {
 	if (takes(device, shape))
-		forward(device, describe(shape, 0, q, k, v, o, lse), (int)shape.windows);
+		forward(device, describe(shape, NULL, q, k, v, o, lse), (int)shape.windows);
 }
 
-void aqm_cuda_attention_cached(aqm_device *device, struct aqm_attention shape, int64_t past, struct aqm_mat q,
-                               struct aqm_mat k, struct aqm_mat v, struct aqm_mat o)
+void aqm_cuda_attention_cached(aqm_device *device, struct aqm_attention shape, const struct aqm_place *places,
+                               struct aqm_mat q, struct aqm_mat k, struct aqm_mat v, struct aqm_mat o)
 {
 	shape.causal = true;
 	if (takes(device, shape))
-		forward(device, describe(shape, past, q, k, v, o, aqm_mat_absent()), (int)shape.windows);
+		forward(device, describe(shape, places, q, k, v, o, aqm_mat_absent()), (int)shape.windows);
 }
 
 void aqm_cuda_attention_backward(aqm_device *device, struct aqm_attention shape, struct aqm_mat q, struct aqm_mat k,
@@ -346,7 +347,7 @@ void aqm_cuda_attention_backward(aqm_device *device, struct aqm_attention shape,
 {
 	if (!takes(device, shape))
 		return;
-	struct attention a = describe(shape, 0, q, k, v, o, lse);
+	struct attention a = describe(shape, NULL, q, k, v, o, lse);
 	int windows = (int)shape.windows;
 	size_t along = (size_t)(a.heads * a.rows),
 		   sums = dbias.data ? (size_t)(windows * a.heads) * (size_t)(2 * a.queries - 1) : 0;

@@ -14,10 +14,21 @@ struct attention {
 	float *lse;            /* (heads, rows); NULL: not wanted */
 	const float *bias;     /* (heads, bias_ld), of 2 reach + 1 distances; NULL: none */
 	float *along;          /* (heads, rows): rowsum(dO O) */
+	const struct aqm_place *places; /* of the windows' keys; NULL: one window's behind the other's, nothing past */
 	int64_t bias_ld, rows; /* rows = windows * queries */
 	int queries, keys, past, heads, kv_heads, head_dim, reach, causal;
 	float scale;
 };
+
+/* Of this block's window: the first of its keys, and, where it has a place, how many there are. */
+__device__ __forceinline__ int64_t find_keys(struct attention &a, int window)
+{
+	if (!a.places)
+		return (int64_t)window * a.keys;
+	a.past = a.places[window].past;
+	a.keys = a.past + a.queries;
+	return a.places[window].row;
+}
 
 /* How many keys a query sees. */
 __device__ __forceinline__ int keys_of(const struct attention &a, int query)

@@ -218,9 +218,9 @@ template <int D> static __global__ void __launch_bounds__(FORWARD_WARPS *AQM_WAR
 	uint16_t *q = (uint16_t *)dynamic_shared, *k = q + FORWARD_QUERIES * (D + PAD), *v = k + FORWARD_KEYS * (D + PAD);
 	/* the last queries see the most keys: their blocks begin first */
 	int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * FORWARD_QUERIES, head = (int)blockIdx.y;
+	int64_t row = (int64_t)blockIdx.z * a.queries + first, key_row = find_keys(a, (int)blockIdx.z);
 	int own = (int)threadIdx.x / AQM_WARP * ROWS,
 		seen = aqm_keys_seen(first, FORWARD_QUERIES, a.past, a.keys, a.causal);
-	int64_t row = (int64_t)blockIdx.z * a.queries + first, key_row = (int64_t)blockIdx.z * a.keys;
 	int64_t col = (int64_t)head * D, kv_col = (int64_t)(head / (a.heads / a.kv_heads)) * D;
 	struct running<D> r;
 	float factor[2];
@@ -256,7 +256,7 @@ template <int D> static __global__ void __launch_bounds__(FEW_WARPS *AQM_WARP) f
 	float *sums = (float *)(q + FEW * (D + PAD)); /* (FEW_WARPS, FEW, D), when k and v have been used */
 	__shared__ float largest[FEW_WARPS][FEW], total[FEW_WARPS][FEW];
 	int head = (int)blockIdx.y, warp = (int)threadIdx.x / AQM_WARP;
-	int64_t row = (int64_t)blockIdx.z * a.queries, key_row = (int64_t)blockIdx.z * a.keys;
+	int64_t row = (int64_t)blockIdx.z * a.queries, key_row = find_keys(a, (int)blockIdx.z);
 	int64_t col = (int64_t)head * D, kv_col = (int64_t)(head / (a.heads / a.kv_heads)) * D;
 	struct running<D> r;
 

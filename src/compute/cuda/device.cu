@@ -57,6 +57,34 @@ void aqm_cuda_release(aqm_device *device, void *memory)
 	succeeded(device, "release", cudaFree(memory)); /* waits for what still uses it */
 }
 
+/* Free it, or, while recordings may write there, later. */
+static void retire(aqm_device *device, void *memory)
+{
+	struct aqm_cuda *cuda = aqm_cuda_of(device);
+	void **grown = NULL;
+
+	if (memory && cuda->recordings > 0) {
+		grown = (void **)realloc(cuda->retired, (size_t)(cuda->retired_count + 1) * sizeof *grown);
+		if (!grown) {
+			aqm_cuda_fail(device, "scratch", "no memory");
+			return;
+		}
+		cuda->retired = grown;
+		cuda->retired[cuda->retired_count++] = memory;
+		return;
+	}
+	succeeded(device, "scratch", cudaFree(memory));
+}
+
+static void free_retired(struct aqm_cuda *cuda)
+{
+	for (int i = 0; i < cuda->retired_count; i++)
+		cudaFree(cuda->retired[i]);
+	free(cuda->retired);
+	cuda->retired = NULL;
+	cuda->retired_count = 0;
+}
+
 void *aqm_cuda_scratch(aqm_device *device, enum aqm_cuda_scratch kind, size_t bytes)
 {
 	struct aqm_cuda *cuda = aqm_cuda_of(device);
@@ -65,7 +93,7 @@ void *aqm_cuda_scratch(aqm_device *device, enum aqm_cuda_scratch kind, size_t by
 		return cuda->scratch[kind].memory;
 	bytes = (bytes + SCRATCH_ALIGNMENT - 1) / SCRATCH_ALIGNMENT * SCRATCH_ALIGNMENT;
 	wait(device, "scratch");
-	succeeded(device, "scratch", cudaFree(cuda->scratch[kind].memory));
+	retire(device, cuda->scratch[kind].memory);
 	cuda->scratch[kind].memory = NULL;
 	cuda->scratch[kind].bytes = 0;
 	if (!succeeded(device, "scratch", cudaMalloc(&cuda->scratch[kind].memory, bytes)))
@@ -176,6 +204,7 @@ static int recorded(aqm_device *device, void **out)
 	if (code != cudaSuccess)
 		return failed_recording("end", code);
 	*out = executable;
+	aqm_cuda_of(device)->recordings++;
 	return AQM_OK;
 }
 
@@ -186,9 +215,14 @@ static void replay(aqm_device *device, void *recording)
 
 static void forget(aqm_device *device, void *recording)
 {
+	struct aqm_cuda *cuda = aqm_cuda_of(device);
+
+	if (!recording)
+		return;
 	wait(device, "forget");
-	if (recording)
-		succeeded(device, "forget", cudaGraphExecDestroy((cudaGraphExec_t)recording));
+	succeeded(device, "forget", cudaGraphExecDestroy((cudaGraphExec_t)recording));
+	if (--cuda->recordings == 0)
+		free_retired(cuda);
 }
 
 /* ---- opening and closing ---- */
@@ -213,6 +247,7 @@ static void close_device(aqm_device *device)
 	aqm_lt_close(cuda->lt);
 	for (int i = 0; i < AQM_SCRATCH_KINDS; i++)
 		cudaFree(cuda->scratch[i].memory);
+	free_retired(cuda);
 	cudaFreeHost(cuda->staging);
 	cudaFree(cuda->staged);
 	if (cuda->stream)
@@ -290,6 +325,8 @@ const struct aqm_ops aqm_cuda_ops = {
 	.layernorm_forward = aqm_cuda_layernorm_forward,
 	.layernorm_backward = aqm_cuda_layernorm_backward,
 	.rope = aqm_cuda_rope,
+	.add_positions = aqm_cuda_add_positions,
+	.append = aqm_cuda_append,
 	.attention_forward = aqm_cuda_attention_forward,
 	.attention_backward = aqm_cuda_attention_backward,
 	.attention_cached = aqm_cuda_attention_cached,

@@ -28,6 +28,9 @@ struct aqm_cuda {
 		void *memory;
 		size_t bytes;
 	} scratch[AQM_SCRATCH_KINDS];
+	int recordings; /* that are not forgotten: what they borrowed stays where it is */
+	void **retired; /* scratch that was too small, and may be theirs */
+	int retired_count;
 	char *staging, *staged; /* pinned host memory and its twin on the device */
 	size_t staging_bytes, staging_used;
 	int failed;

@@ -63,6 +63,52 @@ void aqm_cuda_scale(aqm_device *device, float alpha, struct aqm_mat y)
 	       view_of(aqm_mat_absent()), alpha, view_of(y));
 }
 
+static __global__ void positions_kernel(int64_t rows, int64_t cols, int64_t tokens, const struct aqm_place *at,
+                                        struct view table, struct view x)
+{
+	struct place p = place_of(rows, cols);
+	float a[8], b[8];
+
+	if (p.n <= 0)
+		return;
+	int64_t window = quotient(p.row, tokens), position = p.row - window * tokens + (at ? at[window].past : 0);
+
+	load_eight(table, position, p.col, p.n, a);
+	load_eight(x, p.row, p.col, p.n, b);
+#pragma unroll
+	for (int i = 0; i < 8; i++)
+		b[i] += a[i];
+	store_eight(x, p.row, p.col, p.n, b);
+}
+
+void aqm_cuda_add_positions(aqm_device *device, struct aqm_mat table, int64_t tokens, const struct aqm_place *at,
+                            struct aqm_mat x)
+{
+	launch(device, "add_positions", places(x.rows, x.cols), AQM_THREADS, 0, positions_kernel, x.rows, x.cols, tokens, at,
+	       view_of(table), view_of(x));
+}
+
+static __global__ void append_kernel(int64_t rows, int64_t cols, int64_t tokens, const struct aqm_place *at,
+                                     struct view x, struct view y)
+{
+	struct place p = place_of(rows, cols);
+	float a[8];
+
+	if (p.n <= 0)
+		return;
+	int64_t window = quotient(p.row, tokens), row = p.row - window * tokens + at[window].row + at[window].past;
+
+	load_eight(x, p.row, p.col, p.n, a);
+	store_eight(y, row, p.col, p.n, a);
+}
+
+void aqm_cuda_append(aqm_device *device, struct aqm_mat x, int64_t tokens, const struct aqm_place *at,
+                     struct aqm_mat y)
+{
+	launch(device, "append", places(x.rows, x.cols), AQM_THREADS, 0, append_kernel, x.rows, x.cols, tokens, at, view_of(x),
+	       view_of(y));
+}
+
 static __global__ void gather_kernel(int64_t rows, int64_t cols, struct view table, const int32_t *index, bool add,
                                      struct view y)
 {
@@ -83,13 +129,8 @@ static __global__ void gather_kernel(int64_t rows, int64_t cols, struct view tab
 
 void aqm_cuda_gather(aqm_device *device, struct aqm_mat table, const int32_t *index, bool add, struct aqm_mat y)
 {
-	if (y.rows == 0)
-		return;
-	const int32_t *staged = (const int32_t *)aqm_cuda_stage(device, index, (size_t)y.rows * sizeof *index, NULL, 0);
-
-	if (staged)
-		launch(device, "gather", places(y.rows, y.cols), AQM_THREADS, 0, gather_kernel, y.rows, y.cols, view_of(table),
-		       staged, add, view_of(y));
+	launch(device, "gather", places(y.rows, y.cols), AQM_THREADS, 0, gather_kernel, y.rows, y.cols, view_of(table),
+	       index, add, view_of(y));
 }
 
 /* A thread has eight columns of one row of the table, and looks for the rows of dy that go there: tables are small. */
@@ -118,11 +159,7 @@ static __global__ void scatter_kernel(int64_t table_rows, int64_t cols, int64_t 
 
 void aqm_cuda_scatter_add(aqm_device *device, struct aqm_mat dy, const int32_t *index, struct aqm_mat dtable)
 {
-	if (dy.rows == 0)
-		return;
-	const int32_t *staged = (const int32_t *)aqm_cuda_stage(device, index, (size_t)dy.rows * sizeof *index, NULL, 0);
-
-	if (staged)
+	if (dy.rows > 0)
 		launch(device, "scatter_add", places(dtable.rows, dtable.cols), AQM_THREADS, 0, scatter_kernel, dtable.rows,
-		       dtable.cols, dy.rows, view_of(dy), staged, view_of(dtable));
+		       dtable.cols, dy.rows, view_of(dy), index, view_of(dtable));
 }

@@ -225,7 +225,7 @@ static void bench_rows(void)
 	      ops->layernorm_forward(device, x, aqm_mat_absent(), weight, weight, 1e-5f, y, mean, rstd));
 	BENCH("bias_forward", 2 * n, 0, ops->bias_forward(device, weight, y));
 	BENCH("bias_backward", n, 0, ops->bias_backward(device, y, weight));
-	BENCH("rope", 2 * n, 0, ops->rope(device, y, TOKENS, HEAD, 0, frequency, AQM_ROPE_ADJACENT, false));
+	BENCH("rope", 2 * n, 0, ops->rope(device, y, TOKENS, HEAD, NULL, frequency, AQM_ROPE_ADJACENT, false));
 	BENCH("axpy", 3 * n, 0, ops->axpy(device, 0.5f, x, y));
 	BENCH("dropout", 2 * n, 0, ops->dropout(device, 0.05f, 1, 2, 3, x, y));
 	BENCH("glu_forward", 3 * wide, 0, ops->glu_forward(device, AQM_SWIGLU, gate, up, act));
@@ -305,8 +305,15 @@ static void bench_decision(void)
 		bench_few(types[t], FFN, WIDTH);
 		bench_few(types[t], WIDTH, FFN - FFN % 256);
 	}
+	const struct aqm_place where = {.past = TOKENS - NEW};
+	void *place;
+
+	if (ops->allocate(device, sizeof where, &place) != AQM_OK)
+		fail("memory");
+	ops->upload(device, place, &where, sizeof where);
 	BENCH("attention_cached", 2 * bytes_of(k) + 2 * bytes_of(q), 0,
-	      ops->attention_cached(device, s, TOKENS - NEW, q, k, v, o));
+	      ops->attention_cached(device, s, place, q, k, v, o));
+	ops->release(device, place);
 	BENCH("rmsnorm_forward of few rows", 4 * bytes_of(q), 0,
 	      ops->rmsnorm_forward(device, q, o, weight, 1e-5f, o, rstd));
 	struct aqm_mat all[] = {q, k, v, o, weight, rstd};

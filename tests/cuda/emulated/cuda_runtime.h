@@ -142,13 +142,16 @@ static inline cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 	*available = *total = (size_t)1 << 30;
 	return cudaSuccess;
 }
+void emulated_not_captured(const char *what);
 static inline cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t)
 {
+	emulated_not_captured("memset");
 	memset(to, byte, bytes);
 	return cudaSuccess;
 }
 static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t)
 {
+	emulated_not_captured("memcpy");
 	memcpy(to, from, bytes);
 	return cudaSuccess;
 }
@@ -163,6 +166,7 @@ static inline cudaError_t cudaStreamDestroy(cudaStream_t)
 }
 static inline cudaError_t cudaStreamSynchronize(cudaStream_t)
 {
+	emulated_not_captured("synchronize");
 	return cudaSuccess;
 }
 static inline cudaError_t cudaGetDeviceCount(int *count)
@@ -183,50 +187,36 @@ static inline cudaError_t cudaGetLastError(void)
 {
 	return cudaSuccess;
 }
-/* no graphs */
-typedef void *cudaGraph_t;
+/* Graphs: kernels with their arguments, as they were when they were captured. Whatever a graph cannot hold ends the program. */
+typedef struct emulated_graph *cudaGraph_t;
 typedef struct emulated_graph *cudaGraphExec_t;
-static inline cudaError_t cudaStreamBeginCapture(cudaStream_t, int)
-{
-	return cudaErrorNotSupported;
-}
-static inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *)
-{
-	return cudaErrorNotSupported;
-}
-static inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t *, cudaGraph_t, int)
-{
-	return cudaErrorNotSupported;
-}
-static inline cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t)
-{
-	return cudaErrorNotSupported;
-}
+cudaError_t cudaStreamBeginCapture(cudaStream_t, int);
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, int);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t);
 static inline cudaError_t cudaGraphDestroy(cudaGraph_t)
 {
-	return cudaSuccess;
+	return cudaSuccess; /* the executable is the graph itself */
 }
-static inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t)
-{
-	return cudaSuccess;
-}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph);
 template <typename F> static cudaError_t cudaFuncSetAttribute(F *, int, int)
 {
 	return cudaSuccess;
 }
 
-void emulated_run(dim3 grid, dim3 block, size_t shared, void (*thread)(void *), void *context);
+/* Run a kernel, or, while capturing, keep it with a copy of `context`. */
+void emulated_launch(const cudaLaunchConfig_t &config, void (*thread)(void *), const void *context, size_t bytes);
+/* Ends the program while capturing. */
+void emulated_not_captured(const char *what);
 
 template <typename... Parameters, typename... Arguments>
 static cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Parameters...),
                                       Arguments &&...arguments)
 {
-	auto call = [&]() { kernel(arguments...); };
+	auto call = [=]() { kernel(arguments...); };
 	typedef decltype(call) closure;
 
-	emulated_run(
-		config->gridDim, config->blockDim, config->dynamicSmemBytes, [](void *context) { (*(closure *)context)(); },
-		&call);
+	emulated_launch(*config, [](void *context) { (*(closure *)context)(); }, &call, sizeof call);
 	return cudaSuccess;
 }
 

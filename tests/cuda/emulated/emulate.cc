@@ -158,7 +158,7 @@ static void run_block(unsigned threads)
 	} while (ended < threads);
 }
 
-void emulated_run(dim3 grid, dim3 block, size_t shared, void (*thread)(void *), void *context)
+static void run(dim3 grid, dim3 block, size_t shared, void (*thread)(void *), void *context)
 {
 	unsigned threads = block.x * block.y * block.z;
 
@@ -182,6 +182,84 @@ void emulated_run(dim3 grid, dim3 block, size_t shared, void (*thread)(void *), 
 			}
 }
 
+/* ---- graphs ---- */
+
+struct node {
+	cudaLaunchConfig_t config;
+	void (*thread)(void *);
+	void *context;
+	struct node *next;
+};
+
+struct emulated_graph {
+	struct node *first, **end;
+};
+
+static struct emulated_graph *capturing;
+
+void emulated_not_captured(const char *what)
+{
+	if (capturing)
+		die(what);
+}
+
+void emulated_launch(const cudaLaunchConfig_t &config, void (*thread)(void *), const void *context, size_t bytes)
+{
+	void *copy = malloc(bytes);
+
+	memcpy(copy, context, bytes);
+	if (capturing) {
+		struct node *node = (struct node *)malloc(sizeof *node);
+
+		*node = {config, thread, copy, NULL};
+		*capturing->end = node;
+		capturing->end = &node->next;
+		return;
+	}
+	run(config.gridDim, config.blockDim, config.dynamicSmemBytes, thread, copy);
+	free(copy);
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, int)
+{
+	emulated_not_captured("capture");
+	capturing = (struct emulated_graph *)malloc(sizeof *capturing);
+	*capturing = {NULL, &capturing->first};
+	return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph)
+{
+	*graph = capturing;
+	capturing = NULL;
+	return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, int)
+{
+	*out = graph;
+	return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t)
+{
+	emulated_not_captured("a graph in a graph");
+	for (struct node *node = graph->first; node; node = node->next)
+		run(node->config.gridDim, node->config.blockDim, node->config.dynamicSmemBytes, node->thread, node->context);
+	return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph)
+{
+	for (struct node *node = graph->first, *next; node; node = next) {
+		next = node->next;
+		free(node->context);
+		free(node);
+	}
+	free(graph);
+	return cudaSuccess;
+}
+
 /* ---- memory ---- */
 
 static size_t page(void)
@@ -202,6 +280,7 @@ static size_t rounded(size_t bytes, size_t unit)
 /* The end lies as near before the fence as an alignment of 16 allows; the head of the mapping is in front. */
 cudaError_t cudaMalloc(void **out, size_t bytes)
 {
+	emulated_not_captured("cudaMalloc");
 	size_t body_bytes = rounded(rounded(bytes, 16) + sizeof(struct head) + 16, page()), all = body_bytes + page();
 	char *mapping = (char *)mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -220,6 +299,7 @@ cudaError_t cudaFree(void *memory)
 {
 	struct head head;
 
+	emulated_not_captured("cudaFree");
 	if (!memory)
 		return cudaSuccess;
 	memcpy(&head, (char *)memory - sizeof head, sizeof head);
