@@ -108,6 +108,9 @@ const struct aqm_fit *aqm_policy_fit(const aqm_policy *policy);
 double aqm_policy_target(const aqm_policy *policy);
 double aqm_policy_flops(const aqm_policy *policy, int64_t windows, bool backward);
 
+/* The file that aqm_policy_load reads: of a run's folder its best policy, or its last where there is no best. Owned by the
+ * caller; NULL with a message where there is none. */
+char *aqm_policy_find(const char *path);
 /* policy.h5: parameters by name, normaliser, returns, config (YAML), fingerprint of the base. Atomic. */
 int aqm_policy_save(aqm_policy *policy, const char *path);
 /* The same with a text in it, dataset /manifest, which loading passes over. */
