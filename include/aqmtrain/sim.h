@@ -319,18 +319,20 @@ int aqm_sim_write_series(const struct aqm_sim_result *result, const char *path);
 
 struct aqm_collect_options {
 	const char *output;          /* the pool */
+	const struct aqm_grid *grid; /* a run a cell; or NULL, and runs are drawn: */
 	const char *const *aqms;     /* kinds; NULL: those that keep records */
 	size_t aqm_count;
-	int64_t runs;                /* episodes, at least 1 */
-	double seconds;              /* a run; 0: as the scenario says */
-	double epsilon;              /* share of runs' random actions: drawn per run from 0 to this */
+	int64_t runs;                /* at least 1 */
+	double seconds;              /* a run; 0: 10 */
+	double epsilon;              /* share of random actions: of half the runs, drawn from 0 to this */
 	bool randomise;              /* parameters of the AQM drawn around their defaults */
-	int threads;                 /* 0: all cores */
 	uint64_t seed;
+	int threads;                 /* 0: all cores */
 };
-/* A pool of many short runs: each draws rate, round trips, mix of flows, AQM with its settings, and epsilon from
- * (seed, run); an episode a run, named in the pool. The same seed gives the same pool, whatever the number of
- * threads. */
+/* A pool of many short runs, an episode each, with the cell and what acted in it named in the pool. A run that is drawn
+ * has rate, round trips, mix of flows, AQM with its settings, and epsilon from (seed, run). The result does not depend on
+ * the number of threads. AQM_EINTERRUPTED leaves the runs that are done in `output`.unfinished, where the same call
+ * finds them again; that file goes when the pool is whole. */
 int aqm_sim_collect(const struct aqm_collect_options *options);
 
 #endif

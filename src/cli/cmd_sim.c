@@ -25,6 +25,7 @@ enum {
 	KEY_DELAY,
 	KEY_HOST,
 	KEY_COLLECT,
+	KEY_GRID,
 	KEY_RUNS,
 	KEY_THREADS,
 	KEY_FIXED,
@@ -33,7 +34,7 @@ enum {
 };
 
 struct sim_arguments {
-	const char *path, *aqm, *host, *log, *series, *collect, *base;
+	const char *path, *aqm, *host, *log, *series, *collect, *grid, *base;
 	const char **assignments; /* --set, --seconds, --seed, in order; `made` of them are ours */
 	char *made[8];
 	size_t assignment_count, made_count;
@@ -68,9 +69,10 @@ static const struct argp_option option_list[] = {
      "From a state to when its decision is applied; 'measured': as long as it takes", 0},
 	{NULL, 0, NULL, 0, "Collecting:", 2},
 	{"collect", KEY_COLLECT, "POOL.h5", 0, "Run many scenarios, of many kinds, on all cores, into one pool", 0},
-	{"runs", KEY_RUNS, "N", 0, "Runs, an episode each (default 100)", 0},
+	{"grid", KEY_GRID, "GRID.yaml", 0, "What to run: its cells, an episode each; --set replaces axes", 0},
+	{"runs", KEY_RUNS, "N", 0, "Without a grid: so many runs that are drawn (default 100)", 0},
 	{"threads", KEY_THREADS, "N", 0, "Runs at the same time; 0 = one a core", 0},
-	{"fixed", KEY_FIXED, NULL, 0, "Leave the settings of the AQMs at their defaults", 0},
+	{"fixed", KEY_FIXED, NULL, 0, "Without a grid: leave the settings of the AQMs at their defaults", 0},
 	{0},
 };
 
@@ -165,6 +167,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		return 0;
 	case KEY_COLLECT:
 		a->collect = argument;
+		return 0;
+	case KEY_GRID:
+		a->grid = argument;
 		return 0;
 	case KEY_RUNS:
 		a->runs = aqm_cli_int(state, "--runs", argument, 1, 1000000);
@@ -266,21 +271,73 @@ static int simulate(const struct sim_arguments *a, const struct aqm_scenario *sc
 	return code;
 }
 
+/* Options of one run are axes of one value in a grid. */
+static int load_grid(const struct sim_arguments *a, struct aqm_grid **grid)
+{
+	char *kind = a->aqm ? aqm_strprintf("aqm.kind=%s", a->aqm) : NULL;
+	char *epsilon = a->epsilon >= 0 ? aqm_strprintf("epsilon=%.17g", a->epsilon) : NULL;
+	const char **overrides = aqm_malloc_array(a->assignment_count + 2, sizeof(char *));
+	size_t count = 0;
+	int code = AQM_ERUN;
+
+	if (overrides) {
+		if (kind)
+			overrides[count++] = kind;
+		if (epsilon)
+			overrides[count++] = epsilon;
+		for (size_t i = 0; i < a->assignment_count; i++)
+			overrides[count++] = a->assignments[i];
+		code = aqm_grid_load(grid, a->grid, overrides, count);
+	}
+	free(overrides);
+	free(epsilon);
+	free(kind);
+	return code;
+}
+
+static int print_cells(const struct aqm_grid *grid)
+{
+	int code = AQM_OK;
+
+	for (size_t i = 0; i < aqm_grid_cells(grid) && code == AQM_OK; i++) {
+		struct aqm_cell cell;
+
+		code = aqm_grid_cell(grid, i, &cell);
+		if (code == AQM_OK)
+			printf("%zu %s\n", i, cell.name);
+		aqm_cell_release(&cell);
+	}
+	return code;
+}
+
 static int collect(const struct sim_arguments *a)
 {
-	const struct aqm_collect_options options = {
-		.output = a->collect,
-		.aqms = a->aqm ? &a->aqm : NULL,
-		.aqm_count = a->aqm ? 1 : 0,
-		.runs = a->runs,
-		.seconds = a->seconds,
-		.epsilon = a->epsilon,
-		.randomise = !a->fixed,
-		.threads = a->threads,
-		.seed = a->seed,
-	};
+	struct aqm_grid *grid = NULL;
+	int code = a->grid ? load_grid(a, &grid) : AQM_OK;
 
-	return aqm_sim_collect(&options);
+	if (code == AQM_OK && a->grid && (a->runs || a->fixed))
+		code = aqm_error_set(AQM_EUSAGE, "--runs and --fixed are for runs that are drawn, not for those of a grid");
+	if (code == AQM_OK && !a->grid && a->assignment_count > a->made_count)
+		code = aqm_error_set(AQM_EUSAGE, "--set is for a grid or a scenario: runs that are drawn take none of it");
+	if (code == AQM_OK && a->dump) {
+		code = grid ? print_cells(grid) : aqm_error_set(AQM_EUSAGE, "--dump wants --grid or a scenario");
+	} else if (code == AQM_OK) {
+		const struct aqm_collect_options options = {
+			.output = a->collect,
+			.grid = grid,
+			.aqms = a->aqm ? &a->aqm : NULL,
+			.aqm_count = a->aqm ? 1 : 0,
+			.runs = a->runs ? a->runs : 100,
+			.seconds = a->seconds,
+			.epsilon = a->epsilon < 0 ? 0 : a->epsilon,
+			.randomise = !a->fixed,
+			.threads = a->threads,
+			.seed = a->seed,
+		};
+		code = aqm_sim_collect(&options);
+	}
+	aqm_grid_free(grid);
+	return code;
 }
 
 static int run_sim(int argc, char **argv)
@@ -292,7 +349,7 @@ static int run_sim(int argc, char **argv)
 			"Simulate senders, a bottleneck and its queue, packet by packet, and print what came of it: delays, marks, "
 			"drops, rates. Or make a pool out of many such runs (--collect).",
 	};
-	struct sim_arguments a = {.every = 1, .runs = 100, .seed = 1, .host = "freebsd-l4s"};
+	struct sim_arguments a = {.every = 1, .epsilon = -1, .seed = 1, .host = "freebsd-l4s"};
 	struct aqm_scenario scenario;
 	int code;
 
@@ -301,7 +358,9 @@ static int run_sim(int argc, char **argv)
 	if (a.list)
 		return list();
 	aqm_interrupt_install();
-	if (a.collect) {
+	if (a.grid && !a.collect && !a.dump) {
+		code = aqm_error_set(AQM_EUSAGE, "--grid wants --collect POOL.h5, or --dump to list its cells");
+	} else if (a.collect || a.grid) {
 		code = collect(&a);
 	} else {
 		code = load_scenario(&a, &scenario);

@@ -8,7 +8,12 @@
 
 #include "base/size.h"
 
-static const char episode_name[] = "episode";
+static const char *const other_names[] = {"episode", "behaviour"}; /* from AQM_CSV_EPISODE on */
+
+static const char *column_name(size_t index)
+{
+	return index < AQM_POOL_COLUMNS ? aqm_pool_column_types()[index].name : other_names[index - AQM_POOL_COLUMNS];
+}
 
 /* Cut the next cell out of *at: its text without quotes and blanks, NUL-terminated. *at is NULL after the last one. */
 static char *next_cell(char **at)
@@ -36,8 +41,8 @@ static int unknown_column(const struct aqm_csv *csv, const char *name)
 
 	for (size_t i = 0; i < AQM_POOL_COLUMNS && used < sizeof names; i++)
 		used += (size_t)snprintf(names + used, sizeof names - used, "%s, ", aqm_pool_column_types()[i].name);
-	return aqm_error_set(AQM_EDATA, "cannot read '%s': no column is called '%.60s'; known are %s%s", csv->name, name,
-	                     names, episode_name);
+	return aqm_error_set(AQM_EDATA, "cannot read '%s': no column is called '%.60s'; known are %s%s, %s", csv->name, name,
+	                     names, other_names[0], other_names[1]);
 }
 
 static int read_header(struct aqm_csv *csv, char *line)
@@ -46,9 +51,11 @@ static int read_header(struct aqm_csv *csv, char *line)
 		line += 3;
 	for (char *at = line; at;) {
 		const char *name = next_cell(&at);
-		size_t index = strcmp(name, episode_name) == 0 ? AQM_CSV_EPISODE : aqm_pool_column_index(name);
+		size_t index = 0;
 
-		if (index == AQM_POOL_COLUMNS && strcmp(name, episode_name) != 0)
+		while (index < AQM_CSV_COLUMNS && strcmp(name, column_name(index)) != 0)
+			index++;
+		if (index == AQM_CSV_COLUMNS)
 			return unknown_column(csv, name);
 		if (csv->has[index])
 			return aqm_error_set(AQM_EDATA, "cannot read '%s': column '%s' stands there twice", csv->name, name);
@@ -60,11 +67,6 @@ static int read_header(struct aqm_csv *csv, char *line)
 		                     csv->name);
 	csv->has_header = true;
 	return AQM_OK;
-}
-
-static const char *column_name(size_t index)
-{
-	return index == AQM_CSV_EPISODE ? episode_name : aqm_pool_column_types()[index].name;
 }
 
 static uint64_t largest(size_t index)
@@ -114,6 +116,10 @@ static int read_values(struct aqm_csv *csv, char *line, union aqm_csv_value *val
 			return aqm_error_set(AQM_EDATA, "cannot read '%s': line %llu has more cells than the %zu of the header",
 			                     csv->name, (unsigned long long)csv->line, csv->count);
 		size_t index = csv->columns[place];
+		if (index == AQM_CSV_BEHAVIOUR) {
+			values[index].text = cell;
+			continue;
+		}
 		uint64_t most = largest(index);
 
 		if (index == AQM_COLUMN_TIME ? !read_real(cell, &values[index].real)

@@ -104,6 +104,15 @@ static bool starts_episode(struct importer *importer, const union aqm_csv_value 
 	                          has[pkts] ? &v[pkts].integer : has[bytes] ? &v[bytes].integer : NULL);
 }
 
+static int start_episode(struct importer *importer, const union aqm_csv_value *v)
+{
+	int code = aqm_pool_writer_episode(&importer->writer, importer->rows, 0);
+
+	if (code == AQM_OK && importer->csv.has[AQM_CSV_BEHAVIOUR])
+		code = aqm_pool_writer_behaviour(&importer->writer, v[AQM_CSV_BEHAVIOUR].text);
+	return code;
+}
+
 static int add_row(struct importer *importer, union aqm_csv_value *v)
 {
 	const struct aqm_column_type *types = aqm_pool_column_types();
@@ -113,7 +122,7 @@ static int add_row(struct importer *importer, union aqm_csv_value *v)
 
 	complete_labels(&importer->csv, v);
 	if (starts_episode(importer, v))
-		code = aqm_pool_writer_episode(&importer->writer, importer->rows, 0);
+		code = start_episode(importer, v);
 	for (size_t c = 0; c < importer->count; c++) {
 		size_t index = importer->columns[c];
 		void *to = aqm_table_buffer(table, c);
@@ -201,6 +210,15 @@ done:
 
 /* ---- export ---- */
 
+/* What acted in the episode, as a last cell; commas and quotes in it would need rules of their own. */
+static int print_behaviour(const aqm_pool *pool, size_t episode, FILE *stream)
+{
+	fputs(",\"", stream);
+	for (const char *s = aqm_pool_behaviour(pool, episode); *s; s++)
+		fputc(*s == ',' || *s == '"' || (unsigned char)*s < ' ' ? ';' : *s, stream);
+	return fputs("\"\n", stream) >= 0 ? AQM_OK : aqm_error_errno(AQM_ERUN, "cannot write the CSV of '%s'", pool->path);
+}
+
 /* Rows row .. row + n - 1, of which blocks[c] holds column c. */
 static int print_rows(const aqm_pool *pool, void *const *blocks, uint64_t row, size_t n, size_t *episode, FILE *stream)
 {
@@ -214,9 +232,12 @@ static int print_rows(const aqm_pool *pool, void *const *blocks, uint64_t row, s
 			line[used++] = ',';
 			used += (size_t)aqm_kind_print(pool->columns[c].kind, blocks[c], i, line + used, 32);
 		}
-		line[used++] = '\n';
+		if (!pool->behaviour_count)
+			line[used++] = '\n';
 		if (fwrite(line, 1, used, stream) != used)
 			return aqm_error_errno(AQM_ERUN, "cannot write the CSV of '%s'", pool->path);
+		if (pool->behaviour_count && print_behaviour(pool, *episode, stream) != AQM_OK)
+			return AQM_ERUN;
 	}
 	return AQM_OK;
 }
@@ -233,7 +254,7 @@ static int print_pool(const aqm_pool *pool, FILE *stream)
 	fputs("episode", stream);
 	for (size_t c = 0; c < pool->column_count; c++)
 		fprintf(stream, ",%s", pool->columns[c].name);
-	fputc('\n', stream);
+	fputs(pool->behaviour_count ? ",behaviour\n" : "\n", stream);
 	for (uint64_t row = 0; code == AQM_OK && row < pool->rows; row += AQM_CHUNK_ROWS) {
 		size_t n = pool->rows - row < AQM_CHUNK_ROWS ? (size_t)(pool->rows - row) : AQM_CHUNK_ROWS;
 

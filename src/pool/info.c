@@ -17,11 +17,20 @@ struct range {
 	bool any;               /* a value that is not NaN */
 };
 
+/* Rows and episodes in which a behaviour acted. */
+struct acted {
+	const char *name;
+	uint64_t rows;
+	size_t episodes;
+};
+enum { INPUTS_SHOWN = 20, BEHAVIOURS_SHOWN = 20 };
+
 struct report {
 	struct range ranges[AQM_COLUMNS_MAX];
 	uint64_t counts[2][AQM_ACTIONS]; /* action, action_logged */
 	bool has[2];
 	uint64_t phantom_drops;
+	struct acted *acted; /* owned, by behaviour */
 };
 
 static const char *const label_names[2] = {"action", "action_logged"};
@@ -137,6 +146,24 @@ static const char *unit_of(const char *name)
 	return type ? type->unit : "";
 }
 
+/* By behaviour, as many as pool->behaviour_count. NULL without memory. */
+static struct acted *count_behaviours(const aqm_pool *pool)
+{
+	struct acted *acted = aqm_calloc_array(pool->behaviour_count, sizeof *acted);
+
+	for (size_t i = 0; acted && i < pool->behaviour_count; i++)
+		acted[i].name = pool->behaviours[i] ? pool->behaviours[i] : "";
+	for (size_t e = 0; acted && e < pool->episode_count; e++) {
+		uint32_t index = pool->episodes[e].behaviour;
+
+		if (index < pool->behaviour_count) {
+			acted[index].episodes++;
+			acted[index].rows += pool->episodes[e].length;
+		}
+	}
+	return acted;
+}
+
 /* ---- JSON ---- */
 
 /* Bytes of a well-formed UTF-8 sequence at `s`; 0 when there is none. */
@@ -231,6 +258,12 @@ static void print_json(FILE *out, const aqm_pool *pool, const struct report *rep
 		print_json_string(out, p->inputs[i].sha256);
 		fputc('}', out);
 	}
+	fputs("], \"behaviours\": [", out);
+	for (size_t i = 0; i < pool->behaviour_count; i++) {
+		fputs(i ? ", {\"name\": " : "{\"name\": ", out);
+		print_json_string(out, report->acted[i].name);
+		fprintf(out, ", \"episodes\": %zu, \"records\": %" PRIu64 "}", report->acted[i].episodes, report->acted[i].rows);
+	}
 	fputs("], \"part\": ", out);
 	print_json_string(out, p->part);
 	fputs("}\n", out);
@@ -269,9 +302,16 @@ static void print_text(FILE *out, const aqm_pool *pool, const struct report *rep
 		fprintf(out, "%-17s%" PRIu64 " files that hold no record\n", "left out", p->ignored_files);
 	if (*p->part)
 		fprintf(out, "%-17s%s\n", "part", p->part);
-	for (size_t i = 0; i < p->input_count; i++)
+	for (size_t i = 0; i < p->input_count && i < INPUTS_SHOWN; i++)
 		fprintf(out, "%-17s%s, %" PRIu64 " bytes, sha256 %.16s...\n", i ? "" : "inputs", p->inputs[i].path,
 		        p->inputs[i].bytes, p->inputs[i].sha256);
+	if (p->input_count > INPUTS_SHOWN)
+		fprintf(out, "%-17sand %zu more\n", "", p->input_count - INPUTS_SHOWN);
+	for (size_t i = 0; i < pool->behaviour_count && i < BEHAVIOURS_SHOWN; i++)
+		fprintf(out, "%-17s%s: %zu episode%s, %" PRIu64 " records\n", i ? "" : "behaviours", report->acted[i].name,
+		        report->acted[i].episodes, report->acted[i].episodes == 1 ? "" : "s", report->acted[i].rows);
+	if (pool->behaviour_count > BEHAVIOURS_SHOWN)
+		fprintf(out, "%-17sand %zu more\n", "", pool->behaviour_count - BEHAVIOURS_SHOWN);
 	fprintf(out, "\n%-18s %20s %20s %14s  unit\n", "field", "min", "max", "mean");
 	for (size_t c = 0; c < pool->column_count; c++) {
 		const struct range *range = &report->ranges[c];
@@ -291,6 +331,8 @@ int aqm_pool_info(const char *pool_path, bool json, char **text)
 	int code = report ? aqm_pool_open_file(&pool, pool_path, false) : AQM_ERUN;
 
 	*text = NULL;
+	if (code == AQM_OK && !(report->acted = count_behaviours(pool)))
+		code = AQM_ERUN;
 	if (code == AQM_OK)
 		code = gather(pool, report);
 	if (code == AQM_OK && !(out = open_memstream(text, &bytes)))
@@ -304,6 +346,8 @@ int aqm_pool_info(const char *pool_path, bool json, char **text)
 			code = aqm_error_errno(AQM_ERUN, "no memory for a report");
 	}
 	aqm_pool_free(pool);
+	if (report)
+		free(report->acted);
 	free(report);
 	return code;
 }

@@ -42,6 +42,29 @@ const char *aqm_pool_digest(const aqm_pool *pool)
 	return pool->digest;
 }
 
+const char *aqm_pool_behaviour(const aqm_pool *pool, size_t episode)
+{
+	uint32_t index = pool->episodes[episode].behaviour;
+
+	return index < pool->behaviour_count && pool->behaviours[index] ? pool->behaviours[index] : "";
+}
+
+int aqm_pool_copy_behaviours(aqm_pool *pool, const aqm_pool *from, const size_t *of)
+{
+	if (from->behaviour_count == 0)
+		return AQM_OK;
+	pool->behaviours = aqm_calloc_array(from->behaviour_count, sizeof(char *));
+	if (!pool->behaviours)
+		return AQM_ERUN;
+	pool->behaviour_count = from->behaviour_count;
+	for (size_t i = 0; i < from->behaviour_count; i++)
+		if (from->behaviours[i] && !(pool->behaviours[i] = aqm_strdup(from->behaviours[i])))
+			return AQM_ERUN;
+	for (size_t e = 0; e < pool->episode_count; e++)
+		pool->episodes[e].behaviour = from->episodes[of[e]].behaviour;
+	return AQM_OK;
+}
+
 const struct aqm_column *aqm_pool_find(const aqm_pool *pool, const char *name)
 {
 	for (size_t c = 0; c < pool->column_count; c++)
@@ -205,7 +228,7 @@ static int copy_episodes(aqm_pool *pool, size_t episodes, const size_t *starts)
 		if ((e == 0 && start != 0) || end <= start || end > pool->rows)
 			return aqm_error_set(AQM_EUSAGE, "episode %zu starts at row %llu of %llu and ends at %llu", e,
 			                     (unsigned long long)start, (unsigned long long)pool->rows, (unsigned long long)end);
-		pool->episodes[e] = (struct aqm_episode){start, end - start, UINT32_MAX};
+		pool->episodes[e] = (struct aqm_episode){start, end - start, UINT32_MAX, UINT32_MAX};
 	}
 	return AQM_OK;
 }
@@ -286,8 +309,11 @@ static int write_episodes(const aqm_pool *pool, struct aqm_pool_writer *writer, 
 	for (size_t e = 0; code == AQM_OK && e < pool->episode_count; e++) {
 		uint64_t first = pool->episodes[e].start, end = first + pool->episodes[e].length;
 
-		if (end > start && first < start + count)
-			code = aqm_pool_writer_episode(writer, first > start ? first - start : 0, pool->episodes[e].source);
+		if (end <= start || first >= start + count)
+			continue;
+		code = aqm_pool_writer_episode(writer, first > start ? first - start : 0, pool->episodes[e].source);
+		if (code == AQM_OK && pool->behaviour_count)
+			code = aqm_pool_writer_behaviour(writer, aqm_pool_behaviour(pool, e));
 	}
 	return code;
 }

@@ -196,9 +196,15 @@ static int check_episodes(const aqm_pool *pool)
 	return next == pool->rows ? AQM_OK : wrong(pool, "its episodes end before its records do");
 }
 
+/* Of an optional column. */
+static uint32_t index_of(const uint64_t *column, size_t row)
+{
+	return column && column[row] < UINT32_MAX ? (uint32_t)column[row] : UINT32_MAX;
+}
+
 static int open_episodes(aqm_pool *pool)
 {
-	uint64_t count = UINT64_MAX, *start = NULL, *length = NULL, *source = NULL;
+	uint64_t count = UINT64_MAX, *start = NULL, *length = NULL, *source = NULL, *behaviour = NULL;
 	hid_t group = H5Gopen2(pool->file, "episodes", H5P_DEFAULT);
 
 	if (group < 0)
@@ -208,18 +214,20 @@ static int open_episodes(aqm_pool *pool)
 		code = read_episode_column(pool, group, "length", false, &count, &length);
 	if (code == AQM_OK)
 		code = read_episode_column(pool, group, "source", true, &count, &source);
+	if (code == AQM_OK)
+		code = read_episode_column(pool, group, "behaviour", true, &count, &behaviour);
 	if (code == AQM_OK && !(pool->episodes = aqm_malloc_array(count, sizeof *pool->episodes)))
 		code = AQM_ERUN;
 	if (code == AQM_OK) {
 		pool->episode_count = count;
 		for (size_t i = 0; i < count; i++)
-			pool->episodes[i] = (struct aqm_episode){
-				start[i], length[i], source && source[i] < UINT32_MAX ? (uint32_t)source[i] : UINT32_MAX};
+			pool->episodes[i] = (struct aqm_episode){start[i], length[i], index_of(source, i), index_of(behaviour, i)};
 		code = check_episodes(pool);
 	}
 	free(start);
 	free(length);
 	free(source);
+	free(behaviour);
 	H5Gclose(group);
 	return code;
 }
@@ -329,6 +337,7 @@ static int read_provenance(aqm_pool *pool)
 	if (count && part[0])
 		snprintf(provenance->part, sizeof provenance->part, "%s", part[0]);
 	free_strings(part, count);
+	pool->behaviours = read_strings(pool->file, "behaviours", 4096, &pool->behaviour_count);
 	return read_inputs(pool->file, provenance);
 }
 
@@ -381,6 +390,7 @@ void aqm_pool_free(aqm_pool *pool)
 	if (pool->file >= 0)
 		H5Fclose(pool->file);
 	free(pool->episodes);
+	free_strings(pool->behaviours, pool->behaviour_count);
 	aqm_provenance_release(&pool->provenance);
 	free(pool->path);
 	free(pool);

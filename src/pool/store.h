@@ -18,7 +18,8 @@ struct aqm_column {
 
 struct aqm_episode {
 	uint64_t start, length;
-	uint32_t source; /* index of an input; of none where the pool does not say */
+	uint32_t source;    /* index of an input; of none where the pool does not say */
+	uint32_t behaviour; /* index of a behaviour; likewise */
 };
 
 struct aqm_pool {
@@ -29,6 +30,8 @@ struct aqm_pool {
 	size_t column_count;
 	struct aqm_episode *episodes;
 	size_t episode_count;
+	char **behaviours; /* owned: what acted in episodes */
+	size_t behaviour_count;
 	struct aqm_provenance provenance;
 	char digest[65];
 };
@@ -39,6 +42,10 @@ int aqm_pool_open_file(aqm_pool **out, const char *path, bool digest);
 const struct aqm_column *aqm_pool_find(const aqm_pool *pool, const char *name);
 /* Rows start .. start + count - 1, in the column's own kind. */
 int aqm_pool_read(const aqm_pool *pool, const struct aqm_column *column, uint64_t start, size_t count, void *out);
+/* What acted in an episode; "" where the pool does not say. Lifetime of the pool. */
+const char *aqm_pool_behaviour(const aqm_pool *pool, size_t episode);
+/* Let the episodes of `pool` have the behaviours of episodes of[e] of `from`. */
+int aqm_pool_copy_behaviours(aqm_pool *pool, const aqm_pool *from, const size_t *of);
 /* The error for a label that is none: AQM_EDATA. */
 int aqm_pool_wrong_label(const aqm_pool *pool, const char *column, double value, uint64_t row);
 /* SHA-256 over columns and episodes, and whether labels are labels. */

@@ -43,7 +43,7 @@ struct updates {
 	size_t *order; /* rows by episode, then queue, then time */
 	struct interval *intervals;
 	size_t count;
-	size_t *episode_starts;
+	size_t *episode_starts, *episode_of; /* (episodes): first interval; episode of the packets */
 	size_t episodes;
 	double *column;  /* (rows): the column at hand */
 	double *results; /* (columns of the result, count) */
@@ -82,7 +82,7 @@ static void sort_by_queue(struct updates *u, const double *queue)
 }
 
 /* Intervals of one queue of one episode: order[first .. end). */
-static void cut_stream(struct updates *u, size_t first, size_t end, const double *drop_prob, const double *burst)
+static void cut_stream(struct updates *u, size_t episode, size_t first, size_t end, const double *drop_prob, const double *burst)
 {
 	size_t begun = u->count, at = first;
 
@@ -94,8 +94,10 @@ static void cut_stream(struct updates *u, size_t first, size_t end, const double
 		u->intervals[u->count++] = (struct interval){at, i - at, drop_prob[row]};
 		at = i;
 	}
-	if (u->count > begun)
-		u->episode_starts[u->episodes++] = begun;
+	if (u->count == begun)
+		return;
+	u->episode_of[u->episodes] = episode;
+	u->episode_starts[u->episodes++] = begun;
 }
 
 static int find_intervals(struct updates *u)
@@ -118,7 +120,7 @@ static int find_intervals(struct updates *u)
 
 		for (size_t i = first + 1; i <= end; i++)
 			if (i == end || queue_of(queue[u->order[i]]) != queue_of(queue[u->order[first]])) {
-				cut_stream(u, first, i, drop_prob, burst);
+				cut_stream(u, e, first, i, drop_prob, burst);
 				first = i;
 			}
 	}
@@ -281,6 +283,8 @@ static int make_pool(const struct updates *u, aqm_pool **out)
 	}
 	snprintf(part, sizeof part, "update intervals of %s", u->packets->digest);
 	code = path ? aqm_provenance_copy(&(*out)->provenance, &u->packets->provenance, part) : AQM_ERUN;
+	if (code == AQM_OK)
+		code = aqm_pool_copy_behaviours(*out, u->packets, u->episode_of);
 	if (code != AQM_OK) {
 		aqm_pool_free(*out);
 		*out = NULL;
@@ -299,8 +303,9 @@ int aqm_pool_updates(aqm_pool **out, const aqm_pool *packets)
 	u.order = aqm_malloc_array(u.rows, sizeof *u.order);
 	u.intervals = aqm_malloc_array(u.rows, sizeof *u.intervals);
 	u.episode_starts = aqm_malloc_array(u.rows, sizeof *u.episode_starts);
+	u.episode_of = aqm_malloc_array(u.rows, sizeof *u.episode_of);
 	u.column = aqm_malloc_array(u.rows, sizeof *u.column);
-	code = u.order && u.intervals && u.episode_starts && u.column ? find_intervals(&u) : AQM_ERUN;
+	code = u.order && u.intervals && u.episode_starts && u.episode_of && u.column ? find_intervals(&u) : AQM_ERUN;
 	if (code == AQM_OK)
 		code = fill_columns(&u);
 	if (code == AQM_OK)
@@ -308,6 +313,7 @@ int aqm_pool_updates(aqm_pool **out, const aqm_pool *packets)
 	free(u.order);
 	free(u.intervals);
 	free(u.episode_starts);
+	free(u.episode_of);
 	free(u.column);
 	free(u.results);
 	return code;

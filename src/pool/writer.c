@@ -190,6 +190,7 @@ int aqm_pool_writer_episode(struct aqm_pool_writer *writer, uint64_t row, uint32
 	writer->episode_open = true;
 	writer->episode_start = row;
 	writer->episode_source = source;
+	writer->episode_behaviour = UINT32_MAX;
 	return code;
 }
 

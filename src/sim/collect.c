@@ -1,19 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Pools of many short runs. What a run is like is a function of (seed, number of the run); runs are simulated side by
- * side in batches, and written in their order.
+ * Pools of many runs, an episode each: the cells of a grid, or runs that are drawn. They are simulated side by side and
+ * written in their order.
+ *
+ * What is done when a collection is interrupted lies in POOL.unfinished, a pool like any other. The next one looks there
+ * for each of its runs, by the digest of all that a run depends on, and simulates only what it does not find.
  */
-#include <math.h>
+#include "sim/collect.h"
+
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/progress.h"
-#include "base/random.h"
 #include "base/size.h"
 #include "base/thread.h"
-#include "pool/table.h"
+#include "pool/store.h"
 #include "sim/qdisc.h"
+#include "sim/scenario_table.h"
+#include "sim/side.h"
+
+enum { NEW = -1 };
 
 struct row {
 	double time;
@@ -24,156 +32,93 @@ struct row {
 struct episode {
 	struct row *rows; /* owned */
 	size_t count, capacity;
-	char name[256], behaviour[192];
-	char sha256[65]; /* of the scenario */
-	int code;
-	char message[256];
+	char name[AQM_CELL_NAME_MAX + 256], behaviour[320];
+	char sha256[65];
 };
 
-/* ---- what a run is like ---- */
+struct collection {
+	const struct aqm_collect_options *options;
+	size_t runs;
+	struct plan {
+		double work;   /* Mb that pass the link; 0 when it is done already */
+		int64_t found; /* episode of `before`, or NEW */
+	} *plans;          /* owned, by run */
+	char *unfinished_path;
+	aqm_pool *before;  /* what an interrupted collection has left; NULL: nothing */
+	bool *used;        /* by its episodes: written again */
+	struct episode *episodes; /* owned, by slot */
+	size_t slots, written;
+	struct aqm_pool_writer writer;
+	struct aqm_provenance provenance;
+	struct aqm_progress progress;
+	double done;
+};
 
-static double between(struct aqm_rng *rng, double low, double high)
+/* ---- runs ---- */
+
+static int make_cell(const struct aqm_collect_options *o, size_t run, struct aqm_cell *cell)
 {
-	return low + (high - low) * (aqm_rng_u32(rng) * 0x1p-32);
+	*cell = (struct aqm_cell){0};
+	int code = o->grid ? aqm_grid_cell(o->grid, run, cell) : aqm_collect_draw(o, run, cell);
+	if (code == AQM_OK && !aqm_qdisc_find(cell->scenario.aqm.kind)->keeps_records)
+		code = aqm_error_set(AQM_EUSAGE,
+		                     "'%s' is no AQM that keeps records; those are freebsd-l4s, dualpi2, dualpi2-linux",
+		                     cell->scenario.aqm.kind);
+	return code;
 }
 
-/* Evenly on a logarithmic scale. */
-static double around(struct aqm_rng *rng, double low, double high)
+/* What acts: the discipline, its settings that are not defaults, random actions. */
+static void name_behaviour(const struct aqm_cell *cell, char *text, size_t bytes)
 {
-	return low * pow(high / low, aqm_rng_u32(rng) * 0x1p-32);
-}
+	const char *object = (const char *)&cell->scenario;
+	size_t at = (size_t)snprintf(text, bytes, "%s", cell->scenario.aqm.kind);
 
-static bool chance(struct aqm_rng *rng, double probability)
-{
-	return aqm_rng_u32(rng) * 0x1p-32 < probability;
-}
+	for (size_t i = 0; i < aqm_setting_count && at < bytes; i++) {
+		const struct aqm_setting *s = &aqm_settings[i];
+		double value;
 
-static int draw_flows(struct aqm_scenario *s, struct aqm_rng *rng)
-{
-	static const struct {
-		const char *cc;
-		double likely;
-	} kinds[] = {{"prague", 0.5}, {"dctcp", 0.3}, {"cubic", 0.7}, {"reno", 0.5}};
-	double common = around(rng, 5, 100);
-
-	for (size_t i = 0; i < sizeof kinds / sizeof *kinds || s->flow_count == 0; i++) {
-		size_t kind = i % (sizeof kinds / sizeof *kinds);
-		bool takes_part = chance(rng, kinds[kind].likely), ect0 = chance(rng, 0.3), own = chance(rng, 0.3);
-		int64_t count = 1 + (int64_t)aqm_rng_below(rng, 4);
-		double rtt = around(rng, 5, 100), start = chance(rng, 0.3) ? between(rng, 0, s->seconds / 2) : 0;
-
-		if (!takes_part)
+		if (s->section != AQM_IN_AQM || s->kind != AQM_SETTING_NUMBER)
 			continue;
-		struct aqm_flow_settings *f = aqm_scenario_add_flows(s, kinds[kind].cc, count, own ? rtt : common);
-		if (!f)
-			return AQM_ERUN;
-		f->start = start;
-		if (kind >= 2 && ect0)
-			f->ecn = AQM_ECN_ECT0;
+		memcpy(&value, object + s->offset, sizeof value);
+		if (value == value)
+			at += (size_t)snprintf(text + at, bytes - at, " %s=%.3g", s->name, value);
 	}
-	if (chance(rng, 0.15)) {
-		struct aqm_flow_settings *f = aqm_scenario_add_flows(s, "udp", 1, 10);
-
-		if (!f)
-			return AQM_ERUN;
-		f->rate = s->link.rate * between(rng, 0.1, 1.3);
-		f->ecn = chance(rng, 0.5) ? AQM_ECN_ECT1 : AQM_ECN_OFF;
-		f->on = f->off = chance(rng, 0.5) ? between(rng, 5, 200) : 0;
-	}
-	if (chance(rng, 0.2)) {
-		struct aqm_flow_settings *f = aqm_scenario_add_flows(s, "cubic", 1, common);
-
-		if (!f)
-			return AQM_ERUN;
-		f->arrivals = s->link.rate / 4 * between(rng, 0.2, 1);
-	}
-	return AQM_OK;
+	if (cell->epsilon > 0 && at < bytes)
+		snprintf(text + at, bytes - at, " epsilon=%.3g", cell->epsilon);
 }
 
-/* Settings around the defaults of DualPI2 and PIE, good ones and bad ones. */
-static void draw_settings(struct aqm_aqm_settings *a, struct aqm_rng *rng)
+static void name_episode(const struct aqm_cell *cell, struct episode *e)
 {
-	bool freebsd = strcmp(a->kind, "freebsd-l4s") == 0;
+	const struct aqm_scenario *s = &cell->scenario;
+	size_t bytes = sizeof e->name;
+	size_t at = (size_t)snprintf(e->name, bytes, "sim %s: %.3g Mb/s%s,", cell->name, s->link.rate,
+	                             s->link.acks == AQM_ACKS_SHARED ? ", shared acks" : "");
 
-	a->target = 15 * around(rng, 0.25, 4);
-	a->tupdate = 15 * around(rng, 0.5, 2);
-	a->alpha = (freebsd ? 0.125 : 0.15) * around(rng, 0.2, 5);
-	a->beta = (freebsd ? 1.25 : 3) * around(rng, 0.2, 5);
-	if (freebsd) {
-		a->max_burst = 150 * around(rng, 0.1, 1);
-		a->max_ecnth = around(rng, 0.02, 0.5);
-		a->tick = chance(rng, 0.5) ? 10 : 1;
-	} else {
-		a->coupling = around(rng, 1, 4);
-		a->step = around(rng, 0.3, 3);
-	}
-}
-
-static const char *const recorded[] = {"freebsd-l4s", "dualpi2", "dualpi2-linux"};
-
-static int draw_scenario(const struct aqm_collect_options *o, uint64_t run, struct aqm_scenario *s, double *epsilon)
-{
-	struct aqm_rng rng;
-	size_t kinds = o->aqms ? o->aqm_count : sizeof recorded / sizeof *recorded;
-
-	aqm_rng_init(&rng, o->seed, AQM_STREAM_COLLECT, (uint32_t)run);
-	aqm_scenario_init(s);
-	s->seconds = o->seconds > 0 ? o->seconds : 10;
-	s->seed = (uint64_t)aqm_rng_u32(&rng) << 32 | aqm_rng_u32(&rng);
-	s->link.rate = around(&rng, 4, 100);
-	s->link.acks = chance(&rng, 0.25) ? AQM_ACKS_SHARED : AQM_ACKS_FREE;
-	snprintf(s->aqm.kind, sizeof s->aqm.kind, "%s", (o->aqms ? o->aqms : recorded)[run % kinds]);
-	if (o->randomise)
-		draw_settings(&s->aqm, &rng);
-	*epsilon = chance(&rng, 0.5) ? between(&rng, 0, o->epsilon) : 0;
-	if (chance(&rng, 0.2)) {
-		s->link.changes = aqm_malloc_array(2, sizeof *s->link.changes);
-		if (!s->link.changes)
-			return AQM_ERUN;
-		s->link.change_count = 2;
-		s->link.changes[0] = (struct aqm_rate_change){s->seconds / 3, s->link.rate * around(&rng, 0.2, 2)};
-		s->link.changes[1] = (struct aqm_rate_change){s->seconds * 2 / 3, s->link.rate};
-	}
-	return draw_flows(s, &rng);
-}
-
-static void name_episode(const struct aqm_scenario *s, uint64_t run, double epsilon, struct episode *e)
-{
-	const struct aqm_aqm_settings *a = &s->aqm;
-	size_t at = (size_t)snprintf(e->name, sizeof e->name, "sim run %llu: %.3g Mb/s%s,", (unsigned long long)run,
-	                             s->link.rate, s->link.acks == AQM_ACKS_SHARED ? ", shared acks" : "");
-
-	for (size_t i = 0; i < s->flow_count && at < sizeof e->name; i++)
-		at += (size_t)snprintf(e->name + at, sizeof e->name - at, " %lld %s %.3g ms", (long long)s->flows[i].count,
+	for (size_t i = 0; i < s->flow_count && at < bytes; i++)
+		at += (size_t)snprintf(e->name + at, bytes - at, " %lld %s %.3g ms", (long long)s->flows[i].count,
 		                       s->flows[i].cc, s->flows[i].rtt);
-	at = (size_t)snprintf(e->behaviour, sizeof e->behaviour, "%s", a->kind);
-	if (a->target == a->target)
-		at += (size_t)snprintf(e->behaviour + at, sizeof e->behaviour - at,
-		                       " target=%.3g tupdate=%.3g alpha=%.3g beta=%.3g", a->target, a->tupdate, a->alpha,
-		                       a->beta);
-	if (epsilon > 0)
-		snprintf(e->behaviour + at, sizeof e->behaviour - at, " epsilon=%.3g", epsilon);
+	name_behaviour(cell, e->behaviour, sizeof e->behaviour);
 }
 
-/* The scenario's digest stands in the pool where a log's would. */
-static int digest(const struct aqm_scenario *s, char hex[65])
+/* Of all that a run's records depend on. It stands in the pool where a log's would. */
+static int digest(const struct aqm_cell *cell, char hex[65])
 {
+	char behind[64], *yaml;
 	aqm_sha256 *hash;
-	char *yaml;
-	int code = aqm_scenario_dump(s, &yaml);
+	int code = aqm_scenario_dump(&cell->scenario, &yaml);
 
 	if (code != AQM_OK)
 		return code;
+	snprintf(behind, sizeof behind, "epsilon: %.17g\nversion: %s\n", cell->epsilon, AQM_VERSION);
 	code = aqm_sha256_new(&hash);
 	if (code == AQM_OK) {
 		aqm_sha256_update(hash, yaml, strlen(yaml));
+		aqm_sha256_update(hash, behind, strlen(behind));
 		aqm_sha256_finish(hash, hex);
 	}
 	free(yaml);
 	return code;
 }
-
-/* ---- runs ---- */
 
 static int keep(void *context, double time, const uint64_t *fields, enum aqm_action action, enum aqm_action logged)
 {
@@ -196,32 +141,44 @@ static int keep(void *context, double time, const uint64_t *fields, enum aqm_act
 	return AQM_OK;
 }
 
-static void simulate(const struct aqm_collect_options *o, uint64_t run, struct episode *e)
+static int simulate(const struct aqm_cell *cell, struct episode *e)
 {
-	struct aqm_scenario scenario;
 	struct aqm_sim_result result = {0};
 	struct aqm_sim_sink sink = {e, keep};
 	struct aqm_sim_hook hook = {0};
 	struct aqm_sim_options options = {.sink = &sink};
 	struct aqm_epsilon *random = NULL;
-	double epsilon = 0;
+	int code = AQM_OK;
 
-	e->count = 0;
-	e->code = draw_scenario(o, run, &scenario, &epsilon);
-	name_episode(&scenario, run, epsilon, e);
-	if (e->code == AQM_OK)
-		e->code = digest(&scenario, e->sha256);
-	if (e->code == AQM_OK && epsilon > 0) {
-		e->code = aqm_epsilon_new(&random, &hook, epsilon, scenario.seed);
+	if (cell->epsilon > 0) {
+		code = aqm_epsilon_new(&random, &hook, cell->epsilon, cell->scenario.seed);
 		options.hook = &hook;
 	}
-	if (e->code == AQM_OK)
-		e->code = aqm_sim_run(&scenario, &options, &result);
-	if (e->code != AQM_OK)
-		snprintf(e->message, sizeof e->message, "run %llu: %s", (unsigned long long)run, aqm_error_message());
+	if (code == AQM_OK)
+		code = aqm_sim_run(&cell->scenario, &options, &result);
 	aqm_epsilon_free(random);
 	aqm_sim_result_release(&result);
-	aqm_scenario_release(&scenario);
+	return code;
+}
+
+static int work(void *context, size_t run, void *slot)
+{
+	const struct collection *c = context;
+	struct episode *e = slot;
+	struct aqm_cell cell;
+
+	e->count = 0;
+	int code = make_cell(c->options, run, &cell);
+	if (code == AQM_OK)
+		code = digest(&cell, e->sha256);
+	if (code == AQM_OK)
+		name_episode(&cell, e);
+	if (code == AQM_OK && c->plans[run].found == NEW)
+		code = simulate(&cell, e);
+	if (code != AQM_OK && code != AQM_EINTERRUPTED)
+		aqm_error_context(code, "run %zu (%s)", run, cell.name);
+	aqm_cell_release(&cell);
+	return code;
 }
 
 /* ---- the pool ---- */
@@ -258,18 +215,21 @@ static void put_row(const struct aqm_table *table, size_t at, const struct row *
 	}
 }
 
-static int write_episode(struct aqm_pool_writer *writer, struct aqm_provenance *provenance, const struct episode *e)
+static int begin_episode(struct collection *c, const char *behaviour, const char *name, const char sha256[65])
 {
-	aqm_table *table = writer->records;
-	int code = AQM_OK;
+	int code = aqm_pool_writer_episode(&c->writer, aqm_table_rows(c->writer.records),
+	                                   (uint32_t)c->provenance.input_count);
 
-	if (e->count == 0)
-		return AQM_OK;
-	code = aqm_pool_writer_episode(writer, aqm_table_rows(table), (uint32_t)provenance->input_count);
 	if (code == AQM_OK)
-		code = aqm_pool_writer_behaviour(writer, e->behaviour);
-	if (code == AQM_OK)
-		code = aqm_provenance_add_input(provenance, e->name, 0, e->sha256);
+		code = aqm_pool_writer_behaviour(&c->writer, behaviour);
+	return code == AQM_OK ? aqm_provenance_add_input(&c->provenance, name, 0, sha256) : code;
+}
+
+static int write_new(struct collection *c, const struct episode *e)
+{
+	aqm_table *table = c->writer.records;
+	int code = begin_episode(c, e->behaviour, e->name, e->sha256);
+
 	for (size_t done = 0; done < e->count && code == AQM_OK;) {
 		size_t room = aqm_table_room(table), rows = e->count - done < room ? e->count - done : room;
 		size_t at = aqm_table_filled(table);
@@ -282,58 +242,202 @@ static int write_episode(struct aqm_pool_writer *writer, struct aqm_provenance *
 	return code;
 }
 
-static int collect(const struct aqm_collect_options *o, struct aqm_pool_writer *writer,
-                   struct aqm_provenance *provenance, struct episode *episodes, int batch, int threads)
+/* `name`: what this collection calls it. */
+static int write_again(struct collection *c, size_t episode, const char *name)
 {
-	struct aqm_progress progress;
-	uint64_t runs = (uint64_t)o->runs;
+	const struct aqm_episode *e = &c->before->episodes[episode];
+	const struct aqm_input *input = &c->before->provenance.inputs[e->source];
+	aqm_table *table = c->writer.records;
+	int code = begin_episode(c, aqm_pool_behaviour(c->before, episode), name, input->sha256);
+
+	c->used[episode] = true;
+	for (uint64_t done = 0; done < e->length && code == AQM_OK;) {
+		size_t room = aqm_table_room(table), rows = e->length - done < room ? (size_t)(e->length - done) : room;
+
+		for (size_t i = 0; i < AQM_POOL_COLUMNS && code == AQM_OK; i++) {
+			const struct aqm_column *column = &c->before->columns[i];
+
+			code = aqm_pool_read(c->before, column, e->start + done, rows,
+			                     (uint8_t *)aqm_table_buffer(table, i) +
+			                         aqm_table_filled(table) * aqm_kind_size(column->kind));
+		}
+		if (code == AQM_OK)
+			code = aqm_table_advance(table, rows);
+		done += rows;
+	}
+	return code;
+}
+
+/* A run without a packet is no episode. */
+static int take(void *context, size_t run, void *slot)
+{
+	struct collection *c = context;
+	const struct episode *e = slot;
 	int code = AQM_OK;
 
-	aqm_progress_start(&progress, "simulating", runs, 0);
-	for (uint64_t first = 0; first < runs && code == AQM_OK; first += (uint64_t)batch) {
-		int count = runs - first < (uint64_t)batch ? (int)(runs - first) : batch;
+	if (c->plans[run].found != NEW)
+		code = write_again(c, (size_t)c->plans[run].found, e->name);
+	else if (e->count)
+		code = write_new(c, e);
+	c->written++;
+	c->done += c->plans[run].work;
+	aqm_progress_note(&c->progress, "%zu of %zu runs, %llu records", c->written, c->runs,
+	                  (unsigned long long)aqm_table_rows(c->writer.records));
+	aqm_progress_update(&c->progress, (uint64_t)c->done);
+	return code;
+}
 
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-		for (int i = 0; i < count; i++)
-			simulate(o, first + (uint64_t)i, &episodes[i]);
-		for (int i = 0; i < count && code == AQM_OK; i++)
-			code = episodes[i].code == AQM_OK ? write_episode(writer, provenance, &episodes[i])
-			                                  : aqm_error_set(episodes[i].code, "%s", episodes[i].message);
-		aqm_progress_note(&progress, "%llu records", (unsigned long long)aqm_table_rows(writer->records));
-		aqm_progress_update(&progress, first + (uint64_t)count);
+static void *slot(void *context, size_t place)
+{
+	return &((struct collection *)context)->episodes[place];
+}
+
+/* ---- what is done already ---- */
+
+static int compare_digests(const void *a, const void *b)
+{
+	return strcmp((*(const struct aqm_input *const *)a)->sha256, (*(const struct aqm_input *const *)b)->sha256);
+}
+
+/* Episodes of `before` by their digest, as many as it has inputs: an episode an input. NULL when it is no such pool. */
+static const struct aqm_input **sort_before(const struct collection *c)
+{
+	const aqm_pool *p = c->before;
+	bool like_ours = p->column_count == AQM_POOL_COLUMNS && p->provenance.input_count == p->episode_count;
+	const struct aqm_input **sorted = NULL;
+
+	for (size_t i = 0; i < p->column_count && like_ours; i++)
+		like_ours = strcmp(p->columns[i].name, aqm_pool_column_types()[i].name) == 0 &&
+		            p->columns[i].kind == aqm_pool_column_types()[i].kind;
+	for (size_t e = 0; e < p->episode_count && like_ours; e++)
+		like_ours = p->episodes[e].source == e;
+	if (!like_ours)
+		aqm_error_set(AQM_EDATA, "'%s' is not what an interrupted collection leaves; remove it", c->unfinished_path);
+	else
+		sorted = aqm_malloc_array(p->episode_count, sizeof(void *));
+	for (size_t e = 0; e < p->episode_count && sorted; e++)
+		sorted[e] = &p->provenance.inputs[e];
+	if (sorted)
+		qsort(sorted, p->episode_count, sizeof(void *), compare_digests);
+	return sorted;
+}
+
+static int open_before(struct collection *c, const struct aqm_input ***sorted)
+{
+	int code = AQM_OK;
+
+	if (!aqm_path_exists(c->unfinished_path))
+		return AQM_OK;
+	if ((code = aqm_pool_open_file(&c->before, c->unfinished_path, false)) != AQM_OK)
+		return code;
+	c->used = aqm_calloc_array(c->before->episode_count, sizeof *c->used);
+	return c->used && (*sorted = sort_before(c)) ? AQM_OK : AQM_EDATA;
+}
+
+/* What each run costs, and whether it is there already. */
+static int plan(struct collection *c, double *total)
+{
+	struct aqm_input key;
+	const struct aqm_input **sorted = NULL, *wanted = &key;
+	int code = open_before(c, &sorted);
+	size_t found = 0;
+
+	*total = 0;
+	for (size_t run = 0; run < c->runs && code == AQM_OK; run++) {
+		struct aqm_cell cell;
+
+		code = make_cell(c->options, run, &cell);
+		c->plans[run] = (struct plan){cell.scenario.link.rate * cell.scenario.seconds + 1, NEW};
+		if (code == AQM_OK && sorted && (code = digest(&cell, key.sha256)) == AQM_OK) {
+			const struct aqm_input **at =
+				bsearch(&wanted, sorted, c->before->episode_count, sizeof(void *), compare_digests);
+
+			if (at)
+				c->plans[run] = (struct plan){0, *at - c->before->provenance.inputs};
+			found += at != NULL;
+		}
+		*total += c->plans[run].work;
+		aqm_cell_release(&cell);
 	}
-	aqm_progress_end(&progress);
-	if (code == AQM_OK && aqm_table_rows(writer->records) == 0)
+	if (code == AQM_OK && found)
+		aqm_log_info("%zu of %zu runs are in '%s'", found, c->runs, c->unfinished_path);
+	free(sorted);
+	return code;
+}
+
+/* Keep what is done, under another name. */
+static int leave_unfinished(struct collection *c)
+{
+	int code = AQM_OK;
+
+	for (size_t e = 0; c->before && e < c->before->episode_count && code == AQM_OK; e++)
+		if (!c->used[e]) {
+			code = write_again(c, e, c->before->provenance.inputs[e].path);
+			c->written++;
+		}
+	if (code == AQM_OK && aqm_table_rows(c->writer.records) == 0)
+		return aqm_error_set(AQM_EINTERRUPTED, "interrupted before a run was done");
+	snprintf(c->provenance.part, sizeof c->provenance.part, "%zu of %zu runs, unfinished", c->written, c->runs);
+	free(c->writer.atomic.path);
+	c->writer.atomic.path = c->unfinished_path;
+	c->unfinished_path = aqm_strdup(c->writer.atomic.path);
+	if (code == AQM_OK)
+		code = aqm_pool_writer_commit(&c->writer, &c->provenance);
+	if (code != AQM_OK)
+		return code;
+	return aqm_error_set(AQM_EINTERRUPTED,
+	                     "interrupted: %zu of %zu runs are kept in '%s'; the same command goes on from there", c->written,
+	                     c->runs, c->unfinished_path ? c->unfinished_path : "");
+}
+
+/* ---- collecting ---- */
+
+static int run_all(struct collection *c, double total)
+{
+	struct aqm_side side = {.count = c->runs, .threads = c->options->threads, .context = c, work, take, slot};
+
+	c->slots = aqm_side_slots(&side);
+	c->episodes = aqm_calloc_array(c->slots, sizeof *c->episodes);
+	if (!c->episodes)
+		return AQM_ERUN;
+	int code = open_pool(&c->writer, c->options->output, c->options->threads);
+	if (code != AQM_OK)
+		return code;
+	aqm_progress_start(&c->progress, "simulating", (uint64_t)total, 0);
+	code = aqm_side_run(&side);
+	aqm_progress_end(&c->progress);
+	if (code == AQM_EINTERRUPTED)
+		return leave_unfinished(c);
+	if (code == AQM_OK && aqm_table_rows(c->writer.records) == 0)
 		code = aqm_error_set(AQM_ERUN, "no run has made a record");
+	if (code == AQM_OK)
+		code = aqm_pool_writer_commit(&c->writer, &c->provenance);
+	if (code == AQM_OK)
+		(void)unlink(c->unfinished_path);
 	return code;
 }
 
 int aqm_sim_collect(const struct aqm_collect_options *options)
 {
-	int threads = options->threads > 0 ? options->threads : aqm_threads(), batch = 2 * threads;
-	struct episode *episodes = aqm_calloc_array((size_t)batch, sizeof *episodes);
-	struct aqm_provenance provenance = {0};
-	struct aqm_pool_writer writer = {.file = -1};
-	int code = episodes ? AQM_OK : AQM_ERUN;
+	struct collection c = {.options = options, .writer = {.file = -1}};
+	double total;
+	int code = AQM_ERUN;
 
-	for (size_t i = 0; options->aqms && i < options->aqm_count && code == AQM_OK; i++) {
-		const struct aqm_qdisc_type *type = aqm_qdisc_find(options->aqms[i]);
-
-		if (!type || !type->keeps_records)
-			code = aqm_error_set(AQM_EUSAGE,
-			                     "'%s' is no AQM that keeps records; those are freebsd-l4s, dualpi2, dualpi2-linux",
-			                     options->aqms[i]);
-	}
+	c.runs = options->grid ? aqm_grid_cells(options->grid) : (size_t)options->runs;
+	c.plans = aqm_calloc_array(c.runs, sizeof *c.plans);
+	c.unfinished_path = aqm_strprintf("%s.unfinished", options->output);
+	if (c.plans && c.unfinished_path)
+		code = plan(&c, &total);
 	if (code == AQM_OK)
-		code = open_pool(&writer, options->output, threads);
-	if (code == AQM_OK)
-		code = collect(options, &writer, &provenance, episodes, batch, threads);
-	if (code == AQM_OK)
-		code = aqm_pool_writer_commit(&writer, &provenance);
-	aqm_pool_writer_abort(&writer);
-	aqm_provenance_release(&provenance);
-	for (int i = 0; episodes && i < batch; i++)
-		free(episodes[i].rows);
-	free(episodes);
+		code = run_all(&c, total);
+	aqm_pool_writer_abort(&c.writer);
+	aqm_provenance_release(&c.provenance);
+	aqm_pool_free(c.before);
+	for (size_t i = 0; c.episodes && i < c.slots; i++)
+		free(c.episodes[i].rows);
+	free(c.episodes);
+	free(c.used);
+	free(c.unfinished_path);
+	free(c.plans);
 	return code;
 }
