@@ -61,9 +61,15 @@ void shake(aqm_policy *policy, float scale)
 
 		if (params->device->ops->sum_squares(params->device, value.data, count) > 0)
 			continue;
+		float *drawn = aqm_malloc_array(count, sizeof *drawn);
+
+		assert_non_null(drawn);
 		for (size_t k = 0; k < count; k++)
-			((float *)value.data)[k] = scale * aqm_rng_normal(&rng);
+			drawn[k] = scale * aqm_rng_normal(&rng);
+		params->device->ops->upload(params->device, value.data, drawn, count * sizeof *drawn);
+		free(drawn);
 	}
+	aqm_params_touch(params);
 }
 
 void small_policy_config(struct aqm_config *config, const char *const *settings)
@@ -113,6 +119,79 @@ void fixture_release(struct fixture *f)
 	aqm_rows_release(&f->rows);
 	aqm_pool_free(f->pool);
 	aqm_config_release(&f->config);
+}
+
+/* ---- decisions ---- */
+
+void features_of(const aqm_pool *pool, size_t row, double features[4])
+{
+	static const char *const names[] = {"current_qdelay", "drop_prob", "len_bytes", "pkt_len"};
+	double column[ROWS];
+
+	for (int i = 0; i < 4; i++) {
+		CHECK_OK(aqm_pool_column(pool, names[i], column));
+		features[i] = column[row];
+	}
+}
+
+double raw_reward(const struct fixture *f, size_t row)
+{
+	return f->fit.rewards.low + f->fit.rewards.width * (double)f->rows.rewards[row];
+}
+
+enum { STREAMS = 5 };
+
+static void check_same(const float *alone, const float *together, double tolerance, size_t round, int64_t stream)
+{
+	for (int a = 0; a < AQM_ACTIONS; a++)
+		if (!(fabs((double)alone[a] - (double)together[a]) < tolerance * fmax(1, fabs((double)alone[a]))))
+			fail_msg("round %zu, stream %d, action %d: %g alone, %g together", round, (int)stream, a, (double)alone[a],
+			         (double)together[a]);
+}
+
+void check_streams(struct fixture *f, double tolerance)
+{
+	aqm_decider *alone[STREAMS], *together;
+	size_t row[STREAMS];
+	struct aqm_rng rng;
+
+	aqm_rng_init(&rng, 3, AQM_STREAM_TEST, 0);
+	CHECK_OK(aqm_decider_new_streams(&together, f->policy, 80, STREAMS));
+	for (int64_t s = 0; s < STREAMS; s++) {
+		CHECK_OK(aqm_decider_new(&alone[s], f->policy, 80));
+		row[s] = (size_t)(5 * s);
+	}
+	for (size_t round = 0; round < 24; round++) {
+		int64_t chosen[STREAMS], count = 0;
+		double features[STREAMS * 4];
+		float logits[STREAMS * AQM_ACTIONS], own[AQM_ACTIONS];
+		enum aqm_action actions[STREAMS], action;
+
+		for (int64_t s = STREAMS - 1; s >= 0; s--) { /* mostly all of them, backwards */
+			if (round % 3 == 2 && aqm_rng_below(&rng, 2))
+				continue;
+			features_of(f->pool, row[s], features + 4 * count);
+			chosen[count++] = s;
+		}
+		CHECK_OK(aqm_decider_decide_streams(together, count, chosen, features, actions, logits));
+		for (int64_t i = 0; i < count; i++) {
+			int64_t s = chosen[i];
+
+			CHECK_OK(aqm_decider_decide(alone[s], features + 4 * i, &action, own));
+			check_same(own, logits + i * AQM_ACTIONS, tolerance, round, s);
+			action = (enum aqm_action)f->rows.actions[row[s]];
+			CHECK_OK(aqm_decider_observe(alone[s], action, raw_reward(f, row[s])));
+			CHECK_OK(aqm_decider_observe_stream(together, s, action, raw_reward(f, row[s])));
+			row[s] = (row[s] + 1) % ROWS;
+			if (aqm_rng_below(&rng, 12) == 0) {
+				aqm_decider_reset(alone[s]);
+				aqm_decider_reset_stream(together, s);
+			}
+		}
+	}
+	for (int64_t s = 0; s < STREAMS; s++)
+		aqm_decider_free(alone[s]);
+	aqm_decider_free(together);
 }
 
 /* ---- files ---- */

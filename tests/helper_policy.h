@@ -35,6 +35,14 @@ void fixture_release(struct fixture *f);
 /* Fill every parameter that is all zero with noise of deviation `scale`. */
 void shake(aqm_policy *policy, float scale);
 
+/* Features of a row of such a pool, in its units. */
+void features_of(const aqm_pool *pool, size_t row, double features[4]);
+/* The reward of a row in its own units, out of its place in the range. */
+double raw_reward(const struct fixture *f, size_t row);
+/* Five streams that begin at different rows, decide in changing company and are reset at different times: each has the logits of a decider
+ * of its own, but for `tolerance`. */
+void check_streams(struct fixture *f, double tolerance);
+
 /* A fresh scratch folder, the program's current folder until scratch_leave. For cmocka's setup and teardown. */
 int scratch_enter(void **state);
 int scratch_leave(void **state);

@@ -165,7 +165,7 @@ static void test_finite_differences(void **state)
 
 /* ---- decisions ---- */
 
-static void features_of(const aqm_pool *pool, size_t row, double features[4])
+static void interval_features(const aqm_pool *pool, size_t row, double features[4])
 {
 	static const char *const names[] = {"current_qdelay", "drop_prob", "len_bytes", "pkt_len"};
 	double column[ROWS];
@@ -195,7 +195,7 @@ static void test_stream(void **state)
 		for (size_t i = SECOND; i < UPDATES; i++) {
 			double now = exp((double)f.rows.level[i]), then = exp((double)f.rows.next_level[i]);
 
-			features_of(f.pool, i, features);
+			interval_features(f.pool, i, features);
 			CHECK_OK(aqm_decider_update(decider, features, now, &next));
 			double change = aqm_level_change(&f.fit.levels, scored + i * outputs);
 			double expected = fmin(now * exp(change), 1);

@@ -324,24 +324,6 @@ static void test_batch(void **state)
 
 /* ---- decisions ---- */
 
-/* Features of a row in the pool's units. */
-static void features_of(const aqm_pool *pool, size_t row, double features[4])
-{
-	static const char *const names[] = {"current_qdelay", "drop_prob", "len_bytes", "pkt_len"};
-	double column[ROWS];
-
-	for (int i = 0; i < 4; i++) {
-		CHECK_OK(aqm_pool_column(pool, names[i], column));
-		features[i] = column[row];
-	}
-}
-
-/* The reward of a row in its own units, out of its place in the range. */
-static double raw_reward(const struct fixture *f, size_t row)
-{
-	return f->fit.rewards.low + f->fit.rewards.width * (double)f->rows.rewards[row];
-}
-
 /* A stream of decisions over an episode sees what evaluation windows with the same target see. */
 static void check_stream(struct fixture *f, double target, size_t first, size_t end, aqm_decider *decider)
 {
@@ -383,6 +365,42 @@ static void test_decisions(void **state)
 		aqm_decider_free(decider);
 		fixture_release(&f);
 	}
+}
+
+/* Streams that decide together, wherever each of them stands, are each what it would be alone. */
+static void test_streams(void **state)
+{
+	(void)state;
+	for (size_t v = 0; v < VARIANTS; v++) {
+		struct fixture f;
+
+		fixture_init(&f, variants[v].base, variants[v].settings, 3, false);
+		check_streams(&f, 1e-4);
+		fixture_release(&f);
+	}
+}
+
+static void test_order_of_streams(void **state)
+{
+	static const int64_t twice[] = {1, 1}, none[] = {0, 2}, pair[] = {0, 1};
+	double features[8] = {1000, 5, 20000, 1500, 1000, 5, 20000, 60};
+	struct fixture f;
+	aqm_decider *decider;
+	enum aqm_action actions[2];
+
+	(void)state;
+	fixture_init(&f, "llama.gguf", NULL, 1, false);
+	assert_int_equal(aqm_decider_new_streams(&decider, f.policy, 1, 0), AQM_EUSAGE);
+	CHECK_OK(aqm_decider_new_streams(&decider, f.policy, (double)NAN, 2));
+	assert_int_equal(aqm_decider_decide_streams(decider, 2, twice, features, actions, NULL), AQM_EUSAGE);
+	assert_int_equal(aqm_decider_decide_streams(decider, 2, none, features, actions, NULL), AQM_EUSAGE);
+	assert_int_equal(aqm_decider_observe_stream(decider, 1, AQM_DROP, 1), AQM_EUSAGE);
+	CHECK_OK(aqm_decider_decide_streams(decider, 2, pair, features, actions, NULL));
+	assert_int_equal(aqm_decider_decide_streams(decider, 1, twice, features, actions, NULL), AQM_EUSAGE);
+	assert_int_equal(aqm_decider_observe_stream(decider, 2, AQM_DROP, 1), AQM_EUSAGE);
+	CHECK_OK(aqm_decider_observe_stream(decider, 1, actions[1], 1));
+	aqm_decider_free(decider);
+	fixture_release(&f);
 }
 
 static void test_decisions_of_one_step_windows(void **state)
@@ -555,6 +573,8 @@ int main(void)
 		cmocka_unit_test(test_finite_differences),
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_decisions),
+		cmocka_unit_test(test_streams),
+		cmocka_unit_test(test_order_of_streams),
 		cmocka_unit_test(test_decisions_of_one_step_windows),
 		cmocka_unit_test(test_score),
 		cmocka_unit_test(test_order_of_calls),
