@@ -141,13 +141,14 @@ int aqm_eval_pool(struct aqm_eval_result *result, const struct aqm_eval_options 
 	struct aqm_rows rows = {0};
 	uint8_t *predictions = NULL;
 
-	*result = (struct aqm_eval_result){.target_return = (double)NAN};
+	*result = (struct aqm_eval_result){.options = options, .target_return = (double)NAN};
 	int code = load_policy(&policy, options);
 	if (code != AQM_OK)
 		goto done;
 	result->control = aqm_policy_config(policy)->control;
 	if ((code = aqm_pool_open_for(&pool, options->pool_path, result->control)) != AQM_OK)
 		goto done;
+	snprintf(result->pool_digest, sizeof result->pool_digest, "%s", aqm_pool_digest(pool));
 	if (options->target_returns)
 		result->target_return = aqm_policy_target(policy);
 	if ((code = aqm_rows_init(&rows, pool, aqm_policy_config(policy), aqm_policy_fit(policy))) != AQM_OK)

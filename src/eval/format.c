@@ -27,12 +27,26 @@ static json_t *baseline_json(const struct aqm_metrics *metrics)
 	return object;
 }
 
+/* What was done, and to what. */
+static void add_origin(json_t *object, const struct aqm_eval_result *r)
+{
+	if (!r->options)
+		return;
+	json_object_set_new(object, "kind", json_string("offline"));
+	json_object_set_new(object, "version", json_string(AQM_VERSION));
+	json_object_set_new(object, "command", json_string(r->options->command ? r->options->command : ""));
+	json_object_set_new(object, "policy", json_string(r->options->last ? "last" : "best"));
+	json_object_set_new(object, "pool",
+	                    json_pack("{s:s, s:s}", "path", r->options->pool_path, "sha256", r->pool_digest));
+}
+
 static void add_condition(json_t *object, const struct aqm_eval_result *r)
 {
 	json_object_set_new(object, "returns", json_string(isfinite(r->target_return) ? "target" : "logged"));
 	json_object_set_new(object, "target_return", aqm_json_number(r->target_return));
 	if (*r->note)
 		json_object_set_new(object, "note", json_string(r->note));
+	add_origin(object, r);
 }
 
 /* Of control: update. */
