@@ -67,9 +67,12 @@ static const struct argp_option option_list[] = {
 static const struct argp argp = {
 	.options = option_list,
 	.parser = parse_option,
-	.doc = "Write what runs were made from and what came of them as one HTML file: a verdict that begins with the trivial baselines, "
-	       "curves of the training, confusion matrices, the closed loop, the configuration. What a run's folder holds is shown: "
-	       "'eval -o RUN/eval.json' and 'eval --closed-loop' put evaluations there. Plots are drawn by gnuplot, if it is installed.",
+	.doc = "Write what runs were made from and what came of them as one HTML file: a verdict that begins with the "
+           "trivial baselines, "
+		   "curves of the training, confusion matrices, the closed loop, the configuration. What a run's folder holds "
+           "is shown: "
+		   "'eval -o RUN/eval.json' and 'eval --closed-loop' put evaluations there. Plots are drawn by gnuplot, if it "
+           "is installed.",
 };
 
 /* The command line as one could type it again, for the footnote. Owned by the caller. */
@@ -83,7 +86,9 @@ static char *command_line(int argc, char **argv)
 		return NULL;
 	fputs("aqmtrain report", out);
 	for (int i = 1; i < argc; i++) {
-		bool plain = *argv[i] && strspn(argv[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%") == strlen(argv[i]);
+		bool plain =
+			*argv[i] && strspn(argv[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%") ==
+							strlen(argv[i]);
 
 		fputs(plain ? " " : " '", out);
 		for (const char *c = argv[i]; *c; c++)

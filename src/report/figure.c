@@ -21,7 +21,8 @@ static void set_text(struct aqm_figure *figure, char **place, const char *format
 	}
 }
 
-void aqm_figure_init(struct aqm_figure *figure, const char *id, const char *title, const char *x_label, const char *y_label)
+void aqm_figure_init(struct aqm_figure *figure, const char *id, const char *title, const char *x_label,
+                     const char *y_label)
 {
 	*figure = (struct aqm_figure){
 		.id = id,
@@ -187,7 +188,8 @@ static void describe_series(FILE *out, const struct aqm_figure *figure, const st
 	fprintf(out, " %s: ", s->name);
 	if (s->mark == AQM_MARK_BOXES || s->mark == AQM_MARK_BARS || s->mark == AQM_MARK_ERRORS)
 		for (size_t i = 0; i < s->count; i++) {
-			size_t place = s->points[i].x >= 1 && s->points[i].x <= (double)figure->category_count ? (size_t)s->points[i].x : 0;
+			size_t place =
+				s->points[i].x >= 1 && s->points[i].x <= (double)figure->category_count ? (size_t)s->points[i].x : 0;
 
 			fprintf(out, "%s%.4g", i ? ", " : "", s->points[i].y);
 			if (place)

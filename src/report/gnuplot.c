@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * gnuplot, as a process at the other end of pipes: a script with its data goes in, the picture comes out, nothing touches the disk.
+ * gnuplot, as a process at the other end of pipes: a script with its data goes in, the picture comes out, nothing
+ * touches the disk.
  *
- * Its strings can run commands (backquotes in double ones), so names from files go in single quotes, and only with characters that mean
- * nothing there. Colours are the red a1 with the number of a page's colour in the blue: svg.c makes variables of them.
+ * Its strings can run commands (backquotes in double ones), so names from files go in single quotes, and only with
+ * characters that mean nothing there. Colours are the red a1 with the number of a page's colour in the blue: svg.c
+ * makes variables of them.
  */
 #include <errno.h>
 #include <math.h>
@@ -42,25 +44,30 @@ static void put_colour(FILE *out, enum aqm_plot_kind kind, int colour)
 	if (kind == AQM_PLOT_SVG)
 		fprintf(out, " rgb '#a100%02x'", (unsigned)colour);
 	else
-		fprintf(out, " rgb '%s'", colour == COLOUR_GRID   ? "#e0e0e0"
-		                          : colour >= COLOUR_TEXT ? "#333333"
-		                                                  : png_colours[(colour - 1) % AQM_FIGURE_COLOURS]);
+		fprintf(out, " rgb '%s'",
+		        colour == COLOUR_GRID   ? "#e0e0e0"
+		        : colour >= COLOUR_TEXT ? "#333333"
+		                                : png_colours[(colour - 1) % AQM_FIGURE_COLOURS]);
 }
 
-/* What gnuplot may see of a text, in the given quotes. */
-static void put_string(FILE *out, char quote, const char *text)
+/* What gnuplot may see of a text, in single quotes, where two are one. A label of a tic is a format. */
+static void put_string(FILE *out, const char *text, bool tic)
 {
-	fputc(quote, out);
+	fputc('\'', out);
 	while (*text) {
 		size_t n = aqm_utf8_length(text);
 
-		if (n > 1 || (n == 1 && *text >= ' ' && *text != 0x7f && !strchr("'\"`\\@$", *text)))
+		if (*text == '\'')
+			fputs("''", out);
+		else if (*text == '%' && tic)
+			fputs("%%", out);
+		else if (n > 1 || (n == 1 && *text >= ' ' && *text != 0x7f && !strchr("\"`\\@$", *text)))
 			fwrite(text, 1, n, out);
 		else
 			fputc('_', out);
 		text += n ? n : 1;
 	}
-	fputc(quote, out);
+	fputc('\'', out);
 }
 
 static void put_number(FILE *out, double value)
@@ -71,7 +78,7 @@ static void put_number(FILE *out, double value)
 		fputs(" NaN", out);
 }
 
-/* x y x_low x_high y_low y_high "name"; what is not known of an interval is the point itself. */
+/* x y x_low x_high y_low y_high; what is not known of an interval is the point itself. */
 static void put_data(FILE *out, const struct aqm_series *series, size_t number)
 {
 	fprintf(out, "$s%zu << END_OF_DATA\n", number);
@@ -84,8 +91,6 @@ static void put_data(FILE *out, const struct aqm_series *series, size_t number)
 		put_number(out, isfinite(p->x_high) ? p->x_high : p->x);
 		put_number(out, isfinite(p->y_low) ? p->y_low : p->y);
 		put_number(out, isfinite(p->y_high) ? p->y_high : p->y);
-		fputc(' ', out);
-		put_string(out, '"', series->name);
 		fputc('\n', out);
 	}
 	fputs("END_OF_DATA\n", out);
@@ -101,14 +106,15 @@ static void put_axes(FILE *out, const struct aqm_figure *figure, enum aqm_plot_k
 	fputs(figure->x_log ? " xtics lw 1 dt solid lc" : " lw 1 dt solid lc", out);
 	put_colour(out, kind, COLOUR_GRID);
 	fputs("\nset xlabel ", out);
-	put_string(out, '\'', figure->x_label);
+	put_string(out, figure->x_label, false);
 	fputs(" textcolor", out);
 	put_colour(out, kind, COLOUR_TEXT);
 	fputs("\nset ylabel ", out);
-	put_string(out, '\'', figure->y_label);
+	put_string(out, figure->y_label, false);
 	fputs(" textcolor", out);
 	put_colour(out, kind, COLOUR_TEXT);
-	fprintf(out, "\n%s%sset format '%%g'\n", figure->x_log ? "set logscale x\n" : "", figure->y_log ? "set logscale y\n" : "");
+	fprintf(out, "\n%s%sset format '%%g'\n", figure->x_log ? "set logscale x\n" : "",
+	        figure->y_log ? "set logscale y\n" : "");
 	if (isfinite(figure->y_low) || isfinite(figure->y_high) || (figure->from_zero && !figure->y_log)) {
 		fputs("set yrange [", out);
 		if (isfinite(figure->y_low))
@@ -124,7 +130,7 @@ static void put_axes(FILE *out, const struct aqm_figure *figure, enum aqm_plot_k
 		fprintf(out, "set xrange [0.4:%g]\nset xtics (", (double)figure->category_count + 0.6);
 		for (size_t i = 0; i < figure->category_count; i++) {
 			fputs(i ? ", " : "", out);
-			put_string(out, '\'', figure->categories[i]);
+			put_string(out, figure->categories[i], true);
 			fprintf(out, " %zu", i + 1);
 		}
 		fputs(")\n", out);
@@ -157,16 +163,24 @@ static void put_title(FILE *out, const struct aqm_figure *figure, size_t i, enum
 		return;
 	}
 	fputs(" title ", out);
-	put_string(out, '\'', figure->series[i].name);
+	put_string(out, figure->series[i].name, false);
+}
+
+static bool has_intervals(const struct aqm_series *series)
+{
+	for (size_t i = 0; i < series->count; i++)
+		if (isfinite(series->points[i].y_low))
+			return true;
+	return false;
 }
 
 /* The series' part of the plot command. */
 static void put_plot(FILE *out, const struct aqm_figure *figure, size_t i, enum aqm_plot_kind kind)
 {
 	static const char *const dashes[] = {"solid", "(10,6)", "(2,4)"};
-	static const int shapes[] = {7, 5, 9, 11, 13, 15, 4, 6};
+	static const int shapes[AQM_FIGURE_SHAPES] = {7, 5, 9, 11, 13, 15};
 	const struct aqm_series *s = &figure->series[i];
-	int shape = shapes[i % (sizeof shapes / sizeof *shapes)];
+	int shape = shapes[i % AQM_FIGURE_SHAPES];
 	double width;
 
 	fprintf(out, "%s$s%zu using ", i ? ", " : "plot ", i);
@@ -176,8 +190,12 @@ static void put_plot(FILE *out, const struct aqm_figure *figure, size_t i, enum 
 	case AQM_MARK_DOTS:
 		fprintf(out, "1:2 with lines lw 2 dt %s lc", dashes[s->mark]);
 		break;
+	case AQM_MARK_STEPS:
+		fputs("1:2 with steps lw 2 lc", out);
+		break;
 	case AQM_MARK_POINTS:
-		fprintf(out, "1:2 with linespoints lw 2 pt %d ps 0.45 lc", shape);
+		fprintf(out, "%s lw 2 pt %d ps 0.6 lc", has_intervals(s) ? "1:2:5:6 with yerrorlines" : "1:2 with linespoints",
+		        shape);
 		break;
 	case AQM_MARK_ERRORS:
 		fprintf(out, "1:2:3:4:5:6 with xyerrorbars lw 1.5 pt %d ps 0.9 lc", shape);
@@ -188,20 +206,16 @@ static void put_plot(FILE *out, const struct aqm_figure *figure, size_t i, enum 
 		break;
 	case AQM_MARK_BOXES:
 		put_place(out, figure, i, &width);
-		fprintf(out, ":5:3:4:6:(%g) with candlesticks whiskerbars 0.5 lw 1.5 fs transparent solid 0.25 lc", 0.7 * width);
+		fprintf(out, ":5:3:4:6:(%g) with candlesticks fs transparent solid 0.25 lw 1.5 lc", 0.7 * width);
 		break;
 	}
 	put_colour(out, kind, s->colour);
 	put_title(out, figure, i, kind);
-	if (s->mark == AQM_MARK_BOXES) {
-		fprintf(out, ", $s%zu using ", i);
+	if (s->mark == AQM_MARK_BOXES) { /* and the median as a box without height */
+		fprintf(out, " whiskerbars 0.5, $s%zu using ", i);
 		put_place(out, figure, i, &width);
 		fprintf(out, ":2:2:2:2:(%g) with candlesticks lw 3 lc", 0.7 * width);
 		put_colour(out, kind, s->colour);
-		fputs(" notitle", out);
-	} else if (s->mark == AQM_MARK_ERRORS) { /* the point's name beside it */
-		fprintf(out, ", $s%zu every ::0::0 using 1:2:7 with labels left offset 0.7,0.7 font ',12' textcolor", i);
-		put_colour(out, kind, COLOUR_TEXT);
 		fputs(" notitle", out);
 	}
 }
@@ -216,8 +230,10 @@ int aqm_plot_script(const struct aqm_figure *figure, enum aqm_plot_kind kind, ch
 	if (kind == AQM_PLOT_SVG)
 		fprintf(out, "set terminal svg size %d,%d dynamic noenhanced font 'sans,13'\nunset key\n", WIDTH, HEIGHT);
 	else
-		fprintf(out, "set terminal pngcairo size %d,%d noenhanced font 'sans,26' linewidth 2 background '#ffffff'\n"
-		             "set key outside bottom center horizontal\n", 3 * WIDTH, 3 * HEIGHT);
+		fprintf(out,
+		        "set terminal pngcairo size %d,%d noenhanced font 'sans,26' linewidth 2 background '#ffffff'\n"
+		        "set key outside bottom center horizontal\n",
+		        3 * WIDTH, 3 * HEIGHT);
 	put_axes(out, figure, kind);
 	for (size_t i = 0; i < figure->count; i++)
 		put_data(out, &figure->series[i], i);
@@ -323,7 +339,8 @@ static void give(int *descriptor, const char *script, size_t bytes, size_t *sent
 }
 
 /* Feed and drain it until it has closed its outputs. */
-static int converse(struct process *process, const char *script, size_t bytes, struct answer *answer, struct answer *errors)
+static int converse(struct process *process, const char *script, size_t bytes, struct answer *answer,
+                    struct answer *errors)
 {
 	size_t sent = 0;
 	int code = AQM_OK;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * metrics.jsonl: a line a step and lines an epoch (train/loop.c writes them). The last line may be half there, and any line may be
- * damaged: such lines are counted and left out.
+ * metrics.jsonl: a line a step and lines an epoch (train/loop.c writes them). The last line may be half there, and
+ * any line may be damaged: such lines are counted and left out.
  */
 #include <math.h>
 #include <stdlib.h>

@@ -16,11 +16,11 @@ void aqm_html_textf(FILE *out, const char *format, ...) AQM_PRINTF(2, 3);
 /* Bytes of the well-formed UTF-8 character at `text`, 0 if there is none (a NUL, too). */
 size_t aqm_utf8_length(const char *text);
 
-/* A number as people read it: up to `digits` significant, "-" for NAN. */
+/* A number with so many significant digits; 0 digits: to the next whole number. A dash for what is not finite. */
 void aqm_html_number(FILE *out, double value, int digits);
 /* <td class="n">, right-aligned. */
 void aqm_html_cell(FILE *out, double value, int digits);
-/* With its interval in small: "12.3 (11.9 to 12.8)"; the interval is left out when it is not finite. */
+/* With its interval in small below: "11.9 to 12.8"; not when that is not finite, or a point. */
 void aqm_html_interval(FILE *out, double value, double low, double high, int digits);
 /* <td> of text. */
 void aqm_html_cell_text(FILE *out, const char *text);

@@ -95,19 +95,21 @@ static char *pool_of(const struct aqm_report_run *run, const char *side, const c
 
 	if (!json_is_object(pool))
 		return aqm_strdup(path ? path : "");
-	return aqm_strprintf("%s, %.0f rows in %.0f episode%s", aqm_json_text(pool, "path"), rows, episodes, episodes == 1 ? "" : "s");
+	return aqm_strprintf("%s, %.0f rows in %.0f episode%s", aqm_json_text(pool, "path"), rows, episodes,
+	                     episodes == 1 ? "" : "s");
 }
 
 static char *actions_of(const struct aqm_report_run *run, const char *side)
 {
 	const json_t *actions = aqm_json_find(aqm_json_find(run->record, side), "actions");
-	double enqueue = aqm_json_at(actions, "enqueue"), drop = aqm_json_at(actions, "drop"), mark = aqm_json_at(actions, "mark");
+	double enqueue = aqm_json_at(actions, "enqueue"), drop = aqm_json_at(actions, "drop"),
+		   mark = aqm_json_at(actions, "mark");
 	double all = (enqueue + drop + mark) / 100;
 
 	if (!isfinite(all) || all <= 0)
 		return aqm_strdup("");
-	return aqm_strprintf("enqueue %.0f (%.2f %%), drop %.0f (%.2f %%), mark %.0f (%.2f %%)", enqueue, enqueue / all, drop,
-	                     drop / all, mark, mark / all);
+	return aqm_strprintf("enqueue %.0f (%.2f %%), drop %.0f (%.2f %%), mark %.0f (%.2f %%)", enqueue, enqueue / all,
+	                     drop, drop / all, mark, mark / all);
 }
 
 static char *folder_text(const struct aqm_report_run *run)
@@ -134,8 +136,8 @@ static char *base_text(const struct aqm_report_run *run)
 
 	if (!base)
 		return aqm_strdup(run->configured && run->config.model.path ? run->config.model.path : "");
-	return aqm_strprintf("%s (%s, %.4g million parameters)", aqm_json_text(base, "path"), aqm_json_text(base, "architecture"),
-	                     aqm_json_at(base, "parameters") / 1e6);
+	return aqm_strprintf("%s (%s, %.4g million parameters)", aqm_json_text(base, "path"),
+	                     aqm_json_text(base, "architecture"), aqm_json_at(base, "parameters") / 1e6);
 }
 static char *base_digest_text(const struct aqm_report_run *run)
 {
@@ -244,7 +246,8 @@ static char *option_text(const struct aqm_option *option, const struct aqm_confi
 }
 
 /* `all`: also what is as it is by default. */
-static int put_option(const struct aqm_page *page, const struct aqm_option *option, const struct aqm_config *defaults, bool all)
+static int put_option(const struct aqm_page *page, const struct aqm_option *option, const struct aqm_config *defaults,
+                      bool all)
 {
 	char *texts[AQM_REPORT_RUNS_MAX] = {NULL}, *initial = option_text(option, defaults);
 	bool good = initial != NULL, changed = all;

@@ -39,9 +39,24 @@ void aqm_page_figures_end(struct aqm_page *page)
 
 /* ---- a figure ---- */
 
+/* The shapes of gnuplot.c, in the same order. */
+static void put_shape(FILE *out, size_t place, int colour)
+{
+	static const char *const shapes[AQM_FIGURE_SHAPES] = {"M9 6a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
+	                                                      "M9 2h8v8h-8z",
+	                                                      "M13 1l5 9h-10z",
+	                                                      "M13 11l5-9h-10z",
+	                                                      "M13 0l6 6-6 6-6-6z",
+	                                                      "M13 1l5 4-2 6h-6l-2-6z"};
+
+	fprintf(out, "<path d=\"%s\" fill=\"var(--s%d)\"/>", shapes[place % AQM_FIGURE_SHAPES], colour);
+}
+
 static void put_legend(FILE *out, const struct aqm_figure *figure)
 {
-	static const char *const dashes[] = {"", " stroke-dasharray=\"7 4\"", " stroke-dasharray=\"2 3\""};
+	static const char *const dashes[] = {[AQM_MARK_DASHES] = " stroke-dasharray=\"7 4\"",
+	                                     [AQM_MARK_DOTS] = " stroke-dasharray=\"2 3\"",
+	                                     [AQM_MARK_BOXES] = NULL};
 
 	fputs("<ul class=\"legend\">", out);
 	for (size_t i = 0; i < figure->count; i++) {
@@ -50,11 +65,11 @@ static void put_legend(FILE *out, const struct aqm_figure *figure)
 		fputs("<li><svg viewBox=\"0 0 26 12\" aria-hidden=\"true\">", out);
 		if (s->mark <= AQM_MARK_POINTS)
 			fprintf(out, "<path d=\"M0 6h26\" stroke=\"var(--s%d)\" stroke-width=\"2.5\"%s/>", s->colour,
-			        s->mark == AQM_MARK_POINTS ? "" : dashes[s->mark]);
+			        dashes[s->mark] ? dashes[s->mark] : "");
 		if (s->mark == AQM_MARK_BARS || s->mark == AQM_MARK_BOXES)
 			fprintf(out, "<rect x=\"6\" y=\"0\" width=\"14\" height=\"12\" rx=\"2\" fill=\"var(--s%d)\"/>", s->colour);
 		if (s->mark == AQM_MARK_POINTS || s->mark == AQM_MARK_ERRORS)
-			fprintf(out, "<circle cx=\"13\" cy=\"6\" r=\"4\" fill=\"var(--s%d)\"/>", s->colour);
+			put_shape(out, i, s->colour);
 		fputs("</svg><span>", out);
 		aqm_html_text(out, s->name);
 		fputs("</span></li>", out);
@@ -83,7 +98,7 @@ static void put_place(FILE *out, const struct aqm_figure *figure, double x)
 	if (x >= 1 && x <= (double)figure->category_count)
 		aqm_html_text(out, figure->categories[(size_t)x - 1]);
 	else
-		aqm_html_number(out, x, 5);
+		aqm_html_number(out, x, x == floor(x) ? 0 : 5);
 	fputs("</td>", out);
 }
 
@@ -258,7 +273,8 @@ static void put_notes(struct aqm_page *page)
 	FILE *out = page->out;
 
 	if (page->plotless)
-		fputs("<p class=\"note\" id=\"no-gnuplot\">There are no plots: gnuplot is not installed, or not on PATH. Their figures stand in "
+		fputs("<p class=\"note\" id=\"no-gnuplot\">There are no plots: gnuplot is not installed, or not on PATH. Their "
+		      "figures stand in "
 		      "the tables; with gnuplot (package gnuplot-nox) the same command draws them.</p>\n",
 		      out);
 	for (size_t i = 0; i < page->run_count; i++)
@@ -282,7 +298,8 @@ static void put_footer(struct aqm_page *page)
 		fputs("</code>", out);
 	}
 	fputs(".</p>\n<p>Each figure names the folder and the command that it comes from. ", out);
-	fputs("A <code>config.yaml</code> there is complete: training on it again gives the same run.</p>\n</footer>\n", out);
+	fputs("A <code>config.yaml</code> there is complete: training on it again gives the same run.</p>\n</footer>\n",
+	      out);
 }
 
 /* A section into memory of its own, so that the contents are known before the head is written. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The page under way, and its sections: one function each, in the order in which they stand there (page.c). A section without
- * anything to show writes nothing.
+ * The page under way, and its sections: one function each, in the order in which they stand there (page.c). A section
+ * without anything to show writes nothing.
  */
 #ifndef AQM_REPORT_PAGE_H
 #define AQM_REPORT_PAGE_H
@@ -38,7 +38,7 @@ int aqm_page_verdict(struct aqm_page *page);     /* verdict.c: the trivial basel
 int aqm_page_confusion(struct aqm_page *page);   /* verdict.c */
 int aqm_page_closed_loop(struct aqm_page *page); /* closed_loop.c */
 int aqm_page_training(struct aqm_page *page);    /* training.c */
-int aqm_page_paper(struct aqm_page *page);       /* paper.c */
+int aqm_page_paper(struct aqm_page *page);       /* paper_page.c: published values and ours */
 int aqm_page_inputs(struct aqm_page *page);      /* inputs.c: what was run */
 
 #endif

@@ -41,7 +41,8 @@ int aqm_report_write(const struct aqm_report_options *options, bool *plotted)
 {
 	*plotted = false;
 	if (options->run_count < 1 || options->run_count > AQM_REPORT_RUNS_MAX)
-		return aqm_error_set(AQM_EUSAGE, "a report wants 1 to %d runs, not %zu", AQM_REPORT_RUNS_MAX, options->run_count);
+		return aqm_error_set(AQM_EUSAGE, "a report wants 1 to %d runs, not %zu", AQM_REPORT_RUNS_MAX,
+		                     options->run_count);
 	struct aqm_report_run *runs = aqm_calloc_array(options->run_count, sizeof *runs);
 	struct aqm_page page = {.options = options, .runs = runs, .run_count = options->run_count};
 	int code = runs ? read_runs(runs, options) : AQM_ERUN;

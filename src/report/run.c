@@ -15,7 +15,7 @@
 #include "base/size.h"
 
 enum {
-	METRICS_MAX = 1 << 30,  /* bytes */
+	METRICS_MAX = 1 << 30, /* bytes */
 	DOCUMENT_MAX = 64 << 20,
 	DOCUMENTS_MAX = 512,
 };
@@ -84,8 +84,10 @@ int aqm_report_note(struct aqm_report_run *run, const char *format, ...)
 
 static const char *kind_of(const json_t *json, const char *name)
 {
-	static const char *const prefixes[][2] = {{"closed-loop", "closed-loop"}, {"closed_loop", "closed-loop"},
-	                                          {"replay", "replay"},           {"bench", "bench"},
+	static const char *const prefixes[][2] = {{"closed-loop", "closed-loop"},
+	                                          {"closed_loop", "closed-loop"},
+	                                          {"replay", "replay"},
+	                                          {"bench", "bench"},
 	                                          {"eval", "offline"}};
 	const char *said = aqm_json_text(json, "kind");
 
@@ -177,7 +179,8 @@ static int read_folder(struct aqm_report_run *run, const char *folder)
 {
 	char *path = *folder ? aqm_path_join(run->path, folder) : aqm_strdup(run->path);
 	struct dirent **entries = NULL;
-	int code = path ? AQM_OK : AQM_ERUN, count = path ? scandir(path, &entries, *folder ? any_json : only_documents, by_name) : 0;
+	int code = path ? AQM_OK : AQM_ERUN,
+		count = path ? scandir(path, &entries, *folder ? any_json : only_documents, by_name) : 0;
 
 	for (int i = 0; i < count; i++) {
 		char *name = *folder ? aqm_path_join(folder, entries[i]->d_name) : aqm_strdup(entries[i]->d_name);
@@ -234,8 +237,8 @@ static int read_history(struct aqm_report_run *run)
 	if (code == AQM_OK && text) {
 		code = aqm_history_parse(&run->history, text, bytes);
 		if (code == AQM_OK && run->history.damaged)
-			code = aqm_report_note(run, "metrics.jsonl: %zu of %zu lines are damaged and left out", run->history.damaged,
-			                       run->history.lines);
+			code = aqm_report_note(run, "metrics.jsonl: %zu of %zu lines are damaged and left out",
+			                       run->history.damaged, run->history.lines);
 	}
 	free(text);
 	return code;
@@ -257,7 +260,8 @@ int aqm_report_run_read(struct aqm_report_run *run, const char *path)
 	if (code == AQM_OK)
 		code = read_folder(run, "replay");
 	if (code == AQM_OK && !run->configured && !run->history.lines && !run->document_count)
-		code = aqm_error_set(AQM_EDATA, "'%s' holds no run: no config.yaml that can be read, no metrics.jsonl, no evaluation", path);
+		code = aqm_error_set(
+			AQM_EDATA, "'%s' holds no run: no config.yaml that can be read, no metrics.jsonl, no evaluation", path);
 	return code;
 }
 
@@ -294,7 +298,8 @@ static char *path_tail(const char *path, int parts)
 			break;
 		at--;
 	}
-	return at < end && parts >= 0 ? aqm_strprintf("%.*s", (int)(end - at), path + at) : aqm_strprintf("%.*s", (int)end, path);
+	return at < end && parts >= 0 ? aqm_strprintf("%.*s", (int)(end - at), path + at)
+	                              : aqm_strprintf("%.*s", (int)end, path);
 }
 
 static bool alike(const struct aqm_report_run *runs, size_t count)

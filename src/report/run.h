@@ -32,8 +32,9 @@ struct aqm_history {
 	size_t step_count, step_room;
 	struct aqm_history_epoch *epochs;
 	size_t epoch_count, epoch_room;
-	json_t *best, *last;      /* the held-out lines of the best epoch (by macro-F1, else by the loss) and of the last; NULL: none */
-	size_t lines, damaged;    /* lines that are no object with a step */
+	json_t *best,
+		*last; /* the held-out lines of the best epoch (by macro-F1, else by the loss) and of the last; NULL: none */
+	size_t lines, damaged; /* lines that are no object with a step */
 };
 
 /* Any bytes are a history; AQM_ERUN without memory. */
@@ -57,15 +58,15 @@ struct aqm_document {
 };
 
 struct aqm_report_run {
-	const char *path;  /* not owned */
-	char *label;       /* short, and no other run's */
-	bool configured;   /* config could be read */
+	const char *path; /* not owned */
+	char *label;      /* short, and no other run's */
+	bool configured;  /* config could be read */
 	struct aqm_config config;
-	json_t *record;    /* run.json; NULL: none */
+	json_t *record; /* run.json; NULL: none */
 	struct aqm_history history;
 	struct aqm_document *documents; /* by name */
 	size_t document_count;
-	char **notes;      /* what is missing or damaged */
+	char **notes; /* what is missing or damaged */
 	size_t note_count;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * gnuplot's SVG, made fit for the page. What is not on the lists is left out, so nothing can run or be fetched; groups that draw
- * nothing, half of what gnuplot writes, go.
+ * gnuplot's SVG, made fit for the page. What is not on the lists is left out, so nothing can run or be fetched;
+ * groups that draw nothing, half of what gnuplot writes, go.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,25 +14,55 @@
 
 enum { NAME_MAX_BYTES = 32, DEPTH_MAX = 64 };
 
-static const char *const elements[] = {"svg", "g", "defs", "path", "rect", "circle", "ellipse", "line", "polygon", "polyline", "use",
-                                       "text", "tspan", NULL};
-static const char *const attributes[] = {
-	"d", "x", "y", "width", "height", "r", "cx", "cy", "rx", "ry", "x1", "x2", "y1", "y2", "points", "transform", "text-anchor",
-	"stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin", "fill", "stroke", "color", "opacity", "fill-opacity",
-	"stroke-opacity", "font-size", "font-weight", "font-style", "id", "href", "viewBox", NULL};
+static const char *const elements[] = {"svg",  "g",       "defs",     "path", "rect", "circle", "ellipse",
+                                       "line", "polygon", "polyline", "use",  "text", "tspan",  NULL};
+static const char *const attributes[] = {"d",
+                                         "x",
+                                         "y",
+                                         "width",
+                                         "height",
+                                         "r",
+                                         "cx",
+                                         "cy",
+                                         "rx",
+                                         "ry",
+                                         "x1",
+                                         "x2",
+                                         "y1",
+                                         "y2",
+                                         "points",
+                                         "transform",
+                                         "text-anchor",
+                                         "stroke-width",
+                                         "stroke-dasharray",
+                                         "stroke-linecap",
+                                         "stroke-linejoin",
+                                         "fill",
+                                         "stroke",
+                                         "color",
+                                         "opacity",
+                                         "fill-opacity",
+                                         "stroke-opacity",
+                                         "font-size",
+                                         "font-weight",
+                                         "font-style",
+                                         "id",
+                                         "href",
+                                         "viewBox",
+                                         NULL};
 
 struct cleaner {
 	const char *at, *end;
 	const char *id;
 	FILE *out;
 	struct {
-		const char *from;    /* the tag of an element that has not been written yet; NULL: it has */
+		const char *from; /* the tag of an element that has not been written yet; NULL: it has */
 		size_t bytes;
-		bool kept;           /* on the list */
+		bool kept; /* on the list */
 		char name[NAME_MAX_BYTES];
 	} open[DEPTH_MAX];
 	size_t depth;
-	size_t skip;             /* depth of the element that is left out with all in it; 0: none */
+	size_t skip; /* depth of the element that is left out with all in it; 0: none */
 };
 
 static bool listed(const char *const *list, const char *name, size_t bytes)
@@ -137,7 +167,8 @@ static void put_attribute(const struct cleaner *c, const char *name, size_t name
 	}
 	if (!listed(attributes, name, name_bytes) || memchr(value, '&', bytes))
 		return;
-	bool reference = name_bytes == 4 && memcmp(name, "href", 4) == 0, id = name_bytes == 2 && memcmp(name, "id", 2) == 0;
+	bool reference = name_bytes == 4 && memcmp(name, "href", 4) == 0,
+		 id = name_bytes == 2 && memcmp(name, "id", 2) == 0;
 	if (reference && (bytes < 2 || value[0] != '#'))
 		return;
 	fprintf(c->out, " %.*s=\"", (int)name_bytes, name);
@@ -180,7 +211,8 @@ static void put_svg(const struct cleaner *c, const char *inside, size_t bytes, c
 	const char *at = inside, *key, *value;
 	size_t key_bytes, value_bytes;
 
-	fprintf(c->out, "<svg role=\"img\" aria-labelledby=\"%s-t %s-d\" xmlns=\"http://www.w3.org/2000/svg\"", c->id, c->id);
+	fprintf(c->out, "<svg role=\"img\" aria-labelledby=\"%s-t %s-d\" xmlns=\"http://www.w3.org/2000/svg\"", c->id,
+	        c->id);
 	while (next_attribute(&at, inside + bytes, &key, &key_bytes, &value, &value_bytes))
 		if (key_bytes == 7 && memcmp(key, "viewBox", 7) == 0)
 			put_attribute(c, key, key_bytes, value, value_bytes);

@@ -64,8 +64,8 @@ static bool of_control(const struct aqm_report_run *run, enum aqm_control contro
 }
 
 /* One line a run of that control, named after the run where there are several. */
-static void add_lines(const struct aqm_page *page, struct aqm_figure *figure, enum aqm_control control, enum aqm_mark mark,
-                      int colour, const char *what, epoch_value *value)
+static void add_lines(const struct aqm_page *page, struct aqm_figure *figure, enum aqm_control control,
+                      enum aqm_mark mark, int colour, const char *what, epoch_value *value)
 {
 	for (size_t i = 0; i < page->run_count; i++) {
 		const struct aqm_report_run *run = &page->runs[i];
@@ -91,8 +91,8 @@ static double trivial_of(const struct aqm_report_run *run, epoch_value *value)
 }
 
 /* What needs no training, as a level line; once where it is the same for all runs. */
-static void add_trivial(const struct aqm_page *page, struct aqm_figure *figure, enum aqm_control control, const char *what,
-                        epoch_value *value)
+static void add_trivial(const struct aqm_page *page, struct aqm_figure *figure, enum aqm_control control,
+                        const char *what, epoch_value *value)
 {
 	double first = NAN;
 
@@ -103,8 +103,9 @@ static void add_trivial(const struct aqm_page *page, struct aqm_figure *figure, 
 		if (!of_control(&page->runs[i], control) || !isfinite(level) || level == first)
 			continue;
 		struct aqm_series *series =
-			isfinite(first) ? aqm_figure_add(figure, AQM_MARK_DOTS, AQM_FIGURE_GREY, "%s (%s)", what, page->runs[i].label)
-							: aqm_figure_add(figure, AQM_MARK_DOTS, AQM_FIGURE_GREY, "%s", what);
+			isfinite(first)
+				? aqm_figure_add(figure, AQM_MARK_DOTS, AQM_FIGURE_GREY, "%s (%s)", what, page->runs[i].label)
+				: aqm_figure_add(figure, AQM_MARK_DOTS, AQM_FIGURE_GREY, "%s", what);
 		if (!isfinite(first))
 			first = level;
 		for (size_t k = 0; k < h->epoch_count; k++)
@@ -119,7 +120,8 @@ static void cite(const struct aqm_page *page, struct aqm_figure *figure)
 	if (page->run_count == 1)
 		aqm_figure_source(figure, "%s/metrics.jsonl, written by: aqmtrain train -c %s/config.yaml -o RUN", path, path);
 	else
-		aqm_figure_source(figure, "metrics.jsonl of each run's folder (What was run), written by: aqmtrain train -c FOLDER/config.yaml -o RUN");
+		aqm_figure_source(figure, "metrics.jsonl of each run's folder (What was run), written by: aqmtrain train -c "
+		                          "FOLDER/config.yaml -o RUN");
 }
 
 static int finish(struct aqm_page *page, struct aqm_figure *figure)
@@ -192,8 +194,9 @@ static int plot_steps(struct aqm_page *page, bool norm)
 {
 	struct aqm_figure figure;
 
-	aqm_figure_init(&figure, norm ? "gradient" : "step-loss", norm ? "Gradient norm over steps" : "Training loss over steps",
-	                "step", norm ? "norm of the gradient" : "loss of the step");
+	aqm_figure_init(&figure, norm ? "gradient" : "step-loss",
+	                norm ? "Gradient norm over steps" : "Training loss over steps", "step",
+	                norm ? "norm of the gradient" : "loss of the step");
 	for (size_t i = 0; i < page->run_count; i++) {
 		const struct aqm_history *h = &page->runs[i].history;
 		struct aqm_series *series =
@@ -216,7 +219,8 @@ int aqm_page_training(struct aqm_page *page)
 		any = any || page->runs[i].history.epoch_count || page->runs[i].history.step_count;
 	if (!any)
 		return AQM_OK;
-	fputs("<p>Solid lines are on rows that training never saw; a gap between them and the dashed ones is what was learned by heart."
+	fputs("<p>Solid lines are on rows that training never saw; a gap between them and the dashed ones is what was "
+	      "learned by heart."
 	      "</p>\n",
 	      page->out);
 	aqm_page_figures_begin(page);

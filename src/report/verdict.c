@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The verdict on the held-out rows: what needs no learning first, and only then ours. Figures come from evaluations (eval*.json), and
- * where a run has none, from the held-out lines of its training.
+ * The verdict on the held-out rows: what needs no learning first, and only then ours. Figures come from evaluations
+ * (eval*.json), and where a run has none, from the held-out lines of its training.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -14,11 +14,11 @@
 
 /* Something that was scored on rows. */
 struct candidate {
-	size_t run;        /* its place in the page's runs */
+	size_t run;         /* its place in the page's runs */
 	const json_t *json; /* keys of `eval --json` */
-	const char *name;  /* of the document; NULL: the training's own line */
-	const char *which; /* what the training's line is */
-	bool update;       /* control: update */
+	const char *name;   /* of the document; NULL: the training's own line */
+	const char *which;  /* what the training's line is */
+	bool update;        /* control: update */
 };
 
 struct candidates {
@@ -40,8 +40,8 @@ static int add_candidate(struct candidates *list, struct candidate candidate)
 
 static bool is_scored(const struct aqm_document *document)
 {
-	return strcmp(document->kind, "offline") == 0 && (isfinite(aqm_json_at(document->json, "macro_f1")) ||
-	                                                  isfinite(aqm_json_at(document->json, "log_rmse")));
+	return strcmp(document->kind, "offline") == 0 &&
+	       (isfinite(aqm_json_at(document->json, "macro_f1")) || isfinite(aqm_json_at(document->json, "log_rmse")));
 }
 
 static int collect(const struct aqm_page *page, struct candidates *list)
@@ -54,13 +54,15 @@ static int collect(const struct aqm_page *page, struct candidates *list)
 
 		for (size_t k = 0; k < run->document_count && code == AQM_OK; k++)
 			if (is_scored(&run->documents[k]))
-				code = add_candidate(list, (struct candidate){.run = i, .json = run->documents[k].json, .name = run->documents[k].name});
+				code = add_candidate(
+					list, (struct candidate){.run = i, .json = run->documents[k].json, .name = run->documents[k].name});
 		if (list->count > before || code != AQM_OK || !run->history.last)
 			continue;
 		code = add_candidate(list, (struct candidate){.run = i, .json = run->history.last, .which = "last epoch"});
 		if (code == AQM_OK && run->history.best != run->history.last)
-			code = add_candidate(list, (struct candidate){.run = i, .json = run->history.best,
-			                                              .which = "best epoch, picked on these rows"});
+			code = add_candidate(
+				list,
+				(struct candidate){.run = i, .json = run->history.best, .which = "best epoch, picked on these rows"});
 	}
 	return code;
 }
@@ -96,7 +98,9 @@ static void put_name(const struct aqm_page *page, const struct candidate *c)
 	if (c->which)
 		aqm_html_text(out, c->which);
 	else
-		aqm_html_text(out, strcmp(policy, "last") == 0 ? "last step" : strcmp(policy, "best") == 0 ? "best epoch" : c->name);
+		aqm_html_text(out, strcmp(policy, "last") == 0   ? "last step"
+		                   : strcmp(policy, "best") == 0 ? "best epoch"
+		                                                 : c->name);
 	if (strcmp(returns, "target") == 0)
 		aqm_html_textf(out, ", aiming at %.6g", target);
 	else if (*returns)
@@ -108,7 +112,8 @@ static void put_name(const struct aqm_page *page, const struct candidate *c)
 static void put_packet_verdict(FILE *out, const json_t *json)
 {
 	double f1 = aqm_json_at(json, "macro_f1"), accuracy = aqm_json_at(json, "accuracy");
-	double majority = aqm_json_at(json, "baselines/majority/macro_f1"), tree = aqm_json_at(json, "baselines/tree/macro_f1");
+	double majority = aqm_json_at(json, "baselines/majority/macro_f1"),
+		   tree = aqm_json_at(json, "baselines/tree/macro_f1");
 	double least = fmax(aqm_json_at(json, "baselines/majority/accuracy"),
 	                    isfinite(tree) ? aqm_json_at(json, "baselines/tree/accuracy") : -INFINITY);
 
@@ -126,7 +131,8 @@ static void put_packet_verdict(FILE *out, const json_t *json)
 
 static void put_measures(FILE *out, const json_t *json, const char *prefix)
 {
-	static const char *const keys[] = {"accuracy", "macro_f1", "balanced_accuracy", "per_class/drop/f1", "per_class/mark/f1", "loss"};
+	static const char *const keys[] = {"accuracy",          "macro_f1",          "balanced_accuracy",
+	                                   "per_class/drop/f1", "per_class/mark/f1", "loss"};
 	char path[96];
 
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -142,8 +148,8 @@ static void put_packet_rows(const struct aqm_page *page, const struct candidates
 	FILE *out = page->out;
 
 	aqm_html_table_begin(out, "Verdict on held-out rows", "verdict num");
-	aqm_html_header(out, (const char *const[]){"decides", "accuracy", "macro-F1", "balanced accuracy", "F1 of drop", "F1 of mark",
-	                                           "loss", "verdict", NULL});
+	aqm_html_header(out, (const char *const[]){"decides", "accuracy", "macro-F1", "balanced accuracy", "F1 of drop",
+	                                           "F1 of mark", "loss", "verdict", NULL});
 	fputs("<tbody>\n<tr class=\"base\"><th scope=\"row\">majority class", out);
 	if (*action) {
 		fputs(" <span class=\"dim\">always ", out);
@@ -185,8 +191,10 @@ static void put_update_rows(const struct aqm_page *page, const struct candidates
 	FILE *out = page->out;
 
 	aqm_html_table_begin(out, "Verdict on held-out update intervals", "verdict num");
-	aqm_html_header(out, (const char *const[]){"sets p'", "error of log p' (rms)", "mean absolute", "within 10 %", "loss", "verdict", NULL});
-	fputs("<tbody>\n<tr class=\"base\"><th scope=\"row\">persistence <span class=\"dim\">p' stays as it is</span></th>", out);
+	aqm_html_header(out, (const char *const[]){"sets p'", "error of log p' (rms)", "mean absolute", "within 10 %",
+	                                           "loss", "verdict", NULL});
+	fputs("<tbody>\n<tr class=\"base\"><th scope=\"row\">persistence <span class=\"dim\">p' stays as it is</span></th>",
+	      out);
 	for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
 		aqm_html_cell(out, aqm_json_at(persistence, keys[k]), 4);
 	fputs("<td class=\"n\">&#8211;</td><td>trivial</td></tr>\n", out);
@@ -200,8 +208,9 @@ static void put_update_rows(const struct aqm_page *page, const struct candidates
 		for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
 			aqm_html_cell(out, aqm_json_at(json, keys[k]), 4);
 		aqm_html_cell(out, aqm_json_at(json, "loss"), 4);
-		fputs(aqm_json_at(json, "log_rmse") < aqm_json_at(persistence, "log_rmse") ? "<td class=\"good\">beats persistence</td>"
-		                                                                           : "<td class=\"bad\">no better than persistence</td>",
+		fputs(aqm_json_at(json, "log_rmse") < aqm_json_at(persistence, "log_rmse")
+		          ? "<td class=\"good\">beats persistence</td>"
+		          : "<td class=\"bad\">no better than persistence</td>",
 		      out);
 		fputs("</tr>\n", out);
 	}
@@ -230,7 +239,8 @@ static void put_group(const struct aqm_page *page, const struct candidates *list
 
 		if (!shown[i])
 			continue;
-		aqm_html_textf(out, "%s/%s", page->runs[list->items[i].run].path, list->items[i].name ? list->items[i].name : "metrics.jsonl");
+		aqm_html_textf(out, "%s/%s", page->runs[list->items[i].run].path,
+		               list->items[i].name ? list->items[i].name : "metrics.jsonl");
 		if (*command) {
 			fputs(": <code>", out);
 			aqm_html_text(out, command);
@@ -327,7 +337,8 @@ static void put_matrix(const struct aqm_page *page, const struct candidate *c)
 	fputs("<div><h3>", out);
 	aqm_html_text(out, page->runs[c->run].label);
 	fputs("</h3>\n", out);
-	snprintf(path, sizeof path, "Confusion matrix of run %zu: rows are what was logged, columns what the policy chose", c->run + 1);
+	snprintf(path, sizeof path, "Confusion matrix of run %zu: rows are what was logged, columns what the policy chose",
+	         c->run + 1);
 	aqm_html_table_begin(out, path, "heat");
 	fputs("<thead><tr><th scope=\"col\">logged \\ chosen</th>", out);
 	for (int k = 0; k < AQM_ACTIONS; k++)
@@ -346,7 +357,7 @@ static void put_matrix(const struct aqm_page *page, const struct candidate *c)
 			double share = sum > 0 ? counts[k] / sum : 0;
 
 			fprintf(out, "<td style=\"--p:%.3f\">", isfinite(share) && share >= 0 && share <= 1 ? share : 0);
-			aqm_html_number(out, counts[k], 6);
+			aqm_html_number(out, counts[k], 0);
 			if (sum > 0)
 				fprintf(out, "<br /><span class=\"dim\">%.1f %%</span>", 100 * share);
 			fputs("</td>", out);
@@ -372,7 +383,8 @@ int aqm_page_confusion(struct aqm_page *page)
 		if (!c || !json_is_array(aqm_json_find(c->json, "confusion")))
 			continue;
 		if (!any)
-			fputs("<p>Rows of the matrix are what was logged, columns what the policy chose; shares are of the row.</p>\n<div class=\"matrices\">\n",
+			fputs("<p>Rows of the matrix are what was logged, columns what the policy chose; shares are of the "
+			      "row.</p>\n<div class=\"matrices\">\n",
 			      page->out);
 		any = true;
 		put_matrix(page, c);

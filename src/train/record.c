@@ -13,16 +13,16 @@
 
 static const char record_name[] = "run.json";
 
-/* {"path":…, "sha256":…, "rows":…, "episodes":…, "actions":{"enqueue":…}}; null for no pool. Actions only where they are what is
- * learned. */
+/* {"path", "sha256", "rows", "episodes", "actions":{"enqueue", ...}}; null for no pool. Actions only where they
+ * are what is learned. */
 static json_t *pool_json(const struct aqm_trainer *t, const aqm_pool *pool)
 {
 	if (!pool)
 		return json_null();
 	size_t rows = aqm_pool_rows(pool), counts[AQM_ACTIONS] = {0};
-	json_t *object = json_pack("{s:s%, s:s, s:I, s:I}", "path", aqm_pool_path(pool), strlen(aqm_pool_path(pool)), "sha256",
-	                           aqm_pool_digest(pool), "rows", (json_int_t)rows, "episodes",
-	                           (json_int_t)aqm_pool_episodes(pool));
+	json_t *object =
+		json_pack("{s:s%, s:s, s:I, s:I}", "path", aqm_pool_path(pool), strlen(aqm_pool_path(pool)), "sha256",
+	              aqm_pool_digest(pool), "rows", (json_int_t)rows, "episodes", (json_int_t)aqm_pool_episodes(pool));
 	uint8_t *actions = t->config->control == AQM_CONTROL_PACKET ? aqm_malloc_array(rows, 1) : NULL;
 
 	if (object && actions && aqm_pool_actions(pool, t->config->pool.labels, actions) == AQM_OK) {
@@ -60,13 +60,14 @@ int aqm_trainer_record(const struct aqm_trainer *t, bool finished)
 {
 	double elapsed = t->started > 0 ? t->elapsed_before + aqm_clock_seconds() - t->started : t->elapsed_before;
 	char *path = aqm_path_join(t->run.path, record_name), *text = NULL;
-	json_t *json = json_pack(
-		"{s:s, s:b, s:o, s:o, s:o, s:I, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "version", AQM_VERSION, "finished", finished,
-		"base", base_json(t), "train", pool_json(t, t->train.pool), "eval", pool_json(t, t->eval.pool), "seed",
-		(json_int_t)t->config->seed, "threads", aqm_threads(), "device", aqm_policy_device(t->policy)->ops->name, "steps",
-		(json_int_t)t->steps, "trainable", (json_int_t)aqm_params_trainable(aqm_policy_params(t->policy)),
-		"memory_planned_bytes", (json_int_t)t->memory_planned, "memory_peak_bytes", (json_int_t)aqm_memory_peak(), "best_epoch",
-		(json_int_t)t->state.best_epoch, "elapsed_s", aqm_json_number(elapsed));
+	json_t *json =
+		json_pack("{s:s, s:b, s:o, s:o, s:o, s:I, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "version", AQM_VERSION,
+	              "finished", finished, "base", base_json(t), "train", pool_json(t, t->train.pool), "eval",
+	              pool_json(t, t->eval.pool), "seed", (json_int_t)t->config->seed, "threads", aqm_threads(), "device",
+	              aqm_policy_device(t->policy)->ops->name, "steps", (json_int_t)t->steps, "trainable",
+	              (json_int_t)aqm_params_trainable(aqm_policy_params(t->policy)), "memory_planned_bytes",
+	              (json_int_t)t->memory_planned, "memory_peak_bytes", (json_int_t)aqm_memory_peak(), "best_epoch",
+	              (json_int_t)t->state.best_epoch, "elapsed_s", aqm_json_number(elapsed));
 	int code = AQM_OK;
 
 	if (path && json)
