@@ -287,7 +287,8 @@ static int measure(struct aqm_bench *bench, const struct aqm_config *config, int
 	if (bench->batch > 1)
 		snprintf(batch, sizeof batch, "/batch%d", bench->batch);
 	/* Both arithmetics of decide.arithmetic, where they differ. */
-	bool both = (bench->model || aqm_dtype_traits(type)->block > 1) && strcmp(device, "cpu") == 0 && bench->batch == 1;
+	bool both = (bench->model || type == AQM_BF16 || aqm_dtype_traits(type)->block > 1) && strcmp(device, "cpu") == 0 &&
+	            bench->batch == 1;
 
 	for (int int8 = 0; code == AQM_OK && int8 <= both; int8++) {
 		const char *arithmetic = int8 ? "/int8" : "";
@@ -307,14 +308,15 @@ static int measure(struct aqm_bench *bench, const struct aqm_config *config, int
 
 static int measure_all(struct aqm_bench *bench, const struct aqm_config *config, int64_t *streams, const char *device)
 {
-	static const enum aqm_dtype cpu_types[] = {AQM_F32, AQM_F16, AQM_Q8_0, AQM_Q4_0},
-								gpu_types[] = {AQM_BF16, AQM_BF16, AQM_Q8_0, AQM_Q4_0};
+	static const enum aqm_dtype cpu_types[] = {AQM_F32, AQM_F16, AQM_BF16, AQM_Q8_0, AQM_Q4_0},
+								gpu_types[] = {AQM_BF16, AQM_Q8_0, AQM_Q4_0};
 	bool gpu = strcmp(device, "cpu") != 0;
+	size_t count = gpu ? sizeof gpu_types / sizeof *gpu_types : sizeof cpu_types / sizeof *cpu_types;
 	int code = AQM_OK;
 
 	if (bench->model)
 		return measure(bench, config, streams, device, "model", AQM_F32);
-	for (size_t i = gpu; i < sizeof cpu_types / sizeof *cpu_types && code == AQM_OK; i++)
+	for (size_t i = 0; i < count && code == AQM_OK; i++)
 		code = measure(bench, config, streams, device, bench->quick ? "tiny-llama" : "smollm2-135m",
 		               gpu ? gpu_types[i] : cpu_types[i]);
 	return code;

@@ -81,9 +81,10 @@ struct aqm_ops {
 	/* Y (n, out) = X (n, in) W^T + beta Y for few rows n <= 16: W (out, in), of any dtype, is read once and expanded on
 	 * the way. */
 	void (*linear_few)(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
-	/* The same with X rounded to int8 and a scale in blocks of 32 columns, where W is Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1: faster on
-	 * a device that multiplies bytes. An element of X is off by at most 1/254 of the largest in its block. Other types of W, and
-	 * devices that gain nothing by it: linear_few. */
+	/* The same with X rounded to 8 bits, on a device that multiplies such numbers faster. Where W is quantised: to int8 and
+	 * a scale in blocks of 32 columns, so that an element is off by at most 1/254 of the largest in its block. Where W is
+	 * BF16: to bfloat16, off by at most 1/256 of itself. Other types of W, and devices that gain nothing by it: linear_few.
+	 */
 	void (*linear_few_int8)(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
 	/* y (float32) = the elements of w (any dtype); same shape. */
 	void (*expand)(aqm_device *device, struct aqm_mat w, struct aqm_mat y);

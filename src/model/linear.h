@@ -47,7 +47,7 @@ struct aqm_linear_context {
 	uint64_t seed;
 	uint32_t step;
 	bool training;
-	bool int8; /* few rows are multiplied in integers where the base is quantised */
+	bool int8; /* few rows take linear_few_int8 */
 };
 
 /* A matrix that products can take: in place, trained, or expanded into the shared buffer (valid until the next

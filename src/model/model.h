@@ -39,7 +39,7 @@ struct aqm_model_options {
 	bool frozen;        /* no LoRA, no fine-tuning: the plain base */
 	uint64_t seed;      /* of dropout */
 	bool checkpoints; /* training keeps each block's input only, and runs the block again in backward; same gradients */
-	bool int8;        /* decisions on a cache multiply quantised weights in integers (ops->linear_few_int8) */
+	bool int8;        /* decisions on a cache round the inputs of linears to 8 bits (ops->linear_few_int8) */
 };
 /* From config->lora and config->model; AQM_EUSAGE for an unknown target. */
 int aqm_model_options_from(struct aqm_model_options *options, const struct aqm_config *config);

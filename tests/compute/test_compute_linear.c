@@ -151,14 +151,27 @@ static struct aqm_mat rounded(struct aqm_mat x)
 	return y;
 }
 
+/* x rounded to bfloat16, ties to even. */
+static struct aqm_mat rounded_bf16(struct aqm_mat x)
+{
+	struct aqm_mat y = copy_mat(x);
+
+	for (int64_t i = 0; i < x.rows; i++)
+		for (int64_t k = 0; k < x.cols; k++) {
+			int exponent;
+			float fraction = frexpf(*at(x, i, k), &exponent);
+
+			*at(y, i, k) = ldexpf(rintf(fraction * 256.0f), exponent - 8);
+		}
+	return y;
+}
+
 /* Exactly the product of the rounded numbers, as far as float32 carries it; near the product of those that were not. */
 static void check_few_int8(enum aqm_dtype dtype, int64_t rows, int64_t count)
 {
-	bool integers =
-		dtype == AQM_Q8_0 || dtype == AQM_Q4_0 || dtype == AQM_Q4_1 || dtype == AQM_Q5_0 || dtype == AQM_Q5_1;
-	int64_t in = aqm_dtype_traits(dtype)->block == 1 ? 96 : aqm_dtype_traits(dtype)->block == 32 ? 32 * 67 : 512;
+	int64_t block = (int64_t)aqm_dtype_traits(dtype)->block, in = block == 1 ? 107 : block == 32 ? 32 * 21 : 256 * 3;
 	struct aqm_mat w = weights(dtype, rows, in), dense = poisoned_mat(rows, in, 0), x = random_mat(count, in, 5, 1);
-	struct aqm_mat near = integers ? rounded(x) : copy_mat(x);
+	struct aqm_mat near = block > 1 ? rounded(x) : dtype == AQM_BF16 ? rounded_bf16(x) : copy_mat(x);
 	float beta = count % 2 ? 0.0f : 1.0f;
 	struct aqm_mat y = beta == 0.0f ? poisoned_mat(count, rows, 3) : random_mat(count, rows, 3, 1);
 

@@ -279,14 +279,14 @@ static void test_cache_of_streams(void **state)
 	}
 }
 
-/* A stream in integers is near the exact one, and is not it: 8 bits tell. */
+/* A stream in 8 bits is near the exact one, and is not it: 8 bits tell. */
 static void test_cache_in_integers(void **state)
 {
-	static const enum aqm_dtype types[] = {AQM_Q8_0, AQM_Q4_0};
+	static const enum aqm_dtype types[] = {AQM_Q8_0, AQM_Q4_0, AQM_BF16};
 
 	(void)state;
 	for (size_t p = 0; p < PRESETS; p++)
-		for (size_t t = 0; t < 2; t++) {
+		for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
 			struct aqm_model_options options = {.rank = 4, .alpha = 8, .targets = all_targets, .int8 = true};
 			const char *path = synthesise(presets[p], types[t]);
 			struct fixture f;

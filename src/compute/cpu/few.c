@@ -7,7 +7,8 @@
  *                   chunk of columns
  *     W   ROWS   |################|----->            X  n rows   |################|----->
  *
- * The tile's sums stay in registers; few_tile.h is that inner product, for each level of x86-64.
+ * The tile's sums stay in registers; few_tile.h is that inner product, for each level of x86-64. With AVX-512 weights of
+ * two bytes need no buffer (few_half.c).
  */
 #include <omp.h>
 #include <string.h>
@@ -186,7 +187,7 @@ void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, 
 	};
 
 	(void)device;
-	if (x.rows == 0)
+	if (x.rows == 0 || aqm_cpu_linear_few_half(x, w, beta, y))
 		return;
 #pragma omp parallel if (aqm_cpu_large(w))
 	{

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Expanding the common weight types with AVX-512, for layers of few rows: there it takes a good part of the time, while
+ * Expanding the common quantised types with AVX-512, for layers of few rows: there it takes a good part of the time, while
  * before a large product (aqm_cpu_expand) the expansion of gguf/ is as fast as memory.
  */
 #include "compute/cpu/cpu.h"
@@ -20,29 +20,6 @@ TARGET static inline __m512 half_everywhere(const uint8_t *place)
 
 	memcpy(&half, place, sizeof half);
 	return _mm512_cvtph_ps(_mm256_set1_epi16((short)half));
-}
-
-TARGET static void expand_f16(const void *blocks, float *out, size_t n)
-{
-	const uint16_t *in = blocks;
-
-	for (size_t i = 0; i < n; i += 16) {
-		__mmask16 mask = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xffff);
-
-		_mm512_mask_storeu_ps(out + i, mask, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, in + i)));
-	}
-}
-
-TARGET static void expand_bf16(const void *blocks, float *out, size_t n)
-{
-	const uint16_t *in = blocks;
-
-	for (size_t i = 0; i < n; i += 16) {
-		__mmask16 mask = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xffff);
-		__m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, in + i)), 16);
-
-		_mm512_mask_storeu_ps(out + i, mask, _mm512_castsi512_ps(wide));
-	}
 }
 
 /* Scale, then 32 signed bytes. */
@@ -93,10 +70,6 @@ TARGET static void expand_q4_1(const void *blocks, float *out, size_t n)
 aqm_cpu_expander *aqm_cpu_expand_avx512(enum aqm_dtype dtype)
 {
 	switch (dtype) {
-	case AQM_F16:
-		return expand_f16;
-	case AQM_BF16:
-		return expand_bf16;
 	case AQM_Q8_0:
 		return expand_q8_0;
 	case AQM_Q4_0:

@@ -1,54 +1,65 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * A linear layer for few rows on quantised weights in integers: X is rounded to int8 in blocks of 32 columns, each with
- * a scale of its own, as the weights are, and blocks are multiplied as bytes (AVX-512 VNNI). That is four times the rate of
- * float32 multiplication, without which weights of 4 or 8 bits would be read far faster than they could be used.
+ * a scale of its own, as the weights are, and blocks are multiplied as bytes (AVX-512 VNNI). That is four times the rate
+ * of float32 multiplication, without which weights of 4 or 8 bits would be read far faster than they could be used.
  *
  *     w = d (q - z) + m,  x = e p:      sum of w x over a block = d e (sum of q p - z sum of p) + m e sum of p
  *
- * with bytes q >= 0 and z of the type, d and m of the block of W, and e and the sum of p of the block of X. Sixteen rows of W
- * are taken together, so that one register holds a sum for each, and d, m and e scale sixteen sums at once:
+ * with bytes q >= 0 and z of the type, d and m of the block of W, and e and the sum of p of the block of X. Two groups
+ * of sixteen rows of W are taken together: some blocks of them are unpacked into a tile that stays in the first cache
+ * (few_unpack.c), where a register holds four columns of sixteen rows. So a register is the sums of sixteen rows too,
+ * and d, m and e scale sixteen at once:
  *
- *     W   16 rows |block|block|...     transposed in fours of bytes:   8 registers a block, byte 4j .. 4j+3 of every row
- *     X   n rows  |block|block|...     four bytes at a time, the same for all sixteen
+ *     tile    32 rows  |block|block|...      2 registers for each four columns
+ *     X        n rows  |block|block|...      four bytes at a time, the same for all rows of W
  *
- * A processor without these instructions multiplies the same rounded numbers in float32 (few.c).
+ * Fewer than sixteen rows of W, and processors without these instructions, multiply the same rounded numbers in float32
+ * (few.c).
  */
 #include <math.h>
 #include <string.h>
 
-#include "compute/cpu/cpu.h"
-#include "compute/cpu/vector.h"
+#include "compute/cpu/few_unpack.h"
 
-enum { MOST_ROWS = 16, BLOCK = 32 };
+enum { MOST_ROWS = 16, COUNT = 6 /* rows of X taken together at most */ };
+
+/* z of a type and the columns of its parts; 0: it is not multiplied in integers. */
+struct type {
+	int32_t zero;
+	int part;
+};
+
+static struct type type_of(enum aqm_dtype w)
+{
+#define TYPE(name, dtype, bytes, zero, part, least) \
+	case dtype:                                     \
+		return (struct type){zero, part};
+	switch (w) {
+		TYPE_MAP(TYPE)
+	default:
+		return (struct type){0};
+	}
+#undef TYPE
+}
 
 /* ---- X in bytes ---- */
 
 struct rounded {
 	int8_t *bytes;         /* (rows, cols) */
-	float *scale, *offset; /* (rows, blocks): e, and e times the sum of p */
-	int32_t *correction;   /* (rows, blocks): -z times the sum of p */
-	int64_t blocks;
+	float *scale, *offset; /* (rows, parts): e, and e times the sum of p */
+	int32_t *correction;   /* (rows, parts): -z times the sum of p */
+	int64_t cols, parts;   /* a part: columns of W that share d, a block or half of one */
 };
 
-static bool has_blocks(enum aqm_dtype dtype)
+/* Round a row, parts being blocks: the largest of each becomes 127. A block that is not finite gets a scale that is not.
+ */
+static void round_row(const struct rounded *r, const float *x, int64_t row, int32_t zero)
 {
-	return dtype == AQM_Q8_0 || dtype == AQM_Q4_0 || dtype == AQM_Q4_1 || dtype == AQM_Q5_0 || dtype == AQM_Q5_1;
-}
-
-/* z: what is taken off a byte of W so that 0 stands for zero. */
-static int32_t zero_of(enum aqm_dtype dtype)
-{
-	return dtype == AQM_Q8_0 ? 128 : dtype == AQM_Q4_0 ? 8 : dtype == AQM_Q5_0 ? 16 : 0;
-}
-
-/* Round a row: the largest of each block becomes 127. A block that is not finite gets a scale that is not. */
-static void round_row(const struct rounded *r, const float *x, int64_t row, int64_t cols, int32_t zero)
-{
-	for (int64_t b = 0; b < r->blocks; b++) {
-		int8_t *bytes = r->bytes + row * cols + b * BLOCK;
+	for (int64_t b = 0; b < r->cols / BLOCK; b++) {
+		int8_t *bytes = r->bytes + row * r->cols + b * BLOCK;
 		const float *block = x + b * BLOCK;
-		int64_t at = row * r->blocks + b;
+		int64_t at = row * r->parts + b;
 		float largest = 0, not_finite = 0;
 		int32_t sum = 0;
 
@@ -70,19 +81,6 @@ static void round_row(const struct rounded *r, const float *x, int64_t row, int6
 }
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-
-#define TARGET __attribute__((target("arch=x86-64-v4,avx512vnni")))
-
-enum { GROUP = 16, REGISTERS = BLOCK / 4, CHUNK = 64 /* blocks whose scales are collected at a time */ };
-
-struct product {
-	const struct rounded *x;
-	struct aqm_mat w, y;
-	float beta;
-	size_t row_bytes;
-};
-
 /* ---- X in bytes, sixteen blocks at a time ---- */
 
 /* Lane i of the result = all lanes of v[i], folded by `fold`. */
@@ -104,11 +102,11 @@ FOLD(fold_largest, _mm512_max_epu32)
 
 /* As round_row, for up to sixteen blocks from `first` on. Sizes are compared as integers: for floats without their sign
  * that is the same order, and what is not finite is the largest. */
-TARGET static void round_blocks(const struct rounded *r, const float *x, int64_t row, int64_t cols, int64_t first,
-                                int32_t zero)
+TARGET static void round_blocks(const struct rounded *r, const float *x, int64_t row, int64_t first, int32_t zero)
 {
 	const __m512i size = _mm512_set1_epi32(0x7fffffff);
-	int64_t left = r->blocks - first < GROUP ? r->blocks - first : GROUP, at = row * r->blocks + first;
+	int64_t blocks = r->cols / BLOCK, left = blocks - first < GROUP ? blocks - first : GROUP;
+	int64_t at = row * r->parts + first;
 	__mmask16 mask = (__mmask16)((1u << left) - 1);
 	__m512i v[GROUP];
 	float inverses[GROUP] __attribute__((aligned(64)));
@@ -123,10 +121,11 @@ TARGET static void round_blocks(const struct rounded *r, const float *x, int64_t
 	__m512 largest = _mm512_castsi512_ps(fold_largest(v));
 	__mmask16 some = _mm512_cmp_ps_mask(largest, _mm512_setzero_ps(), _CMP_GT_OQ);
 	__m512 scale = _mm512_div_ps(largest, _mm512_set1_ps(127.0f));
+
 	_mm512_store_ps(inverses, _mm512_maskz_div_ps(some, _mm512_set1_ps(127.0f), largest));
 	for (int64_t b = 0; b < left; b++) {
 		__m512 inverse = _mm512_set1_ps(inverses[b]);
-		int8_t *bytes = r->bytes + row * cols + (first + b) * BLOCK;
+		int8_t *bytes = r->bytes + row * r->cols + (first + b) * BLOCK;
 		__m512i low = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + b * BLOCK), inverse));
 		__m512i high = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + b * BLOCK + 16), inverse));
 
@@ -137,231 +136,250 @@ TARGET static void round_blocks(const struct rounded *r, const float *x, int64_t
 	for (int64_t b = left; b < GROUP; b++)
 		v[b] = _mm512_setzero_si512();
 	__m512i sums = fold_sums(v);
+
 	_mm512_mask_storeu_ps(r->scale + at, mask, scale);
 	_mm512_mask_storeu_ps(r->offset + at, mask, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(sums)));
 	_mm512_mask_storeu_epi32(r->correction + at, mask, _mm512_mullo_epi32(_mm512_set1_epi32(-zero), sums));
 }
 
-/* ---- W in bytes ---- */
-
-/* The type has an m. */
-AQM_INLINE bool has_least(enum aqm_dtype dtype)
+/* From parts that are blocks to parts that are half of one, the last first; of what belongs to parts, offset excepted. */
+static void halve_parts(const struct rounded *r, int64_t row, int32_t zero)
 {
-	return dtype == AQM_Q4_1 || dtype == AQM_Q5_1;
-}
+	float *scale = r->scale + row * r->parts;
 
-AQM_INLINE size_t bytes_of(enum aqm_dtype dtype)
-{
-	return dtype == AQM_Q8_0 ? 34 : dtype == AQM_Q4_0 ? 18 : dtype == AQM_Q4_1 ? 20 : dtype == AQM_Q5_0 ? 22 : 24;
-}
+	for (int64_t part = r->parts - 1; part >= 0; part--) {
+		const int8_t *bytes = r->bytes + row * r->cols + part * BLOCK / 2;
+		int32_t sum = 0;
 
-/* 16 bytes of each of rows j, j + 4, j + 8, j + 12. */
-TARGET AQM_INLINE __m512i four_rows(const uint8_t *const *rows, int j, size_t at)
-{
-	__m512i z = _mm512_castsi128_si512(_mm_loadu_si128((const void *)(rows[j] + at)));
-
-	z = _mm512_inserti32x4(z, _mm_loadu_si128((const void *)(rows[j + 4] + at)), 1);
-	z = _mm512_inserti32x4(z, _mm_loadu_si128((const void *)(rows[j + 8] + at)), 2);
-	return _mm512_inserti32x4(z, _mm_loadu_si128((const void *)(rows[j + 12] + at)), 3);
-}
-
-/* Columns 0 .. 15 and 16 .. 31 of the same rows as bytes q. `at`: where the block begins in its row. */
-TARGET AQM_INLINE void unpack(const enum aqm_dtype dtype, const uint8_t *const *rows, int j, size_t at, __m512i *low,
-                              __m512i *high)
-{
-	const __m512i nibble = _mm512_set1_epi8(15), fifth = _mm512_set1_epi8(16);
-
-	if (dtype == AQM_Q8_0) {
-		*low = _mm512_xor_si512(four_rows(rows, j, at + 2), _mm512_set1_epi8(-128));
-		*high = _mm512_xor_si512(four_rows(rows, j, at + 18), _mm512_set1_epi8(-128));
-		return;
+		for (int k = 0; k < BLOCK / 2; k++)
+			sum += bytes[k];
+		r->correction[row * r->parts + part] = -zero * sum;
+		scale[part] = scale[part / 2];
 	}
-	size_t header = dtype == AQM_Q4_0 ? 2 : dtype == AQM_Q4_1 ? 4 : dtype == AQM_Q5_0 ? 6 : 8;
-	__m512i both = four_rows(rows, j, at + header);
-
-	*low = _mm512_and_si512(both, nibble);
-	*high = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
-	if (dtype == AQM_Q5_0 || dtype == AQM_Q5_1) {
-		uint64_t low_bits = 0, high_bits = 0;
-
-		for (int r = 0; r < 4; r++) {
-			uint32_t bits;
-
-			memcpy(&bits, rows[j + 4 * r] + at + header - 4, sizeof bits);
-			low_bits |= (uint64_t)(bits & 0xffff) << 16 * r;
-			high_bits |= (uint64_t)(bits >> 16) << 16 * r;
-		}
-		*low = _mm512_mask_add_epi8(*low, low_bits, *low, fifth);
-		*high = _mm512_mask_add_epi8(*high, high_bits, *high, fifth);
-	}
-}
-
-/* In each 128 bits: from four rows of four fours of bytes, to four fours of bytes of four rows. */
-TARGET AQM_INLINE void transpose(const __m512i rows[4], __m512i *columns)
-{
-	__m512i a = _mm512_unpacklo_epi32(rows[0], rows[1]), b = _mm512_unpackhi_epi32(rows[0], rows[1]);
-	__m512i c = _mm512_unpacklo_epi32(rows[2], rows[3]), d = _mm512_unpackhi_epi32(rows[2], rows[3]);
-
-	columns[0] = _mm512_unpacklo_epi64(a, c);
-	columns[1] = _mm512_unpackhi_epi64(a, c);
-	columns[2] = _mm512_unpacklo_epi64(b, d);
-	columns[3] = _mm512_unpackhi_epi64(b, d);
-}
-
-TARGET AQM_INLINE void load_block(const enum aqm_dtype dtype, const uint8_t *const *rows, size_t at,
-                                  __m512i weights[REGISTERS])
-{
-	__m512i low[4], high[4];
-
-	for (int j = 0; j < 4; j++)
-		unpack(dtype, rows, j, at, &low[j], &high[j]);
-	transpose(low, weights);
-	transpose(high, weights + 4);
-}
-
-/* d of sixteen rows (and m, two bytes further), for `n` blocks from `at` on. */
-TARGET AQM_INLINE void collect_scales(const enum aqm_dtype dtype, const uint8_t *const *rows, size_t at, int64_t n,
-                                      uint16_t (*scales)[2][GROUP])
-{
-	for (int64_t b = 0; b < n; b++)
-		for (int r = 0; r < GROUP; r++) {
-			const uint8_t *block = rows[r] + at + (size_t)b * bytes_of(dtype);
-
-			memcpy(&scales[b][0][r], block, sizeof scales[b][0][r]);
-			if (has_least(dtype))
-				memcpy(&scales[b][1][r], block + 2, sizeof scales[b][1][r]);
-		}
 }
 
 /* ---- the product ---- */
 
-/* Rows first .. first + 15 of W times `count` rows of X. Meanwhile asks for the group after it, which lies behind. */
-TARGET AQM_INLINE void group(const enum aqm_dtype dtype, const int count, const struct product *p, int64_t first)
+/* Rows of W to ask for, in even steps. */
+struct ahead {
+	const uint8_t *next;
+	size_t lines; /* cache lines a step */
+};
+
+AQM_INLINE void fetch(struct ahead *ahead)
 {
-	const bool least = has_least(dtype);
-	const size_t block_bytes = bytes_of(dtype);
-	const struct rounded *x = p->x;
-	const uint8_t *rows[GROUP], *ahead;
-	uint16_t scales[CHUNK][2][GROUP] __attribute__((aligned(64)));
-	__m512 sums[MOST_ROWS];
-	size_t step = GROUP * block_bytes;
+	for (size_t i = 0; i < ahead->lines; i++)
+		__builtin_prefetch(ahead->next + 64 * i);
+	ahead->next += 64 * ahead->lines;
+}
 
-	for (int r = 0; r < GROUP; r++) /* a short last group repeats the last row */
-		rows[r] =
-			(const uint8_t *)p->w.data + (size_t)(first + r < p->w.rows ? first + r : p->w.rows - 1) * p->row_bytes;
-	ahead = first + 2 * GROUP <= p->w.rows ? rows[0] + GROUP * p->row_bytes : NULL;
-#pragma GCC unroll 16
+/* Part `part` of the tile times part `at` of each of `count` rows of X, which begin at row `row`. */
+TARGET AQM_INLINE void multiply_part(const int count, const int fours, const bool least, const struct tile *tile,
+                                     int64_t part, const struct rounded *x, int64_t row, int64_t at,
+                                     __m512 total[COUNT][UNITS])
+{
+	const int8_t *bytes = x->bytes + row * x->cols + at * 4 * fours;
+	__m512i dot[COUNT][UNITS];
+
+	at += row * x->parts;
+#pragma GCC unroll 8
 	for (int i = 0; i < count; i++)
-		sums[i] = _mm512_setzero_ps();
-	for (int64_t b = 0; b < x->blocks; b++) {
-		size_t at = (size_t)b * block_bytes;
-		__m512i weights[REGISTERS];
-
-		if (b % CHUNK == 0)
-			collect_scales(dtype, rows, at, x->blocks - b < CHUNK ? x->blocks - b : CHUNK, scales);
-		for (size_t line = 0; ahead && line < step; line += 64)
-			__builtin_prefetch(ahead + (size_t)b * step + line);
-		load_block(dtype, rows, at, weights);
-		__m512 d = _mm512_cvtph_ps(_mm256_load_si256((const void *)scales[b % CHUNK][0]));
-		__m512 m = least ? _mm512_cvtph_ps(_mm256_load_si256((const void *)scales[b % CHUNK][1])) : _mm512_setzero_ps();
-#pragma GCC unroll 16
-		for (int i = 0; i < count; i++) {
-			const int8_t *bytes = x->bytes + i * p->w.cols + b * BLOCK;
-			__m512i dot = _mm512_set1_epi32(x->correction[i * x->blocks + b]);
+		dot[i][0] = dot[i][1] = _mm512_set1_epi32(x->correction[at + i * x->parts]);
+#pragma GCC unroll 8
+	for (int j = 0; j < fours; j++) {
+		const uint8_t(*q)[4 * GROUP] = tile->fours[part * fours + j];
+		__m512i first_rows = _mm512_load_si512(q[0]), other_rows = _mm512_load_si512(q[1]);
 
 #pragma GCC unroll 8
-			for (int j = 0; j < REGISTERS; j++) {
-				int32_t four;
+		for (int i = 0; i < count; i++) {
+			int32_t four;
 
-				memcpy(&four, bytes + 4 * j, sizeof four);
-				dot = _mm512_dpbusd_epi32(dot, weights[j], _mm512_set1_epi32(four));
-			}
-			sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot),
-			                          _mm512_mul_ps(d, _mm512_set1_ps(x->scale[i * x->blocks + b])), sums[i]);
-			if (least)
-				sums[i] = _mm512_fmadd_ps(m, _mm512_set1_ps(x->offset[i * x->blocks + b]), sums[i]);
+			memcpy(&four, bytes + i * x->cols + 4 * j, sizeof four);
+			dot[i][0] = _mm512_dpbusd_epi32(dot[i][0], first_rows, _mm512_set1_epi32(four));
+			dot[i][1] = _mm512_dpbusd_epi32(dot[i][1], other_rows, _mm512_set1_epi32(four));
 		}
 	}
-	__mmask16 mask = (__mmask16)(p->w.rows - first < GROUP ? (1u << (p->w.rows - first)) - 1 : 0xffff);
-#pragma GCC unroll 16
-	for (int i = 0; i < count; i++) {
-		float *out = aqm_row(p->y, i) + first;
+#pragma GCC unroll 2
+	for (int u = 0; u < UNITS; u++) {
+		__m512 d = _mm512_load_ps(tile->d[part][u]);
 
-		if (p->beta != 0.0f)
-			sums[i] = _mm512_fmadd_ps(_mm512_set1_ps(p->beta), _mm512_maskz_loadu_ps(mask, out), sums[i]);
-		_mm512_mask_storeu_ps(out, mask, sums[i]);
+#pragma GCC unroll 8
+		for (int i = 0; i < count; i++) {
+			__m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(x->scale[at + i * x->parts]));
+
+			total[i][u] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][u]), scale, total[i][u]);
+			if (least)
+				total[i][u] = _mm512_fmadd_ps(_mm512_load_ps(tile->m[part][u]),
+				                              _mm512_set1_ps(x->offset[at + i * x->parts]), total[i][u]);
+		}
 	}
 }
 
-/* One function a type and a count, so that the sums stay in registers. */
-#define COUNTS(XX, type)                                                                                         \
-	XX(type, 1)                                                                                                  \
-	XX(type, 2) XX(type, 3) XX(type, 4) XX(type, 5) XX(type, 6) XX(type, 7) XX(type, 8) XX(type, 9) XX(type, 10) \
-		XX(type, 11) XX(type, 12) XX(type, 13) XX(type, 14) XX(type, 15) XX(type, 16)
-#define DEFINE(type, count)                                                           \
-	TARGET static void group_##type##_##count(const struct product *p, int64_t first) \
-	{                                                                                 \
-		group(AQM_##type, count, p, first);                                           \
-	}
-#define NAME(type, count) group_##type##_##count,
-
-COUNTS(DEFINE, Q8_0)
-COUNTS(DEFINE, Q4_0)
-COUNTS(DEFINE, Q4_1)
-COUNTS(DEFINE, Q5_0)
-COUNTS(DEFINE, Q5_1)
-
-typedef void group_function(const struct product *p, int64_t first);
-
-static group_function *function_of(enum aqm_dtype dtype, int64_t count)
+/* sums[i] += n blocks of the tile times blocks first .. first + n of row `row` + i of X, for `count` rows. With `unpacks`
+ * the tile is made on the way out of the rows at w: the processor does both at once. */
+TARGET AQM_INLINE void multiply_tile(const bool unpacks, const enum aqm_dtype dtype, const size_t bytes, const int part,
+                                     const bool least, const int count, struct tile *tile, int64_t n,
+                                     const struct rounded *x, int64_t row, int64_t first, struct rows *w,
+                                     struct ahead *ahead, __m512 (*sums)[UNITS])
 {
-	static group_function *const q8_0[] = {COUNTS(NAME, Q8_0)}, *const q4_0[] = {COUNTS(NAME, Q4_0)},
-								 *const q4_1[] = {COUNTS(NAME, Q4_1)}, *const q5_0[] = {COUNTS(NAME, Q5_0)},
-								 *const q5_1[] = {COUNTS(NAME, Q5_1)};
+	const int parts = BLOCK / part;
+	__m512 total[COUNT][UNITS];
 
-	switch (dtype) {
-	case AQM_Q8_0:
-		return q8_0[count - 1];
-	case AQM_Q4_0:
-		return q4_0[count - 1];
-	case AQM_Q4_1:
-		return q4_1[count - 1];
-	case AQM_Q5_0:
-		return q5_0[count - 1];
+#pragma GCC unroll 8
+	for (int i = 0; i < count; i++)
+#pragma GCC unroll 2
+		for (int u = 0; u < UNITS; u++)
+			total[i][u] = sums[i][u];
+	for (int64_t b = 0; b < n; b++) {
+		fetch(ahead);
+		if (unpacks) {
+			unpack(dtype, bytes, &w[0], b, 0, tile);
+			unpack(dtype, bytes, &w[1], b, 1, tile);
+		}
+#pragma GCC unroll 2
+		for (int p = 0; p < parts; p++)
+			multiply_part(count, part / 4, least, tile, b * parts + p, x, row, (first + b) * parts + p, total);
+	}
+#pragma GCC unroll 8
+	for (int i = 0; i < count; i++)
+#pragma GCC unroll 2
+		for (int u = 0; u < UNITS; u++)
+			sums[i][u] = total[i][u];
+}
+
+typedef void tile_function(struct tile *tile, int64_t n, const struct rounded *x, int64_t row, int64_t first,
+                           struct rows *w, struct ahead *ahead, __m512 (*sums)[UNITS]);
+
+/* One function a type and a count, so that the sums stay in registers; and without unpacking. */
+#define COUNTED(XX, name, dtype, bytes, part, least)                                                \
+	XX(name, dtype, bytes, part, least, 1)                                                          \
+	XX(name, dtype, bytes, part, least, 2)                                                          \
+	XX(name, dtype, bytes, part, least, 3)                                                          \
+	XX(name, dtype, bytes, part, least, 4)                                                          \
+	XX(name, dtype, bytes, part, least, 5)                                                          \
+	XX(name, dtype, bytes, part, least, 6)
+#define TILE(name, dtype, bytes, part, least, count)                                                              \
+	TARGET static void name##_##count(struct tile *tile, int64_t n, const struct rounded *x, int64_t row,         \
+	                                  int64_t first, struct rows *w, struct ahead *ahead, __m512(*sums)[UNITS])   \
+	{                                                                                                             \
+		multiply_tile((bytes) > 0, dtype, bytes, part, least, count, tile, n, x, row, first, w, ahead, sums);      \
+	}
+#define NAME(name, dtype, bytes, part, least, count) name##_##count,
+#define TILES(name, dtype, bytes, zero, part, least)    \
+	COUNTED(TILE, name, dtype, bytes, part, least)      \
+	static tile_function *const name##_tiles[COUNT] = { \
+		COUNTED(NAME, name, dtype, bytes, part, least)};
+TYPE_MAP(TILES)
+TILES(plain, AQM_F32, 0, 0, 32, false)
+TILES(least, AQM_F32, 0, 0, 32, true)
+TILES(halved, AQM_F32, 0, 0, 16, false)
+
+struct product {
+	const struct rounded *x;
+	struct aqm_mat w, y;
+	float beta;
+	size_t row_bytes;
+	tile_function *const *unpacking, *const *others; /* by count less one */
+};
+
+static void choose_tiles(struct product *p)
+{
+#define CHOOSE(name, dtype, bytes, zero, part, has_least)                           \
+	case dtype:                                                                     \
+		p->unpacking = name##_tiles;                                                \
+		p->others = has_least ? least_tiles : part < BLOCK ? halved_tiles : plain_tiles; \
+		break;
+	switch (p->w.dtype) {
+		TYPE_MAP(CHOOSE)
 	default:
-		return q5_1[count - 1];
+		break;
+	}
+#undef CHOOSE
+}
+
+/* Rows first .. first + 31 of W, or as many as there are (sixteen at least), times the `count` rows of X. */
+TARGET static void multiply_rows(const struct product *p, int64_t count, int64_t first, struct tile *tile)
+{
+	int64_t passes = (count + COUNT - 1) / COUNT, blocks = p->x->cols / BLOCK, last = p->w.rows - GROUP;
+	int64_t chunks = (blocks + CHUNK - 1) / CHUNK, chunk = ((blocks + chunks - 1) / chunks + SUBS - 1) / SUBS * SUBS;
+	int64_t start[UNITS];
+	struct rows w[UNITS];
+	__m512 sums[MOST_ROWS][UNITS];
+	size_t bytes = UNITS * GROUP * p->row_bytes, steps = (size_t)(blocks * passes);
+	struct ahead ahead = {.lines = (bytes / 64 + steps) / steps};
+
+	for (int u = 0; u < UNITS; u++) { /* a short last group starts earlier; rows that are done are not written again */
+		start[u] = first + u * GROUP < last ? first + u * GROUP : last;
+		w[u] = rows_at((const uint8_t *)p->w.data + (size_t)start[u] * p->row_bytes, p->row_bytes);
+	}
+	ahead.next = w[0].of[0] + bytes;
+	if (first + 2 * UNITS * GROUP > p->w.rows)
+		ahead.lines = 0;
+	for (int64_t i = 0; i < count; i++)
+		for (int u = 0; u < UNITS; u++)
+			sums[i][u] = _mm512_setzero_ps();
+	for (int64_t b = 0; b < blocks; b += chunk) {
+		int64_t n = blocks - b < chunk ? blocks - b : chunk;
+
+		for (int64_t pass = 0; pass < passes; pass++) {
+			int64_t from = count * pass / passes, to = count * (pass + 1) / passes;
+			tile_function *const *tiles = pass == 0 ? p->unpacking : p->others;
+
+			tiles[to - from - 1](tile, n, p->x, from, b, w, &ahead, sums + from);
+		}
+	}
+	for (int u = 0; u < UNITS; u++) {
+		int64_t done = first + u * GROUP - start[u];
+		__mmask16 mask = (__mmask16)(done < GROUP ? 0xffff << done : 0);
+
+		for (int64_t i = 0; i < count; i++) {
+			float *out = aqm_row(p->y, i) + start[u];
+
+			if (p->beta != 0.0f)
+				sums[i][u] = _mm512_fmadd_ps(_mm512_set1_ps(p->beta), _mm512_maskz_loadu_ps(mask, out), sums[i][u]);
+			_mm512_mask_storeu_ps(out, mask, sums[i][u]);
+		}
 	}
 }
 
-static bool has_instructions(void)
+static bool takes_bytes(struct aqm_mat w)
 {
-	return aqm_cpu_level() == AQM_LEVEL_V4 && __builtin_cpu_supports("avx512vnni");
+	return w.rows >= GROUP && aqm_cpu_level() == AQM_LEVEL_V4 && __builtin_cpu_supports("avx512vnni");
 }
 
 static void multiply(const struct rounded *r, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
 {
 	const struct aqm_dtype_traits *traits = aqm_dtype_traits(w.dtype);
-	const struct product p = {
+	const struct type type = type_of(w.dtype);
+	struct product p = {
 		.x = r,
 		.w = w,
 		.y = y,
 		.beta = beta,
 		.row_bytes = (size_t)w.cols / traits->block * traits->block_bytes,
 	};
-	group_function *function = function_of(w.dtype, x.rows);
 
-	for (int64_t i = 0; i < x.rows; i++)
-		for (int64_t first = 0; first < r->blocks; first += GROUP)
-			round_blocks(r, aqm_row(x, i), i, x.cols, first, zero_of(w.dtype));
+	choose_tiles(&p);
+	for (int64_t i = 0; i < x.rows; i++) {
+		for (int64_t first = 0; first < x.cols / BLOCK; first += GROUP)
+			round_blocks(r, aqm_row(x, i), i, first, type.zero);
+		if (type.part < BLOCK)
+			halve_parts(r, i, type.zero);
+	}
+#pragma omp parallel if (aqm_cpu_large(w))
+	{
+		struct tile tile;
 
-			/* Guided: a thread that has lost its core for a while holds up the others less. */
-#pragma omp parallel for schedule(guided, 2) if (aqm_cpu_large(w))
-	for (int64_t first = 0; first < w.rows; first += GROUP)
-		function(&p, first);
+		/* Guided: a thread that has lost its core for a while holds up the others less. */
+#pragma omp for schedule(guided, 1)
+		for (int64_t first = 0; first < w.rows; first += UNITS * GROUP)
+			multiply_rows(&p, x.rows, first, &tile);
+	}
 }
 #else
-static bool has_instructions(void)
+static bool takes_bytes(struct aqm_mat w)
 {
+	(void)w;
 	return false;
 }
 
@@ -371,24 +389,27 @@ static void multiply(const struct rounded *r, struct aqm_mat x, struct aqm_mat w
 }
 #endif
 
-/* The rounded numbers as floats. */
+/* The rounded numbers as floats; parts are blocks. */
 static void restore_rows(const struct rounded *r, struct aqm_mat x)
 {
 	for (int64_t i = 0; i < x.rows; i++)
 		for (int64_t k = 0; k < x.cols; k++)
-			aqm_row(x, i)[k] = (float)r->bytes[i * x.cols + k] * r->scale[i * r->blocks + k / BLOCK];
+			aqm_row(x, i)[k] = (float)r->bytes[i * x.cols + k] * r->scale[i * r->parts + k / BLOCK];
 }
 
 void aqm_cpu_linear_few_int8(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
 {
-	int64_t blocks = x.cols / BLOCK, each = x.rows * blocks, numbers = x.rows * x.cols;
+	const struct type type = type_of(w.dtype);
+	bool bytes = takes_bytes(w);
+
+	if (type.part == 0) {
+		(w.dtype == AQM_BF16 ? aqm_cpu_linear_few_bf16 : aqm_cpu_linear_few)(device, x, w, beta, y);
+		return;
+	}
+	int64_t parts = x.cols / (bytes ? type.part : BLOCK), each = x.rows * parts, numbers = x.rows * x.cols;
 	int64_t floats = 3 * each + (numbers + 3) / 4 + numbers, stride;
 	float *memory;
 
-	if (!has_blocks(w.dtype)) {
-		aqm_cpu_linear_few(device, x, w, beta, y);
-		return;
-	}
 	if (x.rows == 0 || !aqm_cpu_scratch(device, 1, floats, &memory, &stride))
 		return;
 	struct rounded r = {
@@ -396,16 +417,17 @@ void aqm_cpu_linear_few_int8(aqm_device *device, struct aqm_mat x, struct aqm_ma
 		.offset = memory + each,
 		.correction = (int32_t *)(memory + 2 * each),
 		.bytes = (int8_t *)(memory + 3 * each + numbers),
-		.blocks = blocks,
+		.cols = x.cols,
+		.parts = parts,
 	};
 	struct aqm_mat restored = aqm_mat_f32(memory + 3 * each, x.rows, x.cols);
 
-	if (has_instructions()) {
+	if (bytes) {
 		multiply(&r, x, w, beta, y);
 		return;
 	}
 	for (int64_t i = 0; i < x.rows; i++)
-		round_row(&r, aqm_row(x, i), i, x.cols, zero_of(w.dtype));
+		round_row(&r, aqm_row(x, i), i, type.zero);
 	restore_rows(&r, restored);
 	aqm_cpu_linear_few(device, restored, w, beta, y);
 }
