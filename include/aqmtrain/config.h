@@ -34,6 +34,7 @@ enum aqm_sampler_kind { AQM_SAMPLER_UNIFORM, AQM_SAMPLER_TRANSITIONS, AQM_SAMPLE
 enum aqm_schedule { AQM_SCHEDULE_CONSTANT, AQM_SCHEDULE_LINEAR, AQM_SCHEDULE_COSINE };
 enum aqm_arithmetic { AQM_ARITHMETIC_FLOAT32, AQM_ARITHMETIC_INT8 };
 enum aqm_best { AQM_BEST_AUTO, AQM_BEST_MACRO_F1, AQM_BEST_LOSS, AQM_BEST_ACCURACY, AQM_BEST_WITHIN, AQM_BEST_LAST };
+enum aqm_level_scale { AQM_LEVEL_LOG, AQM_LEVEL_LINEAR };
 enum { AQM_BINS_MAX = 256 };
 
 struct aqm_config {
@@ -78,6 +79,7 @@ struct aqm_config {
 		enum aqm_normaliser_kind normaliser; /* policy.normaliser: none | standard | log-standard | both */
 		bool residual;                 /* policy.residual */
 		int64_t bins;                  /* policy.bins: of control: update; 0 = one output and squared error */
+		enum aqm_level_scale level;    /* policy.level: scale on which control: update tells and changes p' */
 	} policy;
 
 	struct {

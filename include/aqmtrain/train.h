@@ -45,7 +45,7 @@ struct aqm_update_metrics {
 	double within;   /* share of intervals whose p' is within 10 % of the one that the controller set */
 };
 /* level: p' in force; next_level: what the controller set; change: what was predicted of the difference (NULL: none). */
-void aqm_update_metrics_compute(struct aqm_update_metrics *metrics, size_t rows, const float *level, const float *next_level,
-                                const double *change);
+void aqm_update_metrics_compute(struct aqm_update_metrics *metrics, const struct aqm_config *config, size_t rows,
+                                const float *level, const float *next_level, const double *change);
 
 #endif

@@ -79,6 +79,8 @@ const struct aqm_option aqm_options[] = {
 	BOOL("policy.residual", policy.residual, "true", "add a token's input to its hidden state before the head"),
 	INT("policy.bins", policy.bins, "0", 0, AQM_BINS_MAX,
 	    "control: update: cross-entropy over this many bins of the change of log p'; 0 = squared error"),
+	WORD("policy.level", policy.level, "log", WORDS("log", "linear"),
+	     "control: update: p' is told and changed on a logarithmic scale, or as it is, in which controllers reckon"),
 
 	INT("lora.rank", lora.rank, "128", 0, 65536, "rank of the adapters; 0 = full fine-tuning"),
 	NUMBER("lora.alpha", lora.alpha, "32", 0, 1e6, "adapters are scaled by alpha / rank"),
@@ -120,7 +122,7 @@ const struct aqm_option aqm_options[] = {
 	NUMBER("decide.target_quantile", decide.target_quantile, "0.9", 0, 1, "quantile of the training returns to aim for"),
 	NUMBER("decide.target_factor", decide.target_factor, "1", 0, 1000, "factor on that return"),
 	WORD("decide.arithmetic", decide.arithmetic, "float32", WORDS("float32", "int8"),
-	     "of decisions on a quantised base: exact, or several times as fast with inputs of linears rounded to 8 bits"),
+	     "of decisions: exact; or, on a quantised or bf16 base, faster with the inputs of linears rounded to 8 bits"),
 	BOOL("decide.sample", decide.sample, "false", "draw the action from its distribution instead of taking the likeliest"),
 };
 /* clang-format on */

@@ -499,6 +499,8 @@ static const struct preset presets[] = {
 	/* t5: layers of each stack */
 	{"tiny-t5", "synthetic tiny-t5", "t5",
 	                                  {     2,   96,    6,       6,   256,   512,      259, 1e-6f,        0, false}, set_t5, walk_t5},
+	{"micro-llama", "synthetic micro-llama", "llama",
+	                                  {     2,   48,    3,       1,   128,  2048,        3, 1e-5f,     1e4f, true}, set_llama, walk_llama},
 	{"gpt2", "synthetic GPT-2 124M", "gpt2",
 	                                  {    12,  768,   12,      12,  3072,  1024,    50257, 1e-5f,        0, true}, set_gpt2, walk_gpt2},
 	{"smollm2-135m", "synthetic SmolLM2 135M", "llama",

@@ -340,6 +340,7 @@ int aqm_decider_update_streams(aqm_decider *decider, int64_t count, const int64_
                                const double *now, double *next)
 {
 	const struct aqm_level_fit *fit = &decider->policy->fit.levels;
+	const struct aqm_config *config = &decider->policy->config;
 	int64_t width = aqm_policy_outputs(decider->policy);
 	int code = check_control(decider, AQM_CONTROL_UPDATE);
 
@@ -349,11 +350,11 @@ int aqm_decider_update_streams(aqm_decider *decider, int64_t count, const int64_
 		code = decide(decider, count, streams, features, decider->outputs);
 	for (int64_t i = 0; code == AQM_OK && i < count; i++) {
 		const float *own = decider->outputs + i * width;
-		double change = decider->policy->config.decide.sample
+		double change = config->decide.sample
 		                    ? fit->value[draw(&decider->streams[streams[i]].rng, own, fit->bins)]
 		                    : aqm_level_change(fit, own);
 
-		next[i] = aqm_update_probability(aqm_update_level(now[i] * 0x1p31) + change);
+		next[i] = aqm_level_probability(config, aqm_level_of(config, now[i] * 0x1p31) + change);
 	}
 	return code;
 }
@@ -371,7 +372,9 @@ int aqm_decider_observe_update_stream(aqm_decider *decider, int64_t stream, doub
 	if (code == AQM_OK)
 		code = check_probability(next);
 	return code == AQM_OK ? observe(decider, stream, 0,
-	                                (float)((aqm_update_level(next * 0x1p31) - fit->mean) / fit->scale), reward)
+	                                (float)((aqm_level_of(&decider->policy->config, next * 0x1p31) - fit->mean) /
+	                                        fit->scale),
+	                                reward)
 	                      : code;
 }
 

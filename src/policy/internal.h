@@ -125,7 +125,10 @@ void aqm_linear_backward(const struct aqm_params *params, struct aqm_linear line
  * in. */
 int aqm_policy_bind(aqm_policy *policy, bool load_base);
 /* levels.c: levels of every row of a pool of update intervals, and what is fitted on them. `rows` floats each. */
-int aqm_levels_read(const aqm_pool *pool, float *level, float *next_level);
+/* p' (2^31 = 1) on the scale of policy.level, and back as a probability. */
+double aqm_level_of(const struct aqm_config *config, double drop_prob);
+double aqm_level_probability(const struct aqm_config *config, double level);
+int aqm_levels_read(const struct aqm_config *config, const aqm_pool *pool, float *level, float *next_level);
 int aqm_levels_fit(struct aqm_level_fit *fit, size_t rows, const float *level, const float *next_level, size_t bins);
 /* Where p' goes: struct aqm_rows. */
 uint8_t aqm_level_direction(double change);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * control: update: the controller's p' on a log scale, and what is fitted on it. What the head gives is the change from
+ * control: update: the controller's p' on its scale, and what is fitted on it. What the head gives is the change from
  * the p' in force to the next one, so that an untrained head says "unchanged".
  */
 #include <math.h>
@@ -11,7 +11,23 @@
 
 /* ---- reading ---- */
 
-static int read_column(const aqm_pool *pool, const char *name, double *column, float *out)
+double aqm_level_of(const struct aqm_config *config, double drop_prob)
+{
+	return config->policy.level == AQM_LEVEL_LINEAR ? drop_prob * 0x1p-31 : aqm_update_level(drop_prob);
+}
+
+double aqm_level_probability(const struct aqm_config *config, double level)
+{
+	return config->policy.level == AQM_LEVEL_LINEAR ? fmin(fmax(level, 0), 1) : aqm_update_probability(level);
+}
+
+double aqm_level_as_log(const struct aqm_config *config, double level)
+{
+	return config->policy.level == AQM_LEVEL_LINEAR ? aqm_update_level(aqm_level_probability(config, level) * 0x1p31) : level;
+}
+
+static int read_column(const struct aqm_config *config, const aqm_pool *pool, const char *name, double *column,
+                       float *out)
 {
 	size_t rows = aqm_pool_rows(pool);
 	int code = aqm_pool_column(pool, name, column);
@@ -20,18 +36,18 @@ static int read_column(const aqm_pool *pool, const char *name, double *column, f
 		if (!(column[i] >= 0 && column[i] <= 0x1p31))
 			return aqm_error_set(AQM_EDATA, "cannot read '%s': '%s' is %g in row %zu, expected 0 to 2^31",
 			                     aqm_pool_path(pool), name, column[i], i);
-		out[i] = (float)aqm_update_level(column[i]);
+		out[i] = (float)aqm_level_of(config, column[i]);
 	}
 	return code;
 }
 
-int aqm_levels_read(const aqm_pool *pool, float *level, float *next_level)
+int aqm_levels_read(const struct aqm_config *config, const aqm_pool *pool, float *level, float *next_level)
 {
 	double *column = aqm_malloc_array(aqm_pool_rows(pool), sizeof *column);
-	int code = column ? read_column(pool, "drop_prob", column, level) : AQM_ERUN;
+	int code = column ? read_column(config, pool, "drop_prob", column, level) : AQM_ERUN;
 
 	if (code == AQM_OK)
-		code = read_column(pool, "next_drop_prob", column, next_level);
+		code = read_column(config, pool, "next_drop_prob", column, next_level);
 	free(column);
 	return code;
 }

@@ -19,11 +19,11 @@ struct aqm_rows {
 	/* (rows) labels by config.pool.labels. control: update: where p' goes, which samplers look at: 0 stays within 10 %,
 	 * 1 rises, 2 falls. */
 	uint8_t *actions;
-	float *level, *next_level; /* (rows) p' in force and the one set next, as aqm_update_level(); NULL for packets */
+	float *level, *next_level; /* (rows) p' in force and the one set next, on the scale of policy.level; NULL for packets */
 	size_t *episode_start; /* (rows) first row of the row's episode: sequences and windows do not look before it */
 };
 
-/* control: update. The head gives the change of the level of p' (aqm_update_level): one output in units of
+/* control: update. The head gives the change of the level of p' (policy.level): one output in units of
  * change_scale, or the logits of bins. Bin b holds changes in (edge[b - 1], edge[b]] and stands for their median. */
 struct aqm_level_fit {
 	double mean, scale;  /* of the levels: what action tokens are normalised by */
@@ -97,6 +97,8 @@ int aqm_policy_score(aqm_policy *policy, const struct aqm_rows *rows, double tar
 size_t aqm_level_bin(const struct aqm_level_fit *fit, double change);
 /* The change of level that the head's outputs stand for: the number, or the value of the bin with the median. */
 double aqm_level_change(const struct aqm_level_fit *fit, const float *outputs);
+/* A level on the scale of aqm_update_level(), on which policies are measured whatever policy.level is. */
+double aqm_level_as_log(const struct aqm_config *config, double level);
 
 aqm_device *aqm_policy_device(aqm_policy *policy);
 aqm_model *aqm_policy_model(aqm_policy *policy);

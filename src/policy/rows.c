@@ -96,12 +96,13 @@ static void fit_returns(struct aqm_fit *fit, const struct aqm_config *config, fl
 }
 
 /* Levels of p' of a pool of update intervals, and the directions in which they go. */
-static int read_updates(const aqm_pool *pool, float *level, float *next_level, uint8_t *actions)
+static int read_updates(const struct aqm_config *config, const aqm_pool *pool, float *level, float *next_level,
+                        uint8_t *actions)
 {
-	int code = aqm_levels_read(pool, level, next_level);
+	int code = aqm_levels_read(config, pool, level, next_level);
 
 	for (size_t i = 0; code == AQM_OK && i < aqm_pool_rows(pool); i++)
-		actions[i] = aqm_level_direction((double)next_level[i] - (double)level[i]);
+		actions[i] = aqm_level_direction(aqm_level_as_log(config, next_level[i]) - aqm_level_as_log(config, level[i]));
 	return code;
 }
 
@@ -109,7 +110,7 @@ static int fit_updates(struct aqm_fit *fit, const struct aqm_config *config, con
 {
 	size_t rows = aqm_pool_rows(pool);
 	float *level = aqm_malloc_array(rows, sizeof *level), *next_level = aqm_malloc_array(rows, sizeof *next_level);
-	int code = level && next_level ? read_updates(pool, level, next_level, actions) : AQM_ERUN;
+	int code = level && next_level ? read_updates(config, pool, level, next_level, actions) : AQM_ERUN;
 
 	if (code == AQM_OK)
 		code = aqm_levels_fit(&fit->levels, rows, level, next_level, (size_t)config->policy.bins);
@@ -230,7 +231,7 @@ int aqm_rows_init(struct aqm_rows *rows, const aqm_pool *pool, const struct aqm_
 	if (code == AQM_OK)
 		code = aqm_pool_returns(pool, config, &fit->rewards, rows->rewards, rows->returns);
 	if (code == AQM_OK)
-		code = rows->level ? read_updates(pool, rows->level, rows->next_level, rows->actions)
+		code = rows->level ? read_updates(config, pool, rows->level, rows->next_level, rows->actions)
 		                   : aqm_pool_actions(pool, config->pool.labels, rows->actions);
 	if (code == AQM_OK) {
 		normalise_states(rows, fit, block);

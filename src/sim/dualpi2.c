@@ -207,8 +207,8 @@ static aqm_time update(void *state, struct aqm_bottleneck *b)
 	double next = fmin(fmax(d->probability + step * 1e-9, 0), 1);
 	size_t asked = b->intervals[AQM_CLASSIC].packets ? AQM_CLASSIC : AQM_L4S;
 
-	/* A probability as a record carries it: rows of the interval tell it by its 31 bits. */
-	d->probability = aqm_queue_set(b, 0, asked, d->probability, next);
+	d->probability = aqm_queue_set(
+		b, &(struct aqm_control_step){AQM_CLASSIC, asked, d->probability, next, delay, d->last_delay});
 	b->intervals[!asked] = b->others[!asked] = (struct aqm_interval){0};
 	d->last_delay = delay;
 	return b->now + d->tupdate;

@@ -9,7 +9,8 @@
  * - PIE is active while its queue is, from its first packet on, and begins each time with p' = 0 and a full burst
  *   allowance. Above max_ecnth both queues drop. No threshold of its own in the L queue.
  * - The decision is logged as DROP also while the burst allowance runs: a phantom drop.
- * - The clock advances by a tick (1/hz): delays are multiples of it, and the link serves in ticks.
+ * - The clock advances by a tick (1/hz): delays are multiples of it, and the link serves in ticks, unless the scenario
+ *   says otherwise of the link.
  * - Integers as in the kernel: probabilities of 31 bits, alpha and beta of 13.
  */
 #include "sim/qdisc.h"
@@ -66,7 +67,8 @@ static int init(void *state, struct aqm_bottleneck *b, const struct aqm_aqm_sett
 	s->flags = FLAG_CAPDROP | FLAG_DERAND | (aqm_or(settings->ecn, 1) > 0 ? FLAG_ECN : 0);
 	s->limit = (uint32_t)aqm_or(settings->limit, 10240);
 	s->quantum = (int64_t)aqm_or(settings->quantum, 1514);
-	s->tick = b->tick = aqm_ms(settings->tick, 10);
+	s->tick = aqm_ms(settings->tick, 10);
+	b->tick = aqm_ms(settings->link_tick, aqm_or(settings->tick, 10));
 	b->next_update = s->tupdate * AQM_US;
 	return AQM_OK;
 }
@@ -312,7 +314,9 @@ static void update_queue(struct freebsd_l4s *s, struct aqm_bottleneck *b, size_t
 	if (q->fifo.bytes == 0)
 		q->delay = 0;
 	int64_t next = next_probability(s, q);
-	double set = aqm_queue_set(b, queue, queue, (double)q->probability / 0x1p31, (double)next / 0x1p31);
+	double set = aqm_queue_set(
+		b, &(struct aqm_control_step){queue, queue, (double)q->probability / 0x1p31, (double)next / 0x1p31,
+	                                  q->delay * AQM_US, q->old_delay * AQM_US});
 	q->probability = b->hook && b->hook->update ? (int64_t)(set * (double)PROBABILITY_MAX) : next;
 	q->old_delay = q->delay;
 	q->burst = q->burst > s->tupdate ? q->burst - s->tupdate : 0;

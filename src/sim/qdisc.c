@@ -114,62 +114,104 @@ static const struct {
 
 struct question {
 	const struct aqm_interval *interval, *other;
+	const struct aqm_control_step *step;
+	const struct aqm_slow *slow;
 	double elapsed; /* us since the controller asked last */
 };
 
-/* Beside what is known of the queue that is asked about: what the other one did meanwhile. */
-static double feature_of(const struct aqm_update *update, const char *name)
+/* Features of the controller, whatever queue it asks about. */
+static double controller_feature(const struct question *q, const char *name)
 {
-	const struct question *question = update->state;
-	const struct aqm_interval *other = question->other;
+	const struct {
+		const char *name;
+		double value;
+	} of[] = {
+		{"elapsed", q->elapsed},
+		{"controller_delay", (double)q->step->delay / AQM_US},
+		{"controller_delay_old", (double)q->step->last_delay / AQM_US},
+		{"slow_bytes", q->slow->bytes},
+		{"slow_other_bytes", q->slow->other_bytes},
+		{"slow_delay", q->slow->delay},
+		{"slow_swing", q->slow->swing},
+		{"slow_drop_prob", q->slow->drop_prob},
+	};
 
-	if (strcmp(name, "elapsed") == 0)
-		return question->elapsed;
-	if (strncmp(name, "other_", 6) != 0)
-		return aqm_interval_feature(question->interval, name);
-	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-		if (strcmp(name, others[i].name) == 0)
-			return other->packets ? aqm_interval_feature(other, others[i].of) : 0;
+	for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+		if (strcmp(name, of[i].name) == 0)
+			return of[i].value;
 	return NAN;
 }
 
-static void ask(struct aqm_bottleneck *b, size_t controller, size_t queue, double now, double next)
+static double feature_of(const struct aqm_update *update, const char *name)
 {
-	struct aqm_interval *interval = &b->intervals[queue];
-	const struct question question = {interval, &b->others[queue], (double)(b->now - b->asked[controller]) * 1e-3};
+	const struct question *q = update->state;
+
+	if (strncmp(name, "other_", 6) == 0) {
+		for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+			if (strcmp(name, others[i].name) == 0)
+				return q->other->packets ? aqm_interval_feature(q->other, others[i].of) : 0;
+		return NAN;
+	}
+	double value = controller_feature(q, name);
+	return isnan(value) ? aqm_interval_feature(q->interval, name) : value;
+}
+
+/* Bytes a controller's interval of 15 ms, of the classic queue and of the other one where it serves both. */
+static void remember(struct aqm_bottleneck *b, const struct aqm_control_step *step, double elapsed)
+{
+	struct aqm_slow *slow = &b->slow[step->controller];
+	const struct aqm_interval *own = step->queue == step->controller ? &b->intervals[step->queue] : &b->others[step->queue];
+	const struct aqm_interval *other = step->queue == step->controller ? &b->others[step->queue] : &b->intervals[step->queue];
+	double weight = b->asked[step->controller] ? 1 - exp(-elapsed / 1e6) : 1;
+	double part = elapsed > 0 ? 15e3 / elapsed : 1;
+
+	slow->bytes += weight * (part * own->sums[AQM_FIELD_PKT_LEN] - slow->bytes);
+	slow->other_bytes += weight * (part * other->sums[AQM_FIELD_PKT_LEN] - slow->other_bytes);
+	slow->delay += weight * ((double)step->delay / AQM_US - slow->delay);
+	slow->swing += weight * (fabs((double)(step->delay - step->last_delay)) / AQM_US - slow->swing);
+	slow->drop_prob += weight * (step->now * 0x1p31 - slow->drop_prob);
+}
+
+static void ask(struct aqm_bottleneck *b, const struct aqm_control_step *step)
+{
+	size_t controller = step->controller, queue = step->queue;
+	const struct question question = {&b->intervals[queue], &b->others[queue], step, &b->slow[controller],
+	                                  (double)(b->now - b->asked[controller]) / AQM_US};
 	const struct aqm_update update = {
 		.time = (double)b->now * 1e-9,
 		.controller = controller,
 		.queue = queue,
-		.packets = interval->packets,
-		.now = now,
-		.rule = next,
+		.packets = b->intervals[queue].packets,
+		.now = step->now,
+		.rule = step->next,
 		.feature = feature_of,
 		.state = &question,
 	};
-	struct aqm_answer answer = {b->now + (aqm_time)(b->hook->delay * 1e9), next};
+	struct aqm_answer answer = {b->now + (aqm_time)(b->hook->delay * 1e9), step->next};
 
+	remember(b, step, question.elapsed);
 	b->code = b->hook->update(b->hook->context, &update, &answer.value);
 	answer.value = fmin(fmax(answer.value, 0), 1);
 	if (b->answer_count[controller] < AQM_ANSWERS_MAX)
 		b->answers[controller][b->answer_count[controller]++] = answer;
 	b->asked[controller] = b->now;
-	*interval = b->others[queue] = (struct aqm_interval){.time = update.time};
+	b->intervals[queue] = b->others[queue] = (struct aqm_interval){.time = update.time};
 }
 
-double aqm_queue_set(struct aqm_bottleneck *b, size_t controller, size_t queue, double now, double next)
+double aqm_queue_set(struct aqm_bottleneck *b, const struct aqm_control_step *step)
 {
+	size_t of = step->controller, due = 0;
+
 	if (!b->hook || !b->hook->update || b->code != AQM_OK)
-		return next;
-	if (b->intervals[queue].packets)
-		ask(b, controller, queue, now, next);
-	size_t due = 0;
-	while (due < b->answer_count[controller] && b->answers[controller][due].at <= b->now)
-		b->answered[controller] = b->answers[controller][due++].value;
+		return step->next;
+	if (b->intervals[step->queue].packets)
+		ask(b, step);
+	while (due < b->answer_count[of] && b->answers[of][due].at <= b->now)
+		b->answered[of] = b->answers[of][due++].value;
 	if (due) {
-		b->answer_count[controller] -= due;
-		memmove(b->answers[controller], b->answers[controller] + due, b->answer_count[controller] * sizeof b->answers[controller][0]);
+		b->answer_count[of] -= due;
+		memmove(b->answers[of], b->answers[of] + due, b->answer_count[of] * sizeof b->answers[of][0]);
 	}
 	/* Until the first answer is there, and while nothing has come that could be asked about, the rules decide. */
-	return b->answered[controller] < 0 ? next : b->answered[controller];
+	return b->answered[of] < 0 ? step->next : b->answered[of];
 }

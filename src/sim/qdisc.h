@@ -24,6 +24,19 @@ struct aqm_answer {
 };
 enum { AQM_ANSWERS_MAX = 64 };
 
+/* A controller at work: its rules would set p' from `now` to `next`. */
+struct aqm_control_step {
+	size_t controller; /* the number of its queue; one that serves both is 0 */
+	size_t queue;      /* whose interval it asks about, and which then begins anew */
+	double now, next;
+	aqm_time delay, last_delay; /* the delay that it looks at, and looked at before */
+};
+
+/* What a controller sees in the long run: means that forget in a second. */
+struct aqm_slow {
+	double bytes, other_bytes, delay, swing, drop_prob;
+};
+
 struct aqm_bottleneck;
 
 struct aqm_qdisc_type {
@@ -64,6 +77,7 @@ struct aqm_bottleneck {
 	struct aqm_answer answers[AQM_QUEUES][AQM_ANSWERS_MAX]; /* by controller */
 	size_t answer_count[AQM_QUEUES];
 	aqm_time asked[AQM_QUEUES];  /* when the controller asked last */
+	struct aqm_slow slow[AQM_QUEUES];
 	double answered[AQM_QUEUES]; /* the p' that a hook has set last; negative: none */
 	int code;                    /* what went wrong; ends the run */
 };
@@ -134,8 +148,7 @@ static inline aqm_time aqm_ms(double value, double initial)
 enum aqm_action aqm_queue_decide(struct aqm_bottleneck *b, uint64_t *fields, enum aqm_action rule);
 /* What then happened to it: to the sinks, and to the sums of the update interval. */
 void aqm_queue_log(struct aqm_bottleneck *b, const uint64_t *fields, enum aqm_action happened);
-/* The rules of a controller would set its p' from `now` to `next`: what it is to be, and a new interval of `queue`
- * begins. A controller has the number of its queue; one that serves both is 0, and asks about either. */
-double aqm_queue_set(struct aqm_bottleneck *b, size_t controller, size_t queue, double now, double next);
+/* What p' is to be. */
+double aqm_queue_set(struct aqm_bottleneck *b, const struct aqm_control_step *step);
 
 #endif

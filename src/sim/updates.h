@@ -8,7 +8,7 @@
 
 #include "sim/qdisc.h"
 
-enum { AQM_UPDATES_COLUMNS = 27 };
+enum { AQM_UPDATES_COLUMNS = 34 };
 /* Names of the columns in their order; the last one is next_drop_prob, the action. */
 extern const char *const aqm_updates_columns[AQM_UPDATES_COLUMNS];
 

@@ -15,15 +15,15 @@ static bool is_within(double difference)
 	return difference >= log(0.9) - 1e-12 && difference <= log(1.1) + 1e-12;
 }
 
-void aqm_update_metrics_compute(struct aqm_update_metrics *metrics, size_t rows, const float *level,
-                                const float *next_level, const double *change)
+void aqm_update_metrics_compute(struct aqm_update_metrics *metrics, const struct aqm_config *config, size_t rows,
+                                const float *level, const float *next_level, const double *change)
 {
 	double lowest = aqm_update_level(0), squares = 0, sum = 0;
 	size_t within = 0;
 
 	for (size_t i = 0; i < rows; i++) {
-		double predicted = fmin(fmax((double)level[i] + (change ? change[i] : 0), lowest), 0);
-		double difference = predicted - (double)next_level[i];
+		double predicted = aqm_level_as_log(config, (double)level[i] + (change ? change[i] : 0));
+		double difference = fmin(fmax(predicted, lowest), 0) - aqm_level_as_log(config, (double)next_level[i]);
 
 		squares += difference * difference;
 		sum += fabs(difference);
@@ -65,7 +65,7 @@ static int measure_updates(struct aqm_update_metrics *metrics, const aqm_policy 
 		change[i] = aqm_level_change(fit, row);
 		loss += fit->bins ? log_sum_exp(row, width) - (double)row[aqm_level_bin(fit, actual)] : miss * miss;
 	}
-	aqm_update_metrics_compute(metrics, rows->rows, rows->level, rows->next_level, change);
+	aqm_update_metrics_compute(metrics, aqm_policy_config(policy), rows->rows, rows->level, rows->next_level, change);
 	metrics->loss = loss / (double)rows->rows;
 	free(change);
 	return AQM_OK;
@@ -97,7 +97,7 @@ int aqm_measure_trivial(struct aqm_measure *measure, const struct aqm_config *co
 {
 	*measure = (struct aqm_measure){.control = config->control};
 	if (config->control == AQM_CONTROL_UPDATE) {
-		aqm_update_metrics_compute(&measure->update, rows->rows, rows->level, rows->next_level, NULL);
+		aqm_update_metrics_compute(&measure->update, config, rows->rows, rows->level, rows->next_level, NULL);
 		return AQM_OK;
 	}
 	uint8_t *predictions = aqm_malloc_array(rows->rows, sizeof *predictions);
@@ -173,8 +173,13 @@ bool aqm_measure_hit(const aqm_policy *policy, const struct aqm_batch *batch, in
 	const struct aqm_level_fit *fit = &aqm_policy_fit(policy)->levels;
 	int best = 0;
 
-	if (aqm_policy_config(policy)->control == AQM_CONTROL_UPDATE)
-		return is_within(aqm_level_change(fit, outputs) - (double)batch->targets[at] * fit->change_scale);
+	if (aqm_policy_config(policy)->control == AQM_CONTROL_UPDATE) {
+		double next = (double)batch->action_values[at] * fit->scale + fit->mean;
+		double predicted = next - (double)batch->targets[at] * fit->change_scale + aqm_level_change(fit, outputs);
+
+		return is_within(aqm_level_as_log(aqm_policy_config(policy), predicted) -
+		                 aqm_level_as_log(aqm_policy_config(policy), next));
+	}
 	for (int a = 1; a < AQM_ACTIONS; a++)
 		best = outputs[a] > outputs[best] ? a : best;
 	return best == batch->labels[at];
