@@ -149,7 +149,7 @@ static void check_same(const float *alone, const float *together, double toleran
 			         (double)together[a]);
 }
 
-void check_streams(struct fixture *f, double tolerance)
+void check_streams(struct fixture *f, size_t rounds, double tolerance)
 {
 	aqm_decider *alone[STREAMS], *together;
 	size_t row[STREAMS];
@@ -161,7 +161,7 @@ void check_streams(struct fixture *f, double tolerance)
 		CHECK_OK(aqm_decider_new(&alone[s], f->policy, 80));
 		row[s] = (size_t)(5 * s);
 	}
-	for (size_t round = 0; round < 24; round++) {
+	for (size_t round = 0; round < rounds; round++) {
 		int64_t chosen[STREAMS], count = 0;
 		double features[STREAMS * 4];
 		float logits[STREAMS * AQM_ACTIONS], own[AQM_ACTIONS];

@@ -41,7 +41,7 @@ void features_of(const aqm_pool *pool, size_t row, double features[4]);
 double raw_reward(const struct fixture *f, size_t row);
 /* Five streams that begin at different rows, decide in changing company and are reset at different times: each has the logits of a decider
  * of its own, but for `tolerance`. */
-void check_streams(struct fixture *f, double tolerance);
+void check_streams(struct fixture *f, size_t rounds, double tolerance);
 
 /* A fresh scratch folder, the program's current folder until scratch_leave. For cmocka's setup and teardown. */
 int scratch_enter(void **state);

@@ -6,10 +6,6 @@
  */
 #include "helper.h"
 
-#ifdef AQM_EMULATED
-#include "compute/cuda/cuda.h"
-#endif
-
 enum { ROUNDS = 3 };
 
 static void test_memory(void **state)
@@ -500,24 +496,14 @@ static void test_recording(void **state)
 
 static int open_devices(void)
 {
-#ifdef AQM_EMULATED
-	static aqm_device emulated;
-
-	gpu = &emulated;
-	int code = aqm_cuda_open(gpu);
-#else
 	int code = aqm_device_open(&gpu, AQM_DEVICE_CUDA);
-#endif
+
 	return code == AQM_OK ? aqm_device_open(&cpu, AQM_DEVICE_CPU) : code;
 }
 
 static void close_devices(void)
 {
-#ifdef AQM_EMULATED
-	gpu->ops->close(gpu);
-#else
 	aqm_device_close(gpu);
-#endif
 	aqm_device_close(cpu);
 }
 

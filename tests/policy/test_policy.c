@@ -375,7 +375,7 @@ static void test_streams(void **state)
 		struct fixture f;
 
 		fixture_init(&f, variants[v].base, variants[v].settings, 3, false);
-		check_streams(&f, 1e-4);
+		check_streams(&f, 24, 1e-4);
 		fixture_release(&f);
 	}
 }

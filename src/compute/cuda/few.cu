@@ -66,9 +66,11 @@ static __global__ void __launch_bounds__(AQM_THREADS)
 	}
 #pragma unroll
 	for (int r = 0; r < MOST_ROWS; r++) {
+		if (r >= n)
+			continue;
 		float sum = warp_sum(sums[r]);
 
-		if (lane == 0 && r < n)
+		if (lane == 0)
 			store_one(y, r, row, sum + (beta == 0.0f ? 0.0f : beta * load_one(y, r, row)));
 	}
 }

@@ -14,6 +14,7 @@
 extern "C" {
 #include "compute/cuda/cuda.h"
 }
+#include "compute/cuda/index.h"
 
 enum { MOST_THREADS = 1024, STACK = 256 << 10, MOST_SHARED = 227 << 10 };
 
@@ -312,7 +313,7 @@ const char *cudaGetErrorString(cudaError_t code)
 	return code == cudaSuccess ? "no error" : "emulated error";
 }
 
-/* ---- no cublasLt: all products are the plain ones ---- */
+/* ---- no cublasLt ---- */
 
 int aqm_lt_open(struct aqm_lt **out)
 {
@@ -322,8 +323,62 @@ int aqm_lt_open(struct aqm_lt **out)
 
 void aqm_lt_close(struct aqm_lt *) {}
 
-bool aqm_lt_gemm(aqm_device *, struct aqm_lt *, float, struct aqm_mat, bool, struct aqm_mat, bool, float,
-                 struct aqm_mat, struct aqm_mat)
+struct product {
+	float alpha, beta;
+	struct aqm_mat a, b, c, bias;
+	bool transpose_a, transpose_b;
+};
+
+static float element(struct aqm_mat m, int64_t row, int64_t col)
 {
-	return false;
+	int64_t i = row * m.ld + col;
+
+	return m.dtype == AQM_BF16 ? aqm_float_of_bfloat(((const uint16_t *)m.data)[i]) : ((const float *)m.data)[i];
+}
+
+static void multiply(void *context)
+{
+	const struct product *p = (const struct product *)context;
+	int64_t rows = p->c.rows, cols = p->c.cols, inner = p->transpose_a ? p->a.rows : p->a.cols;
+	float *b = (float *)malloc((size_t)(inner * cols) * sizeof *b), *sums = (float *)malloc((size_t)cols * sizeof *sums);
+
+	for (int64_t k = 0; k < inner; k++)
+		for (int64_t j = 0; j < cols; j++)
+			b[k * cols + j] = p->transpose_b ? element(p->b, j, k) : element(p->b, k, j);
+	for (int64_t i = 0; i < rows; i++) {
+		for (int64_t j = 0; j < cols; j++)
+			sums[j] = 0.0f;
+		for (int64_t k = 0; k < inner; k++) {
+			float a = p->transpose_a ? element(p->a, k, i) : element(p->a, i, k);
+
+			for (int64_t j = 0; j < cols; j++)
+				sums[j] += a * b[k * cols + j];
+		}
+		for (int64_t j = 0; j < cols; j++) {
+			float x = p->alpha * sums[j] + (p->beta == 0.0f ? 0.0f : p->beta * element(p->c, i, j)) +
+			          (p->bias.data ? element(p->bias, 0, j) : 0.0f);
+
+			if (p->c.dtype == AQM_BF16)
+				((uint16_t *)p->c.data)[i * p->c.ld + j] = aqm_bfloat_of(x);
+			else
+				((float *)p->c.data)[i * p->c.ld + j] = x;
+		}
+	}
+	free(b);
+	free(sums);
+}
+
+/* With AQM_EMULATE_PRODUCTS=direct a product is a loop, for tests that take many; else it is left to the plain kernel. */
+bool aqm_lt_gemm(aqm_device *, struct aqm_lt *, float alpha, struct aqm_mat a, bool transpose_a, struct aqm_mat b,
+                 bool transpose_b, float beta, struct aqm_mat c, struct aqm_mat bias)
+{
+	static const char *products = getenv("AQM_EMULATE_PRODUCTS");
+	const struct product p = {alpha, beta, a, b, c, bias, transpose_a, transpose_b};
+	cudaLaunchConfig_t one = {};
+
+	if (!products || strcmp(products, "direct") != 0)
+		return false;
+	one.gridDim = one.blockDim = dim3(1);
+	emulated_launch(one, multiply, &p, sizeof p);
+	return true;
 }
