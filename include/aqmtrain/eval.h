@@ -210,7 +210,7 @@ int aqm_replay(const struct aqm_replay_options *options, struct aqm_replay_resul
 void aqm_replay_release(struct aqm_replay_result *result);
 /* Text for people, or JSON: {"kind":"replay","version","command","policy","pool":{"path","sha256"},"interval","rows",
  * "repeated_share","distinct","period","period_share", and "logged", "policy", "no_policy" (each row's own action), "enqueue":
- * {"steps","stuck","repeated_share","distinct","period","period_share","quantiles":{..},"delay_ms":[..],"throughput":[..],
+ * {"steps","stuck","repeated_share","seen_before_share","distinct","period","period_share","quantiles":{..},"delay_ms":[..],"throughput":[..],
  *  "bandwidth":{"authors":{..},"corrected":{..}},"cdf":[[ms,share]..]}}; owned by the caller. */
 int aqm_replay_format(const struct aqm_replay_result *result, const struct aqm_replay_options *options,
                       const char *command, bool json, char **text);

@@ -51,6 +51,7 @@ struct aqm_closed_plan {
 	char policy_digest[65];
 	enum aqm_control control;
 	double own_target;
+	bool on_gpu;   /* the policy: simulations then go one by one, unless threads are given */
 	bool measures; /* an arm wants the measured delay */
 	struct aqm_decision_time decision;
 	bool knows_cells; /* whether `trained` of cells means anything */

@@ -167,7 +167,7 @@ static json_t *series_json(const struct aqm_sim_result *r)
 
 static int dump(json_t *object, char **line)
 {
-	*line = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+	*line = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(DIGITS)) : NULL;
 	json_decref(object);
 	return *line ? AQM_OK : aqm_error_set(AQM_ERUN, "no memory for a line of results");
 }

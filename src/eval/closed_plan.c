@@ -266,12 +266,31 @@ static void make_plain(char *name)
 
 /* ---- which cells the policy was trained on ---- */
 
-/* An episode's name is its cell's, with seeds and the like behind it. */
+/* Whether `text` has the word `word[bytes]`, with blanks or nothing around it. */
+static bool has_word(const char *text, size_t text_bytes, const char *word, size_t bytes)
+{
+	for (size_t at = 0; at + bytes <= text_bytes; at++)
+		if (memcmp(text + at, word, bytes) == 0 && (at == 0 || text[at - 1] == ' ') &&
+		    (at + bytes == text_bytes || text[at + bytes] == ' '))
+			return true;
+	return false;
+}
+
+/* An episode is called "sim link.rate=4 mix=one seed=1: ...": what its cell was, in words, then what was in it. It is
+ * of a cell here if it has all words of that. */
 static bool same_cell(const char *episode, const char *cell)
 {
-	size_t bytes = strlen(cell);
+	const char *end = strstr(episode, ": ");
+	size_t bytes = end ? (size_t)(end - episode) : strlen(episode);
 
-	return bytes && strncmp(episode, cell, bytes) == 0 && (episode[bytes] == 0 || strchr(" ,;/", episode[bytes]));
+	for (const char *word = cell; *word;) {
+		size_t length = strcspn(word, " ");
+
+		if (!has_word(episode, bytes, word, length))
+			return false;
+		word += length + (word[length] == ' ');
+	}
+	return *cell != 0;
 }
 
 static int mark_given(struct aqm_closed_plan *plan)
@@ -326,6 +345,7 @@ static int look_at_policy(struct aqm_closed_plan *plan, struct aqm_fit *fit)
 		*fit = *aqm_policy_fit(policy);
 		plan->control = aqm_policy_config(policy)->control;
 		plan->own_target = aqm_policy_target(policy);
+		plan->on_gpu = strcmp(aqm_policy_device(policy)->ops->name, "cpu") != 0;
 		if (!o->trained)
 			mark_from_pool(plan, aqm_policy_config(policy)->pool.train);
 	}

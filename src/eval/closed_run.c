@@ -311,7 +311,8 @@ static int list_jobs(struct crew *crew, uint64_t *done, uint64_t *total)
 int aqm_closed_simulate(struct aqm_closed_plan *plan, struct aqm_closed_file *file, struct aqm_closed_results *results)
 {
 	struct crew crew = {.plan = plan, .file = file, .results = results};
-	int threads = plan->options->threads > 0 ? plan->options->threads : aqm_threads(), code = AQM_OK;
+	int threads = plan->options->threads > 0 ? plan->options->threads : plan->on_gpu ? 1 : aqm_threads();
+	int code = AQM_OK;
 	size_t all = plan->cell_count * plan->options->seed_count * plan->arm_count;
 	uint64_t total = 0;
 

@@ -7,7 +7,7 @@
 
 #include "eval/closed.h"
 
-enum { TABLES_MAX = 6 }; /* cells; of more, only their utilities are listed */
+enum { LINES_MAX = 60 }; /* of the tables of cells; where there would be more, only utilities are listed */
 
 static void put(FILE *out, int width, const char *format, double value)
 {
@@ -125,7 +125,7 @@ static void print_response(const struct aqm_closed_plan *plan, FILE *out)
 			put_estimate(out, 21, 2, 1, aqm_closed_figure(plan, AQM_ALL_CELLS, a, AQM_FIGURE_UTILITY));
 			fputc('\n', out);
 		}
-	fprintf(out, "rank correlation of asked and obtained: return");
+	fprintf(out, "rank correlation of asked and obtained: return ");
 	put_estimate(out, 0, 2, 1, of_return);
 	fprintf(out, ", utility ");
 	put_estimate(out, 0, 2, 1, of_utility);
@@ -168,7 +168,7 @@ void aqm_closed_print(const struct aqm_closed_plan *plan, FILE *out)
 	if (o->seed_count < 10)
 		fprintf(out, "Fewer than 10 seeds: take the intervals for what they are.\n");
 	fputc('\n', out);
-	if (plan->cell_count <= TABLES_MAX)
+	if (plan->cell_count == 1 || plan->cell_count * plan->arm_count <= LINES_MAX)
 		for (size_t c = 0; c < plan->cell_count; c++) {
 			fprintf(out, "%s%s\n", plan->cells[c].name, plan->knows_cells && plan->cells[c].trained ? " (trained here)" : "");
 			print_table(plan, (int64_t)c, out);

@@ -32,6 +32,12 @@ static double repeated_share(const struct aqm_replay_walk *w)
 	return w->steps > 1 ? share_of(w->repeated, w->steps - 1) : 0;
 }
 
+/* Of rows that say what an earlier one said. */
+static double seen_share(const struct aqm_replay_walk *w)
+{
+	return share_of(w->steps - w->distinct, w->steps);
+}
+
 /* ---- JSON ---- */
 
 static json_t *number(double value)
@@ -87,9 +93,9 @@ static json_t *cdf_json(const struct aqm_replay_walk *w)
 
 static json_t *walk_json(const struct aqm_replay_walk *w)
 {
-	return json_pack("{s:I, s:I, s:o, s:I, s:I, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o}", "steps", (json_int_t)w->steps,
-	                 "stuck", (json_int_t)w->stuck, "repeated_share", number(repeated_share(w)), "distinct",
-	                 (json_int_t)w->distinct, "period", (json_int_t)w->period, "period_share", number(w->period_share),
+	return json_pack("{s:I, s:I, s:o, s:o, s:I, s:I, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o}", "steps",
+	                 (json_int_t)w->steps, "stuck", (json_int_t)w->stuck, "repeated_share", number(repeated_share(w)),
+	                 "seen_before_share", number(seen_share(w)), "distinct", (json_int_t)w->distinct, "period", (json_int_t)w->period, "period_share", number(w->period_share),
 	                 "quantiles", quantiles_json(&w->delay, 1), "bandwidth", "authors", quantiles_json(&w->bandwidth, 1),
 	                 "corrected", quantiles_json(&w->bandwidth, typo), "delay_ms", list_json(w->delay_ms, w->steps),
 	                 "throughput", list_json(w->throughput, w->steps), "cdf", cdf_json(w));
@@ -119,17 +125,22 @@ static void print(const struct aqm_replay_result *r, FILE *out)
 	fprintf(out, "The paper's replay, an action that counts every %lld rows, over %zu rows. No queue reacts to it: see what "
 	             "repeats.\n\n",
 	        (long long)r->interval, r->rows);
-	fprintf(out, "%-26s %6s %7s %9s %8s %7s %8s %8s %8s %8s %8s\n", "", "rows", "stuck", "repeat %", "distinct", "period",
-	        "median", "mean ms", "P99 ms", "\"Mb/s\"", "by 1024");
+	fprintf(out, "%-26s %6s %7s %9s %9s %9s %7s %8s %8s %8s %8s %8s\n", "", "rows", "stuck", "repeat %", "again %", "distinct",
+	        "period", "median", "mean ms", "P99 ms", "\"Mb/s\"", "by 1024");
 	for (size_t i = 0; i < AQM_REPLAY_WALKS; i++) {
 		const struct aqm_replay_walk *w = &r->walks[i];
 
-		fprintf(out, "%-26s %6zu %7zu %9.2f %8zu %7zu %8.4g %8.4g %8.4g %8.3f %8.3f\n", whose[i].label, w->steps, w->stuck,
-		        100 * repeated_share(w), w->distinct, w->period, w->delay.median, w->delay.mean, w->delay.p99,
-		        w->bandwidth.median, w->bandwidth.median * typo);
+		fprintf(out, "%-26s %6zu %7zu %9.2f %9.2f %9zu ", whose[i].label, w->steps, w->stuck, 100 * repeated_share(w),
+		        100 * seen_share(w), w->distinct);
+		if (w->period_share >= 0.5)
+			fprintf(out, "%7zu", w->period);
+		else
+			fprintf(out, "%7s", "-");
+		fprintf(out, " %8.4g %8.4g %8.4g %8.3f %8.3f\n", w->delay.median, w->delay.mean, w->delay.p99, w->bandwidth.median,
+		        w->bandwidth.median * typo);
 	}
-	fprintf(out, "\nrepeat: rows that say the same as the one before; period: by which most of the second half repeats (of the "
-	             "policy's, %.1f %%)\nmedian: of the queue's delay, ms; \"Mb/s\": the authors' formula, pkt_len * 8 / (1024 * 1034) / "
+	fprintf(out, "\nrepeat: rows that say the same as the one before; again: as any before; period: by which most of the "
+	             "second half repeats (of the policy's, %.1f %%)\nmedian: of the queue's delay, ms; \"Mb/s\": the authors' formula, pkt_len * 8 / (1024 * 1034) / "
 	             "(delay + 10 ms), median; by 1024: its typo put right; neither is a rate\n",
 	        100 * policy->period_share);
 	if (isfinite(r->true_mbps))

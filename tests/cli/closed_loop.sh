@@ -1,0 +1,109 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# eval --closed-loop with policies of packets and of update intervals: modes, delays, targets, contexts, grids, and going on
+# after an interruption.
+. "$(dirname "$0")/helper.sh"
+. "$source/tests/cli/helper_train.sh"
+make_inputs
+expect 0 "$program" train -c tiny.yaml -o packets
+cat >short.yaml <<'YAML'
+name: short
+seconds: 2
+warmup: 0.5
+link: {rate: 4}
+flows: [{cc: prague, rtt: 10}, {cc: cubic, rtt: 10}]
+YAML
+cat >grid.yaml <<'YAML'
+name: rates
+base: {seconds: 3, warmup: 1, aqm: {kind: dualpi2}, flows: [{cc: prague, rtt: 10}, {cc: cubic, rtt: 10}]}
+axes: {link.rate: [5, 10]}
+seeds: 1
+YAML
+closed() {
+	run=$1
+	shift
+	expect 0 "$program" eval -r "$run" --closed-loop "$@"
+}
+# Packets: every mode, with the delay that was measured and without. The same seeds for all, and 10 of them.
+closed packets --scenario short.yaml
+for word in fifo pie codel dualpi2 dualpi2-linux freebsd-l4s "policy, every packet" "policy, every 10" "policy, every 100" \
+	"policy, every 100, its own delay" "10 seeds" "95 % interval" "utility balanced" "a decision takes"; do
+	says out "$word"
+done
+[ -f packets/closed-loop/short.json ] || die "no summary"
+[ "$(grep -c '"kind":"simulation"' packets/closed-loop/results.jsonl)" -eq 120 ] || die "not 12 arms times 10 seeds"
+[ "$(grep -c '"kind":"delay"' packets/closed-loop/results.jsonl)" -eq 1 ] || die "the delay was not measured once"
+cp packets/closed-loop/results.jsonl before.jsonl
+closed packets --scenario short.yaml --json
+cmp before.jsonl packets/closed-loop/results.jsonl || die "what is there was simulated again"
+cmp out packets/closed-loop/short.json || die "what is printed is not what is written"
+says out '"kind": "closed-loop"'
+says out '"definition":'
+says out '"decision_delay_measured": true'
+expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --every update
+says err "decides on packets"
+
+# Threads do not matter, nor does a signal in between.
+closed packets --scenario short.yaml --set seconds=6 --seeds 101-104 --aqm fifo,policy --every 1 --delay 2 -o one --threads 1 --json
+grep -v '"command"' out >one.json
+"$program" eval -r packets --closed-loop --scenario short.yaml --set seconds=6 --seeds 101-104 --aqm fifo,policy --every 1 --delay 2 \
+	-o two --threads 2 --json >out 2>err &
+pid=$!
+while [ ! -s two/results.jsonl ]; do
+	kill -0 $pid 2>/dev/null || break
+done
+kill -INT $pid 2>/dev/null || true
+status=0
+wait $pid || status=$?
+[ $status -eq 130 ] || [ $status -eq 0 ] || die "interrupted with status $status"
+[ $status -eq 0 ] || says err "goes on from there"
+[ $status -eq 0 ] || [ ! -f two/short.json ] || die "a summary of half the simulations"
+closed packets --scenario short.yaml --set seconds=6 --seeds 101-104 --aqm fifo,policy --every 1 --delay 2 -o two --threads 2 --json
+grep -v '"command"' out >two.json
+cmp one.json two.json || die "threads or the interruption have changed the result"
+
+# A policy that was trained on a cell of the grid, and what it is worth in the other.
+expect 0 "$program" sim --collect cell.h5 --grid grid.yaml --set link.rate=5,5.5 --set aqm.kind=dualpi2
+sed -e 's/train.h5/cell.h5/' -e 's/eval.h5/cell.h5/' -e 's/epochs: 3/epochs: 1/' tiny.yaml >cell.yaml
+expect 0 "$program" train -c cell.yaml --set control=update --set windows_per_epoch=40 --set bins=4 -o updates
+closed updates --grid grid.yaml --seeds 3 --aqm dualpi2,policy --delay none,5 --json
+says out '"every": "update"'
+says out '"generalisation":'
+says out '"link.rate=5"'
+[ "$(grep -c '"trained": true' out)" -eq 3 ] || die "not the cell, and the cell of each policy, that it was trained in"
+closed updates --grid grid.yaml --seeds 3 --aqm dualpi2,policy --delay none --train-cell link.rate=10
+says out "mean over the others"
+says out "* link.rate=10"
+says out "Fewer than 10 seeds"
+expect 2 "$program" eval -r updates --closed-loop --grid grid.yaml --every 10
+says err "update interval"
+
+# Returns asked for, and the context: both are in the labels, and a context changes what is decided.
+closed updates --grid grid.yaml --seeds 3 --aqm dualpi2,policy --delay none --target-return q0.1,0.9 --json
+says out '"rank_correlation":'
+says out '"sweep":'
+closed updates --grid grid.yaml --seeds 3 --aqm dualpi2,policy --delay none --target-return q0.1,0.9
+says out "rank correlation of asked and obtained"
+closed packets --scenario short.yaml --seeds 2 --aqm fifo,policy --every 1 --delay none --context-windows 0,2 --json
+says out '"context_windows": 2'
+figures_of() {
+	grep -F "\"seed\":1,\"aqm\":\"$1\"" packets/closed-loop/results.jsonl | sed 's/.*"figures"//; s/}.*//'
+}
+[ -n "$(figures_of "policy, every packet, context 2")" ] || die "no line of the context"
+[ "$(figures_of "policy, every packet")" != "$(figures_of "policy, every packet, context 2")" ] || die "a context changes nothing"
+expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --seeds 2 --every 100 --delay none --context-windows 1000
+says err "too few"
+
+# Disciplines alone; words that are not known.
+expect 0 "$program" eval --closed-loop --scenario short.yaml --seeds 2 --aqm fifo,dualpi2,enqueue,random:0.5 -o rules
+says out "random:0.5"
+expect 2 "$program" eval --closed-loop --scenario short.yaml
+expect 2 "$program" eval -r packets --closed-loop
+expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --grid grid.yaml
+expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --seeds 0
+expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --seeds 3,3
+expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --delay soon
+expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --aqm dualpi3
+expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --utility joy
+expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --pool eval.h5
+expect 3 "$program" eval -r nothing --closed-loop --scenario short.yaml
