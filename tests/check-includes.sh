@@ -11,6 +11,7 @@ BEGIN {
 	public["error"] = "base"
 	public["aqmtrain"] = "base" # its types are for every room; its functions are made in lib/
 	public["student"] = "distill"
+	public["utility"] = "sim"
 }
 function room_of(path,   part, n) {
 	n = split(path, part, "/")
