@@ -50,7 +50,8 @@ static void put_colour(FILE *out, enum aqm_plot_kind kind, int colour)
 		                                : png_colours[(colour - 1) % AQM_FIGURE_COLOURS]);
 }
 
-/* What gnuplot may see of a text, in single quotes, where two are one. A label of a tic is a format. */
+/* What gnuplot may see of a text, in single quotes; it does not read two of them as one everywhere, so an apostrophe is
+ * U+2019. A label of a tic is a format. */
 static void put_string(FILE *out, const char *text, bool tic)
 {
 	fputc('\'', out);
@@ -58,7 +59,7 @@ static void put_string(FILE *out, const char *text, bool tic)
 		size_t n = aqm_utf8_length(text);
 
 		if (*text == '\'')
-			fputs("''", out);
+			fputs("\xe2\x80\x99", out);
 		else if (*text == '%' && tic)
 			fputs("%%", out);
 		else if (n > 1 || (n == 1 && *text >= ' ' && *text != 0x7f && !strchr("\"`\\@$", *text)))
