@@ -6,7 +6,7 @@ cd "${1:-.}" || exit 2
 awk '
 BEGIN {
 	# A room may include itself and every room named before it.
-	split("base config pool gguf compute model policy sim train eval distill export report lib cli", order, " ")
+	split("base ranks config pool gguf compute model policy sim train eval distill export report lib cli", order, " ")
 	for (i in order) height[order[i]] = i + 0
 	public["error"] = "base"
 	public["aqmtrain"] = "base" # its types are for every room; its functions are made in lib/

@@ -12,9 +12,12 @@
 #include "aqmtrain/error.h"
 #include "aqmtrain/pool.h"
 
+struct aqm_ranks;
+
 struct aqm_train_options {
 	bool resume;              /* go on with the run */
 	const char *init_adapter; /* LoRA begins with this adapter (a PEFT folder or GGUF file) instead of A random, B zero; NULL: none */
+	struct aqm_ranks *ranks;  /* that train together, each its share of every step's windows; NULL: alone */
 };
 
 /* Train, or go on with, a run. The folder is made; an existing run is not overwritten unless `resume`. Writes config.yaml, run.json (data, base, what

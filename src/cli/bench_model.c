@@ -161,8 +161,8 @@ TIMED(activation_forward, OP_ACTIVATION, (on d, enum aqm_activation kind, float 
       (d, kind, slope, x, y))
 TIMED(activation_backward, OP_ACTIVATION,
       (on d, enum aqm_activation kind, float slope, mat dy, mat x, mat dx), (d, kind, slope, dy, x, dx))
-TIMED(dropout, OP_DROPOUT, (on d, float p, uint64_t seed, uint32_t step, uint32_t ordinal, mat x, mat y),
-      (d, p, seed, step, ordinal, x, y))
+TIMED(dropout, OP_DROPOUT, (on d, float p, uint64_t seed, uint32_t step, uint32_t ordinal, int64_t first_row, mat x, mat y),
+      (d, p, seed, step, ordinal, first_row, x, y))
 TIMED(adamw, OP_OPTIMIZER,
       (on d, size_t n, float *x, const float *g, float *m, float *v, float scale, float lr, float beta1,
        float beta2, float epsilon, float decay, float correction1, float correction2),

@@ -24,8 +24,19 @@ static void print_version(FILE *stream, struct argp_state *state)
 	fprintf(stream, "aqmtrain %s\n", AQM_VERSION);
 }
 
+static bool quiet;
+
+void aqm_cli_silence(void)
+{
+	quiet = true;
+	aqm_log_set_sink(NULL, NULL);
+	aqm_progress_set_output(NULL);
+}
+
 int aqm_cli_fail(int code)
 {
+	if (quiet)
+		return aqm_exit_status(code);
 	aqm_progress_hide();
 	fprintf(stderr, "aqmtrain: %s\n", aqm_error_message());
 	return aqm_exit_status(code);

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/size.h"
 #include "cli/command.h"
+#include "ranks/ranks.h"
 
 struct train_arguments {
 	struct aqm_cli_config_options config_options;
@@ -82,30 +83,44 @@ static char *default_run(const char *config_path)
 	return aqm_strprintf("runs/%.*s", (int)(dot && dot != name ? dot - name : (ptrdiff_t)strlen(name)), name);
 }
 
-static int run(int argc, char **argv)
+/* On every rank alike: each reads the configuration. */
+static int train(struct train_arguments *arguments)
 {
-	struct train_arguments arguments = {0};
-	struct aqm_config config;
-
-	aqm_cli_options(&argp, argc, argv, &arguments);
+	struct aqm_ranks *ranks = arguments->options.ranks;
+	struct aqm_config config = {0};
 	char *own_config = NULL, *run_path = NULL;
-	const char *config_path = arguments.config_options.path;
-	run_path = arguments.run ? aqm_strdup(arguments.run) : default_run(config_path);
+	const char *config_path = arguments->config_options.path;
+
+	run_path = arguments->run ? aqm_strdup(arguments->run) : default_run(config_path);
 	if (run_path && !config_path)
-		arguments.config_options.path = own_config = aqm_path_join(run_path, "config.yaml");
-	if (!run_path || !arguments.config_options.path) {
-		free(run_path);
-		return aqm_cli_fail(AQM_ERUN);
-	}
-	int code = aqm_cli_config_load(&arguments.config_options, &config);
+		arguments->config_options.path = own_config = aqm_path_join(run_path, "config.yaml");
+	int code =
+		run_path && arguments->config_options.path ? aqm_cli_config_load(&arguments->config_options, &config) : AQM_ERUN;
+	code = aqm_ranks_agree(ranks, code);
 	if (code == AQM_OK) {
 		aqm_cli_prepare_compute((int)config.threads);
-		code = aqm_train(&config, run_path, &arguments.options);
+		code = aqm_train(&config, run_path, &arguments->options);
 	}
 	aqm_config_release(&config);
 	free(own_config);
 	free(run_path);
-	return code == AQM_OK ? 0 : aqm_cli_fail(code);
+	return code;
+}
+
+static int run(int argc, char **argv)
+{
+	struct train_arguments arguments = {0};
+
+	aqm_cli_options(&argp, argc, argv, &arguments);
+	int code = aqm_ranks_join(&arguments.options.ranks);
+	if (code != AQM_OK)
+		return aqm_cli_fail(code);
+	if (!aqm_ranks_first(arguments.options.ranks))
+		aqm_cli_silence();
+	code = train(&arguments);
+	int status = code == AQM_OK ? 0 : aqm_cli_fail(code);
+	aqm_ranks_leave(arguments.options.ranks);
+	return status;
 }
 
 const struct aqm_command aqm_command_train = {

@@ -58,6 +58,8 @@ void aqm_cli_options(const struct argp *argp, int argc, char **argv, void *input
 
 /* Print "aqmtrain: <last error message>" on stderr and return the exit status of `code`. */
 int aqm_cli_fail(int code);
+/* Say nothing from now on: another rank does. */
+void aqm_cli_silence(void);
 /* Print "aqmtrain: <message>" on stderr and return the exit status 2. */
 int aqm_cli_wrong_usage(const char *format, ...) AQM_PRINTF(1, 2);
 

@@ -147,11 +147,11 @@ struct aqm_ops {
 	                            struct aqm_mat x, struct aqm_mat dx);
 
 	/* y = x with each element kept with probability 1-p and scaled by 1/(1-p), else 0. Element (r, c) draws word
-	 * n = r*cols + c of Philox (seed, AQM_STREAM_DROPOUT, sub = step), that is word n % 4 of block
+	 * n = (first_row + r)*cols + c of Philox (seed, AQM_STREAM_DROPOUT, sub = step), that is word n % 4 of block
 	 * (ordinal << 32 | n / 4), and is kept if that is at least floor(p 2^32): a pure function, so backward repeats the
 	 * mask. 0 <= p < 1. In place allowed. */
-	void (*dropout)(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x,
-	                struct aqm_mat y);
+	void (*dropout)(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, int64_t first_row,
+	                struct aqm_mat x, struct aqm_mat y);
 
 	/* y row i (+)= table row index[i] (in device memory; < table.rows); add: += instead of =. */
 	void (*gather)(aqm_device *device, struct aqm_mat table, const int32_t *index, bool add, struct aqm_mat y);

@@ -36,6 +36,7 @@ struct aqm_ffn_half {
 struct aqm_block {
 	struct aqm_attention_half self, cross; /* cross: only where the stack reads an encoder */
 	struct aqm_ffn_half ffn;
+	int64_t first_param, params; /* its trainables, one behind the other */
 };
 
 enum { AQM_BLOCK_LINEARS = 11, AQM_STACKS_MAX = 2 };
@@ -127,6 +128,7 @@ struct aqm_model {
 	int qkv_count;                    /* 3, or 1 when fused */
 	struct aqm_mat inverse_frequency; /* (1, rope_dim / 2); absent without rotary positions */
 
+	int64_t first_window; /* aqm_model_place() */
 	int stack_count;
 	struct aqm_stack stacks[AQM_STACKS_MAX];
 	int64_t attentions;          /* halves of all stacks: slots of a cache */

@@ -38,7 +38,8 @@ static struct aqm_mat dropped(const struct aqm_linear_context *context, const st
 		return x;
 	struct aqm_mat y = aqm_mat_of(context->device->dtype, context->masked, x.rows, x.cols);
 
-	context->device->ops->dropout(context->device, context->dropout, context->seed, context->step, part->ordinal, x, y);
+	context->device->ops->dropout(context->device, context->dropout, context->seed, context->step, part->ordinal,
+	                              context->first_row, x, y);
 	return y;
 }
 
@@ -125,7 +126,8 @@ static void lora_backward(const struct aqm_linear_context *context, const struct
 	struct aqm_mat masked = aqm_mat_of(device->dtype, context->masked, dx.rows, dx.cols);
 
 	ops->gemm(device, 1.0f, t, false, a, false, 0.0f, masked);
-	ops->dropout(device, context->dropout, context->seed, context->step, part->ordinal, masked, masked);
+	ops->dropout(device, context->dropout, context->seed, context->step, part->ordinal, context->first_row, masked,
+	             masked);
 	ops->axpy(device, 1.0f, masked, dx);
 }
 

@@ -46,6 +46,7 @@ struct aqm_linear_context {
 	float dropout;
 	uint64_t seed;
 	uint32_t step;
+	int64_t first_row; /* among those of the step: of dropout's masks */
 	bool training;
 	bool int8; /* few rows take linear_few_int8 */
 };

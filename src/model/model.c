@@ -72,6 +72,16 @@ static int make_stack(aqm_model *model, struct aqm_stack *stack, int64_t first)
 	return AQM_OK;
 }
 
+static int bind_block(aqm_model *model, struct aqm_stack *stack, int64_t index)
+{
+	struct aqm_block *block = &stack->blocks[index];
+
+	block->first_param = (int64_t)model->params->count;
+	int code = model->architecture->bind_block(model, stack, index);
+	block->params = (int64_t)model->params->count - block->first_param;
+	return code;
+}
+
 static int bind_all(aqm_model *model)
 {
 	int64_t blocks = 0;
@@ -90,7 +100,7 @@ static int bind_all(aqm_model *model)
 		return AQM_ERUN;
 	for (int s = 0; s < model->stack_count; s++)
 		for (int64_t i = 0; code == AQM_OK && i < model->stacks[s].count; i++)
-			code = model->architecture->bind_block(model, &model->stacks[s], i);
+			code = bind_block(model, &model->stacks[s], i);
 	return code == AQM_OK ? model->architecture->bind_outer(model) : code;
 }
 
@@ -233,6 +243,11 @@ static struct aqm_pass windows_from_start(int64_t windows, int64_t tokens)
 	return (struct aqm_pass){.windows = windows, .tokens = tokens};
 }
 
+void aqm_model_place(aqm_model *model, int64_t first_window)
+{
+	model->first_window = first_window;
+}
+
 void aqm_model_forward(aqm_model *model, int64_t windows, int64_t tokens, struct aqm_mat x, bool training,
                        uint32_t step)
 {
@@ -242,6 +257,7 @@ void aqm_model_forward(aqm_model *model, int64_t windows, int64_t tokens, struct
 	buffers.training = training;
 	buffers.linears.training = training;
 	buffers.linears.step = step;
+	buffers.linears.first_row = model->first_window * tokens;
 	aqm_params_refresh(model->params);
 	aqm_pass_forward(model, &buffers, &pass, x);
 }
@@ -252,6 +268,7 @@ void aqm_model_backward(aqm_model *model, int64_t windows, int64_t tokens, struc
 	struct aqm_buffers buffers = model->buffers;
 
 	buffers.linears.step = step;
+	buffers.linears.first_row = model->first_window * tokens;
 	aqm_pass_backward(model, &buffers, &pass, dx);
 }
 

@@ -85,6 +85,9 @@ struct aqm_memory_plan {
 int aqm_model_carve(aqm_model *model, struct aqm_arena *arena, int64_t windows, int64_t tokens, bool training);
 void aqm_model_plan(const aqm_model *model, struct aqm_memory_plan *plan);
 
+/* The windows of the next passes are those from `first_window` on of a step: dropout draws for them what it draws when
+ * all of the step's go through at once. */
+void aqm_model_place(aqm_model *model, int64_t first_window);
 /* x (B*T, d): embeddings in, hidden states (after the final norm) out, in place. `step` numbers the dropout;
  * training: dropout on and activations kept. */
 void aqm_model_forward(aqm_model *model, int64_t windows, int64_t tokens, struct aqm_mat x, bool training,

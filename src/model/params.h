@@ -44,7 +44,16 @@ struct aqm_params {
 	float *gradients; /* device memory; NULL when not training */
 	void *copies;     /* values in the device's type, for products; NULL where that is float32 */
 	bool stale;       /* the copies are older than the values */
+	/* Told by a backward pass, NULL or not: the gradients of `count` parameters from `first` are complete. */
+	void (*ready)(void *context, int64_t first, int64_t count);
+	void *ready_context;
 };
+
+static inline void aqm_params_ready(const struct aqm_params *params, int64_t first, int64_t count)
+{
+	if (params->ready && count > 0)
+		params->ready(params->ready_context, first, count);
+}
 
 void aqm_params_init(struct aqm_params *params, aqm_device *device);
 void aqm_params_release(struct aqm_params *params);

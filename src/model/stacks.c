@@ -109,6 +109,7 @@ static void stack_backward(const aqm_model *model, const struct aqm_buffers *buf
 		if (buffers->checkpoints)
 			run_again(model, buffers, pass, stack, i, last);
 		aqm_block_backward(model, buffers, pass, stack, i, dx);
+		aqm_params_ready(model->params, stack->blocks[i].first_param, stack->blocks[i].params);
 	}
 	fold_bias(model, buffers, stack);
 }

@@ -314,6 +314,7 @@ struct aqm_mat aqm_policy_forward(aqm_policy *policy, bool training, uint32_t st
 	                 aqm_mat_f32(policy->rstd, 1, embedded.rows));
 	if (policy->config.policy.residual)
 		ops->copy(policy->device, read_rows(policy, policy->stream, n), aqm_mat_f32(policy->skipped, n, d));
+	aqm_model_place(policy->model, policy->batch.first);
 	aqm_model_forward(policy->model, windows, tokens, stream, training, step);
 	ops->copy(policy->device, read_rows(policy, policy->stream, n), read);
 	if (policy->config.policy.residual)
@@ -337,6 +338,18 @@ double aqm_policy_loss(aqm_policy *policy, struct aqm_mat logits, const float *c
 	return ops->cross_entropy(policy->device, logits, batch->labels, ones, dlogits);
 }
 
+double aqm_policy_loss_weight(const aqm_policy *policy, const float *class_weight)
+{
+	const struct aqm_batch *batch = &policy->batch;
+	bool classes = policy->config.control == AQM_CONTROL_PACKET;
+	double total = 0;
+
+	for (int64_t i = 0; i < batch->windows * batch->steps; i++)
+		if (batch->labels[i] >= 0)
+			total += classes ? (double)class_weight[batch->labels[i]] : 1.0;
+	return total;
+}
+
 /* ---- backward ---- */
 
 void aqm_policy_backward(aqm_policy *policy, struct aqm_mat dlogits, uint32_t step)
@@ -351,6 +364,7 @@ void aqm_policy_backward(aqm_policy *policy, struct aqm_mat dlogits, uint32_t st
 	struct aqm_mat at_read = read_rows(policy, policy->stream, n);
 
 	aqm_linear_backward(&policy->params, policy->head, dlogits, aqm_mat_f32(policy->read, n, d), dread);
+	aqm_params_ready(&policy->params, policy->head.weight, 2);
 	ops->zero(device, dstream); /* the hidden states are not needed any more */
 	ops->copy(device, dread, at_read);
 	aqm_model_backward(policy->model, windows, tokens, dstream, step);

@@ -52,6 +52,7 @@ void aqm_rows_release(struct aqm_rows *rows);
  * padding: label -1, values 0. */
 struct aqm_batch {
 	int64_t windows, steps;
+	int64_t first;  /* place of its first window among those of the step, of which this batch may be a share */
 	float *returns; /* (B, w) normalised */
 	float *states;  /* (B, w, F V) */
 	/* (B, w, S, k V): last k values of each sequence feature, oldest first, left-padded with the episode's first */
@@ -85,6 +86,8 @@ struct aqm_mat aqm_policy_forward(aqm_policy *policy, bool training, uint32_t st
 /* The loss of the batch that was filled in, over steps whose label counts: cross-entropy weighted by class_weight (3;
  * not read for updates), or squared error. dlogits (may be absent) = its gradient. */
 double aqm_policy_loss(aqm_policy *policy, struct aqm_mat logits, const float *class_weight, struct aqm_mat dlogits);
+/* What its mean is a mean over: the sum of the weights that counted, or the steps. */
+double aqm_policy_loss_weight(const aqm_policy *policy, const float *class_weight);
 /* From dlogits (same shape): parameter gradients +=. */
 void aqm_policy_backward(aqm_policy *policy, struct aqm_mat dlogits, uint32_t step);
 
@@ -92,6 +95,9 @@ void aqm_policy_backward(aqm_policy *policy, struct aqm_mat dlogits, uint32_t st
  * allocated. With target_return finite, the return-to-go of each window starts there and follows R <- (R - r)/gamma;
  * NAN: the logged returns. */
 int aqm_policy_score(aqm_policy *policy, const struct aqm_rows *rows, double target_return, float *logits);
+/* The share of it that rank `rank` of `size` has; rows of others become 0, so that the sum over ranks is the whole. */
+int aqm_policy_score_share(aqm_policy *policy, const struct aqm_rows *rows, double target_return, int rank, int size,
+                           float *logits);
 
 /* The bin of a change of level. */
 size_t aqm_level_bin(const struct aqm_level_fit *fit, double change);

@@ -9,6 +9,7 @@
 #include "base/size.h"
 #include "base/thread.h"
 #include "policy/internal.h"
+#include "ranks/ranks.h"
 
 /* Replace the logged returns of the batch by a target and what is left of it after each reward. */
 static void aim(aqm_policy *policy, const struct aqm_rows *rows, const struct aqm_window *windows, int64_t count,
@@ -44,6 +45,12 @@ static void keep(const aqm_policy *policy, const struct aqm_window *windows, con
 
 int aqm_policy_score(aqm_policy *policy, const struct aqm_rows *rows, double target_return, float *logits)
 {
+	return aqm_policy_score_share(policy, rows, target_return, 0, 1, logits);
+}
+
+int aqm_policy_score_share(aqm_policy *policy, const struct aqm_rows *rows, double target_return, int rank, int size,
+                           float *logits)
+{
 	size_t total = aqm_eval_windows(rows->pool, (size_t)policy->encoder.window, 0, NULL, NULL);
 	struct aqm_window *windows = aqm_malloc_array(total, sizeof *windows);
 	size_t *score_from = aqm_malloc_array(total, sizeof *score_from);
@@ -55,8 +62,11 @@ int aqm_policy_score(aqm_policy *policy, const struct aqm_rows *rows, double tar
 		code = aqm_error_set(AQM_EUSAGE, "the policy has no buffers yet");
 	if (code == AQM_OK)
 		aqm_eval_windows(rows->pool, (size_t)policy->encoder.window, total, windows, score_from);
-	for (size_t i = 0; code == AQM_OK && i < total; i += (size_t)policy->windows) {
-		int64_t count = (int64_t)(total - i) < policy->windows ? (int64_t)(total - i) : policy->windows;
+	size_t first = aqm_ranks_share(total, rank, size), end = aqm_ranks_share(total, rank + 1, size);
+	if (code == AQM_OK && size > 1)
+		memset(logits, 0, rows->rows * (size_t)aqm_policy_outputs(policy) * sizeof *logits);
+	for (size_t i = first; code == AQM_OK && i < end; i += (size_t)policy->windows) {
+		int64_t count = (int64_t)(end - i) < policy->windows ? (int64_t)(end - i) : policy->windows;
 
 		if (aqm_interrupted()) {
 			code = aqm_error_set(AQM_EINTERRUPTED, "interrupted while scoring '%s'", aqm_pool_path(rows->pool));

@@ -44,6 +44,10 @@ int aqm_journal_open(struct aqm_journal *journal, const char *run_path, uint64_t
 
 int aqm_journal_write(struct aqm_journal *journal, json_t *object)
 {
+	if (!journal->stream) {
+		json_decref(object);
+		return AQM_OK;
+	}
 	char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(DIGITS)) : NULL;
 	int code = AQM_OK;
 

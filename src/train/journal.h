@@ -19,7 +19,8 @@ struct aqm_journal {
 
 /* Open or create, cut back to `bytes` (what a checkpoint says it had). 0 or AQM_ERUN. */
 int aqm_journal_open(struct aqm_journal *journal, const char *run_path, uint64_t bytes);
-/* Append a line; takes the object over (NULL is an error of memory). */
+/* Append a line; takes the object over (NULL is an error of memory). A journal that is not open takes nothing: only the
+ * first of several ranks has one. */
 int aqm_journal_write(struct aqm_journal *journal, json_t *object);
 /* To the disk. */
 int aqm_journal_sync(struct aqm_journal *journal);

@@ -21,13 +21,15 @@ static uint64_t epoch_of(const struct aqm_trainer *t)
 
 /* ---- checkpoints ---- */
 
+/* Rank 0 writes. */
 static int checkpoint(struct aqm_trainer *t)
 {
 	t->state.elapsed = t->elapsed_before + aqm_clock_seconds() - t->started;
 	t->state.metrics_bytes = t->journal.bytes;
-	int code = aqm_journal_sync(&t->journal);
-	if (code == AQM_OK)
+	int code = aqm_ranks_first(t->ranks) ? aqm_journal_sync(&t->journal) : AQM_OK;
+	if (code == AQM_OK && aqm_ranks_first(t->ranks))
 		code = aqm_checkpoint_write(t->run.path, &t->state, &t->optimizer, t->config->train.keep_checkpoints);
+	code = aqm_ranks_agree(t->ranks, code);
 	if (code == AQM_OK)
 		t->checkpoint_step = t->state.step;
 	return code;
@@ -70,7 +72,7 @@ static void count_hits(struct aqm_trainer *t, struct aqm_mat logits)
 	}
 }
 
-/* Windows of the epoch that the next step is made of: the place of the first, and how many. */
+/* Windows of the epoch that the next step is made of, over all ranks: the place of the first, and how many. */
 static int find_windows(struct aqm_trainer *t, size_t *first, size_t *count)
 {
 	uint64_t place = t->state.step - epoch_of(t) * t->steps_per_epoch;
@@ -120,6 +122,67 @@ static int gradient_at_once(struct aqm_trainer *t, size_t first, size_t count, s
 
 	g->scale = clip > 0 && g->norm > clip ? clip / g->norm : 1.0;
 	return code;
+}
+
+/* What ranks tell one another of a step. */
+enum { TOLD_LOSS, TOLD_WEIGHT, TOLD_ROWS, TOLD_HITS, TOLD };
+
+/* Forward, loss and backward of this rank's share; the gradients become the sum over all ranks of (mean gradient x its
+ * weight), the sums in `told`. A share without windows runs one that weighs nothing, so that all take the same way. */
+static int add_share(struct aqm_trainer *t, size_t first, size_t count, double told[TOLD])
+{
+	aqm_device *device = aqm_policy_device(t->policy);
+	int rank = aqm_ranks_rank(t->ranks), size = aqm_ranks_size(t->ranks);
+	size_t from = aqm_ranks_share(count, rank, size), n = aqm_ranks_share(count, rank + 1, size) - from;
+	uint64_t rows = t->state.epoch_rows, hits = t->state.epoch_hits;
+	bool idle = n == 0;
+
+	n += idle;
+	from -= idle && from == count;
+	for (size_t i = 0; i < n; i++)
+		t->windows[i] = aqm_sampler_window(t->sampler, first + from + i);
+	aqm_policy_fill(t->policy, &t->train.rows, t->windows, NULL, (int64_t)n);
+	aqm_policy_batch(t->policy)->first = (int64_t)from;
+	uint32_t number = (uint32_t)t->state.step;
+	struct aqm_mat logits = aqm_policy_forward(t->policy, true, number);
+	struct aqm_mat dlogits = aqm_mat_f32(t->dlogits, logits.rows, logits.cols);
+	double loss = aqm_policy_loss(t->policy, logits, t->class_weight, dlogits);
+	double weight = idle ? 0 : aqm_policy_loss_weight(t->policy, t->class_weight);
+	if (!idle)
+		count_hits(t, logits);
+	device->ops->scale(device, (float)weight, dlogits);
+	aqm_reduction_begin(&t->reduction);
+	aqm_policy_backward(t->policy, dlogits, number);
+	int code = aqm_reduction_finish(&t->reduction);
+
+	told[TOLD_LOSS] = idle ? 0 : weight * loss;
+	told[TOLD_WEIGHT] = weight;
+	told[TOLD_ROWS] = (double)(t->state.epoch_rows - rows);
+	told[TOLD_HITS] = (double)(t->state.epoch_hits - hits);
+	t->state.epoch_rows = rows;
+	t->state.epoch_hits = hits;
+	return code == AQM_OK ? aqm_ranks_sum(t->ranks, told, TOLD) : code;
+}
+
+/* All windows at once, each rank its share, clipped once. Every rank finds the same. */
+static int gradient_of_ranks(struct aqm_trainer *t, size_t first, size_t count, struct gradient *g)
+{
+	aqm_device *device = aqm_policy_device(t->policy);
+	struct aqm_params *params = aqm_policy_params(t->policy);
+	double clip = t->config->train.clip, told[TOLD];
+	int code = add_share(t, first, count, told);
+
+	if (code != AQM_OK)
+		return code;
+	double weight = told[TOLD_WEIGHT] > 0 ? told[TOLD_WEIGHT] : 1;
+	t->state.epoch_rows += (uint64_t)told[TOLD_ROWS];
+	t->state.epoch_hits += (uint64_t)told[TOLD_HITS];
+	g->loss = told[TOLD_LOSS] / weight;
+	if (!isfinite(g->loss))
+		return diverged(t, "the loss", g->loss);
+	g->norm = sqrt(device->ops->sum_squares(device, params->gradients, params->floats)) / weight;
+	g->scale = (clip > 0 && g->norm > clip ? clip / g->norm : 1.0) / weight;
+	return isfinite(g->norm) ? AQM_OK : diverged(t, "the gradient", g->norm);
 }
 
 /* One window after the other, each for its B-th part; the sum so far is clipped behind each. (The paper's trainer: B
@@ -172,8 +235,12 @@ static int train_step(struct aqm_trainer *t)
 	if (code != AQM_OK)
 		return code;
 	device->ops->zero(device, aqm_mat_f32(params->gradients, 1, (int64_t)params->floats));
-	code =
-		t->config->train.clip_each ? gradient_one_by_one(t, first, count, &g) : gradient_at_once(t, first, count, &g);
+	if (aqm_ranks_size(t->ranks) > 1)
+		code = gradient_of_ranks(t, first, count, &g);
+	else if (t->config->train.clip_each)
+		code = gradient_one_by_one(t, first, count, &g);
+	else
+		code = gradient_at_once(t, first, count, &g);
 	if (code != AQM_OK)
 		return code;
 	double lr = aqm_learning_rate(t->config, t->state.step, t->steps);
@@ -204,9 +271,9 @@ static int save_best(struct aqm_trainer *t, const struct aqm_measure *measure)
 	if (!is_best(t, measure))
 		return AQM_OK;
 	char *folder = aqm_path_join(t->run.path, "best"), *path = folder ? aqm_path_join(folder, "policy.h5") : NULL;
-	int code = path ? aqm_make_folders(folder) : AQM_ERUN;
+	int code = !path ? AQM_ERUN : aqm_ranks_first(t->ranks) ? aqm_make_folders(folder) : AQM_OK;
 
-	if (code == AQM_OK)
+	if (code == AQM_OK && aqm_ranks_first(t->ranks))
 		code = aqm_policy_save(t->policy, path);
 	if (code == AQM_OK) {
 		t->state.best_score = aqm_measure_score(measure, t->config->train.best);
@@ -259,8 +326,13 @@ static int journal_eval(struct aqm_trainer *t, const struct aqm_measure *measure
 
 static int evaluate(struct aqm_trainer *t, struct aqm_measure *measure)
 {
-	int code = aqm_policy_score(t->policy, &t->eval.rows, (double)NAN, t->eval_logits);
+	size_t outputs = t->eval.rows.rows * (size_t)aqm_policy_outputs(t->policy);
+	int code = aqm_policy_score_share(t->policy, &t->eval.rows, (double)NAN, aqm_ranks_rank(t->ranks),
+	                                  aqm_ranks_size(t->ranks), t->eval_logits);
 
+	code = aqm_ranks_agree(t->ranks, code);
+	if (code == AQM_OK)
+		code = aqm_ranks_sum_floats(t->ranks, t->eval_logits, outputs);
 	if (code == AQM_OK)
 		code = aqm_measure_policy(measure, t->policy, &t->eval.rows, t->eval_logits);
 	if (code != AQM_OK)
@@ -303,6 +375,18 @@ static void announce_epoch(const struct aqm_trainer *t, double loss, double shar
 	             t->config->train.epochs, loss, update ? "within 10 %:" : "accuracy", 100 * share, held_out);
 }
 
+/* The same steps from the same start: ranks that differ have gone astray, and so would the training. */
+static int check_drift(struct aqm_trainer *t)
+{
+	struct aqm_params *params = aqm_policy_params(t->policy);
+	char text[64];
+
+	if (aqm_ranks_size(t->ranks) == 1)
+		return AQM_OK;
+	snprintf(text, sizeof text, "%a", params->device->ops->sum_squares(params->device, params->values, params->floats));
+	return aqm_ranks_same(t->ranks, "the sum of the squared parameters", text);
+}
+
 /* Evaluate, write the epoch's lines, keep the best. An interruption during the evaluation leaves the epoch open. */
 static int close_epoch(struct aqm_trainer *t)
 {
@@ -310,8 +394,10 @@ static int close_epoch(struct aqm_trainer *t)
 	double share = t->state.epoch_rows ? (double)t->state.epoch_hits / (double)t->state.epoch_rows : 0;
 	bool due = evaluation_due(t);
 	struct aqm_measure measure = {0};
-	int code = due ? evaluate(t, &measure) : AQM_OK;
+	int code = check_drift(t);
 
+	if (code == AQM_OK && due)
+		code = evaluate(t, &measure);
 	if (code == AQM_OK)
 		code = journal_train(t, loss, share);
 	if (code == AQM_OK && due)
@@ -351,7 +437,11 @@ int aqm_trainer_run(struct aqm_trainer *t)
 		}
 		if (code == AQM_OK && ended)
 			code = close_epoch(t);
-		if (code == AQM_EINTERRUPTED || (code == AQM_OK && aqm_interrupted() && t->state.step < t->steps))
+		bool stop = aqm_interrupted();
+		code = aqm_ranks_agree(t->ranks, code);
+		if (code == AQM_OK)
+			code = aqm_ranks_any(t->ranks, stop, &stop);
+		if (code == AQM_EINTERRUPTED || (code == AQM_OK && stop && t->state.step < t->steps))
 			code = interrupted(t);
 		else if (code == AQM_OK && checkpoint_due(t, ended))
 			code = checkpoint(t);

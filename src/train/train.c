@@ -124,6 +124,8 @@ static int open_policy(struct aqm_trainer *t)
 	if (code == AQM_OK)
 		code = aqm_optimizer_init(&t->optimizer, aqm_policy_params(t->policy));
 	if (code == AQM_OK)
+		code = aqm_reduction_init(&t->reduction, t->ranks, aqm_policy_params(t->policy));
+	if (code == AQM_OK)
 		code = allocate_batch(t);
 	return code;
 }
@@ -168,30 +170,49 @@ static int compare_inputs(const struct aqm_trainer *t, const struct aqm_train_st
 	return AQM_OK;
 }
 
+static int check_place(const struct aqm_trainer *t)
+{
+	uint64_t closed = t->state.epochs_closed, end = (closed + 1) * t->steps_per_epoch;
+	if (closed > (uint64_t)t->config->train.epochs || t->state.step > t->steps ||
+	    t->state.step < closed * t->steps_per_epoch || t->state.step > end)
+		return aqm_error_set(AQM_EDATA, "cannot resume '%s': step %" PRIu64 " does not lie in epoch %" PRIu64,
+		                     t->run.path, t->state.step, closed + 1);
+	return AQM_OK;
+}
+
+/* Rank 0's checkpoint, if there is one; what it says is compared with what is there now. */
+static int read_checkpoint(struct aqm_trainer *t, const struct aqm_train_state *now, bool *found)
+{
+	int code = aqm_checkpoint_read(t->run.path, &t->state, &t->optimizer, found);
+
+	if (code == AQM_OK && *found)
+		code = compare_inputs(t, now, &t->state);
+	if (code == AQM_OK && *found)
+		code = check_place(t);
+	return code;
+}
+
 static int restore(struct aqm_trainer *t)
 {
 	struct aqm_train_state now;
 	bool found = false;
-	int code = identify(t, &now);
+	int code = aqm_ranks_agree(t->ranks, identify(t, &now));
 
 	t->checkpoint_step = UINT64_MAX;
 	t->epoch_started = -1;
-	if (code == AQM_OK && t->run.exists)
-		code = aqm_checkpoint_read(t->run.path, &t->state, &t->optimizer, &found);
+	if (code == AQM_OK)
+		code = aqm_together_compare(t, &now);
+	if (code == AQM_OK && t->run.exists && aqm_ranks_first(t->ranks))
+		code = read_checkpoint(t, &now, &found);
+	code = aqm_ranks_agree(t->ranks, code);
+	if (code == AQM_OK)
+		code = aqm_together_restore(t, &found);
 	if (code != AQM_OK)
 		return code;
 	if (!found) {
 		t->state = now;
 		return AQM_OK;
 	}
-	code = compare_inputs(t, &now, &t->state);
-	if (code != AQM_OK)
-		return code;
-	uint64_t closed = t->state.epochs_closed, end = (closed + 1) * t->steps_per_epoch;
-	if (closed > (uint64_t)t->config->train.epochs || t->state.step > t->steps ||
-	    t->state.step < closed * t->steps_per_epoch || t->state.step > end)
-		return aqm_error_set(AQM_EDATA, "cannot resume '%s': step %" PRIu64 " does not lie in epoch %" PRIu64,
-		                     t->run.path, t->state.step, closed + 1);
 	if (t->state.threads != now.threads)
 		aqm_log_warning("this run was trained with %" PRIu64 " threads and goes on with %" PRIu64
 		                ": sums may differ in their last bits",
@@ -208,11 +229,12 @@ static int restore(struct aqm_trainer *t)
 static int finish(struct aqm_trainer *t)
 {
 	char *path = aqm_path_join(t->run.path, "policy.h5");
-	int code = path ? aqm_policy_save(t->policy, path) : AQM_ERUN;
+	int code = !path ? AQM_ERUN : aqm_ranks_first(t->ranks) ? aqm_policy_save(t->policy, path) : AQM_OK;
 
 	free(path);
-	if (code == AQM_OK)
+	if (code == AQM_OK && aqm_ranks_first(t->ranks))
 		code = aqm_trainer_record(t, true);
+	code = aqm_ranks_agree(t->ranks, code);
 	if (code != AQM_OK)
 		return code;
 	if (t->state.best_step)
@@ -240,6 +262,7 @@ static void release(struct aqm_trainer *t)
 		device->ops->release(device, t->dlogits);
 	}
 	aqm_optimizer_release(&t->optimizer);
+	aqm_reduction_release(&t->reduction);
 	aqm_policy_free(t->policy);
 	aqm_sampler_free(t->sampler);
 	release_split(&t->train);
@@ -251,6 +274,41 @@ static void release(struct aqm_trainer *t)
 	free(t);
 }
 
+/* Everything up to the first step. Rank 0 has the run's folder; whatever a rank does alone is followed by agreement. */
+static int set_up(struct aqm_trainer *t)
+{
+	bool first = aqm_ranks_first(t->ranks);
+	int code = check_paths(t->config);
+
+	if (code == AQM_OK)
+		code = aqm_together_check(t);
+	if (code == AQM_OK && first)
+		code = aqm_run_open(&t->run, t->run.path, t->config, t->options->resume);
+	if (code == AQM_OK)
+		code = open_data(t);
+	if (code == AQM_OK)
+		code = weigh_classes(t);
+	code = aqm_ranks_agree(t->ranks, code);
+	if (code != AQM_OK)
+		return code;
+	aqm_trainer_warn(t);
+	code = aqm_ranks_agree(t->ranks, open_policy(t));
+	if (code == AQM_OK)
+		code = restore(t);
+	if (code == AQM_OK && first)
+		code = aqm_trainer_begin(t);
+	if (code == AQM_OK && first)
+		code = aqm_run_start(&t->run, t->config);
+	if (code == AQM_OK && first)
+		code = aqm_trainer_record(t, false);
+	if (code == AQM_OK && first)
+		code = aqm_trainer_keep_beginning(t);
+	if (code == AQM_OK && first)
+		code = aqm_journal_open(&t->journal, t->run.path, t->state.metrics_bytes);
+	code = aqm_ranks_agree(t->ranks, code);
+	return code == AQM_OK ? aqm_together_begin(t) : code;
+}
+
 int aqm_train(const struct aqm_config *config, const char *run_path, const struct aqm_train_options *options)
 {
 	struct aqm_trainer *t = aqm_calloc_array(1, sizeof *t);
@@ -259,30 +317,9 @@ int aqm_train(const struct aqm_config *config, const char *run_path, const struc
 		return AQM_ERUN;
 	t->config = config;
 	t->options = options;
-	t->run.lock = -1;
-	int code = check_paths(config);
-	if (code == AQM_OK)
-		code = aqm_run_open(&t->run, run_path, config, options->resume);
-	if (code == AQM_OK)
-		code = open_data(t);
-	if (code == AQM_OK)
-		code = weigh_classes(t);
-	if (code == AQM_OK)
-		aqm_trainer_warn(t);
-	if (code == AQM_OK)
-		code = open_policy(t);
-	if (code == AQM_OK)
-		code = restore(t);
-	if (code == AQM_OK)
-		code = aqm_trainer_begin(t);
-	if (code == AQM_OK)
-		code = aqm_run_start(&t->run, config);
-	if (code == AQM_OK)
-		code = aqm_trainer_record(t, false);
-	if (code == AQM_OK)
-		code = aqm_trainer_keep_beginning(t);
-	if (code == AQM_OK)
-		code = aqm_journal_open(&t->journal, run_path, t->state.metrics_bytes);
+	t->ranks = options->ranks;
+	t->run = (struct aqm_run){.path = run_path, .lock = -1};
+	int code = set_up(t);
 	if (code == AQM_OK)
 		code = aqm_trainer_run(t);
 	if (code == AQM_OK)

@@ -12,6 +12,7 @@
 #include "train/journal.h"
 #include "train/measure.h"
 #include "train/optimizer.h"
+#include "train/reduce.h"
 #include "train/run.h"
 
 /* One side of the split. */
@@ -29,6 +30,8 @@ struct aqm_trainer {
 	aqm_policy *policy;
 	aqm_sampler *sampler;
 	struct aqm_optimizer optimizer;
+	aqm_ranks *ranks; /* not owned; NULL: alone */
+	struct aqm_reduction reduction;
 	struct aqm_journal journal;
 	struct aqm_train_state state;
 	struct aqm_progress progress;
@@ -47,10 +50,12 @@ struct aqm_trainer {
 	struct aqm_measure trivial; /* of the eval rows: the training rows' commonest action, or p' unchanged */
 };
 
-/* Windows that go through the model at once: those of a step, or one by one. */
+/* Windows that go through the model at once: this rank's share of a step, or one by one. */
 static inline int64_t aqm_trainer_batch(const struct aqm_trainer *trainer)
 {
-	return trainer->config->train.clip_each ? 1 : trainer->config->train.windows;
+	int64_t windows = trainer->config->train.windows, ranks = aqm_ranks_size(trainer->ranks);
+
+	return trainer->config->train.clip_each ? 1 : (windows + ranks - 1) / ranks;
 }
 
 /* Warn of settings that a sound training would not have; they are there so that the paper's can be repeated. */
@@ -66,6 +71,15 @@ int aqm_trainer_begin(struct aqm_trainer *trainer);
 int aqm_trainer_keep_beginning(struct aqm_trainer *trainer);
 /* Write run.json: pools, base, what the training takes, and whether it is done. */
 int aqm_trainer_record(const struct aqm_trainer *trainer, bool finished);
+/* Several ranks (together.c). Settings that they cannot share: AQM_EUSAGE. */
+int aqm_together_check(const struct aqm_trainer *trainer);
+/* All ranks: they are about to do the same, with the same data. AQM_EUSAGE: what differs, and where. */
+int aqm_together_compare(struct aqm_trainer *trainer, const struct aqm_train_state *state);
+/* All ranks: rank 0's state, parameters and moments, if a checkpoint was found; whether the run exists. */
+int aqm_together_restore(struct aqm_trainer *trainer, bool *found);
+/* All ranks: rank 0's parameters, whatever they began with. */
+int aqm_together_begin(struct aqm_trainer *trainer);
+
 /* From the state on to the end, or to an interruption: AQM_EINTERRUPTED with a checkpoint written. */
 int aqm_trainer_run(struct aqm_trainer *trainer);
 

@@ -179,7 +179,7 @@ static void test_dropout(void **state)
 		int64_t rows = shapes[s][0], cols = shapes[s][1], kept = 0;
 		struct aqm_mat x = random_mat(rows, cols, 1, 1), y = poisoned_mat(rows, cols, 2);
 
-		ops->dropout(device, p, seed, 7, 3, x, y);
+		ops->dropout(device, p, seed, 7, 3, 0, x, y);
 		check_padding(y);
 		for (int64_t i = 0; i < rows * cols; i++) {
 			uint32_t block[4];
@@ -193,9 +193,16 @@ static void test_dropout(void **state)
 		}
 		if (rows * cols > 10000)
 			assert_true(fabs((double)kept / (double)(rows * cols) - 0.75) < 0.02);
-		ops->dropout(device, p, seed, 7, 3, x, x);
+		if (rows > 1) { /* the last rows alone draw what they drew among all */
+			struct aqm_mat last = poisoned_mat(rows - 1, cols, 3);
+
+			ops->dropout(device, p, seed, 7, 3, 1, aqm_mat_rows(x, 1, rows - 1), last);
+			check_same_bits(last, aqm_mat_rows(y, 1, rows - 1));
+			free_mat(last);
+		}
+		ops->dropout(device, p, seed, 7, 3, 0, x, x);
 		check_same_bits(x, y);
-		ops->dropout(device, 0.0f, seed, 7, 3, x, y);
+		ops->dropout(device, 0.0f, seed, 7, 3, 0, x, y);
 		check_same_bits(x, y);
 		free_mat(x);
 		free_mat(y);

@@ -87,7 +87,7 @@ static struct outputs pointwise(void)
 	ops->glu_forward(device, AQM_GEGLU, x, up, o.mats[0]);
 	ops->glu_backward(device, AQM_SWIGLU, o.mats[0], x, up, o.mats[1], o.mats[2]);
 	ops->activation_forward(device, AQM_GELU_TANH, 0, o.mats[0], o.mats[0]);
-	ops->dropout(device, 0.1f, 9, 1, 2, o.mats[0], o.mats[0]);
+	ops->dropout(device, 0.1f, 9, 1, 2, 0, o.mats[0], o.mats[0]);
 	ops->axpy(device, 0.3f, up, o.mats[0]);
 	ops->scatter_add(device, x, index, o.mats[3]);
 	ops->linear_few(device, aqm_mat_rows(up, 0, 10), x, 0.0f, o.mats[4]);

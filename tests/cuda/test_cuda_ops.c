@@ -341,7 +341,7 @@ static void test_dropout(void **state)
 		struct twin x = random_twin(rows, cols, layout_of(i), 1), y = poisoned_twin(rows, cols, layout_of(i));
 		float p = i % 3 == 0 ? 0.5f : i % 3 == 1 ? 0.1f : 0.0f;
 
-		BOTH(dropout, p, UINT64_C(0x123456789abcdef) + (uint64_t)i, (uint32_t)i * 7, (uint32_t)i % 5, OF(x), OF(y));
+		BOTH(dropout, p, UINT64_C(0x123456789abcdef) + (uint64_t)i, (uint32_t)i * 7, (uint32_t)i % 5, (int64_t)i * 3, OF(x), OF(y));
 		check_twin("dropout", y, tolerance_of(y.gpu.dtype, rounded_once));
 		float *got = downloaded(y.gpu);
 

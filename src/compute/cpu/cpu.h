@@ -125,8 +125,8 @@ void aqm_cpu_activation_backward(aqm_device *device, enum aqm_activation kind, f
                                  struct aqm_mat x, struct aqm_mat dx);
 
 /* dropout.c */
-void aqm_cpu_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x,
-                     struct aqm_mat y);
+void aqm_cpu_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, int64_t first_row,
+                     struct aqm_mat x, struct aqm_mat y);
 
 /* loss.c */
 double aqm_cpu_squared_error(aqm_device *device, struct aqm_mat outputs, const int32_t *counts, const float *target,

@@ -70,8 +70,8 @@ static void drop(const struct mask *mask, uint64_t word, int64_t n, const float 
 	}
 }
 
-void aqm_cpu_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x,
-                     struct aqm_mat y)
+void aqm_cpu_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, int64_t first_row,
+                     struct aqm_mat x, struct aqm_mat y)
 {
 	const struct mask mask = {
 		.seed = seed,
@@ -81,17 +81,19 @@ void aqm_cpu_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, 
 		.scale = 1.0f / (1.0f - p),
 	};
 
+	const uint64_t first_word = (uint64_t)(first_row * y.cols);
+
 	(void)device;
 	if (x.ld == x.cols && y.ld == y.cols) { /* one long row: cut where whole batches of words end */
 		int64_t n = y.rows * y.cols, piece = 16 * WORDS;
 
 #pragma omp parallel for schedule(static) if (aqm_cpu_large(y))
 		for (int64_t first = 0; first < n; first += piece)
-			drop(&mask, (uint64_t)first, n - first < piece ? n - first : piece, (const float *)x.data + first,
+			drop(&mask, first_word + (uint64_t)first, n - first < piece ? n - first : piece, (const float *)x.data + first,
 			     (float *)y.data + first);
 		return;
 	}
 #pragma omp parallel for schedule(static) if (aqm_cpu_large(y))
 	for (int64_t r = 0; r < y.rows; r++)
-		drop(&mask, (uint64_t)(r * y.cols), y.cols, aqm_row(x, r), aqm_row(y, r));
+		drop(&mask, first_word + (uint64_t)(r * y.cols), y.cols, aqm_row(x, r), aqm_row(y, r));
 }

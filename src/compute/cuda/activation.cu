@@ -167,7 +167,8 @@ void aqm_cuda_activation_backward(aqm_device *device, enum aqm_activation kind, 
 }
 
 static __global__ void dropout_kernel(int64_t rows, int64_t cols, uint32_t threshold, float scale, uint64_t seed,
-                                      uint32_t step, uint64_t first_block, struct view x, struct view y)
+                                      uint32_t step, uint64_t first_block, uint64_t first_word, struct view x,
+                                      struct view y)
 {
 	struct place p = place_of(rows, cols);
 	uint32_t words[8];
@@ -176,17 +177,18 @@ static __global__ void dropout_kernel(int64_t rows, int64_t cols, uint32_t thres
 	if (p.n <= 0)
 		return;
 	load_eight(x, p.row, p.col, p.n, a);
-	aqm_philox_eight(seed, AQM_STREAM_DROPOUT, step, first_block, (uint64_t)(p.row * cols + p.col), p.n, words);
+	aqm_philox_eight(seed, AQM_STREAM_DROPOUT, step, first_block, first_word + (uint64_t)(p.row * cols + p.col), p.n,
+	                  words);
 #pragma unroll
 	for (int i = 0; i < 8; i++)
 		a[i] = words[i] >= threshold ? a[i] * scale : 0.0f;
 	store_eight(y, p.row, p.col, p.n, a);
 }
 
-void aqm_cuda_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x,
-                      struct aqm_mat y)
+void aqm_cuda_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, int64_t first_row,
+                      struct aqm_mat x, struct aqm_mat y)
 {
 	launch(device, "dropout", places(y.rows, y.cols), AQM_THREADS, 0, dropout_kernel, y.rows, y.cols,
-	       (uint32_t)((double)p * 4294967296.0), 1.0f / (1.0f - p), seed, step, (uint64_t)ordinal << 32, view_of(x),
-	       view_of(y));
+	       (uint32_t)((double)p * 4294967296.0), 1.0f / (1.0f - p), seed, step, (uint64_t)ordinal << 32,
+	       (uint64_t)(first_row * y.cols), view_of(x), view_of(y));
 }

@@ -125,8 +125,8 @@ void aqm_cuda_activation_forward(aqm_device *device, enum aqm_activation kind, f
                                  struct aqm_mat y);
 void aqm_cuda_activation_backward(aqm_device *device, enum aqm_activation kind, float slope, struct aqm_mat dy,
                                   struct aqm_mat x, struct aqm_mat dx);
-void aqm_cuda_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, struct aqm_mat x,
-                      struct aqm_mat y);
+void aqm_cuda_dropout(aqm_device *device, float p, uint64_t seed, uint32_t step, uint32_t ordinal, int64_t first_row,
+                      struct aqm_mat x, struct aqm_mat y);
 
 /* loss.cu */
 double aqm_cuda_cross_entropy(aqm_device *device, struct aqm_mat logits, const int32_t *label, const float *weight,

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifdef AQM_HAVE_MPI
+#include "ranks/mpi.h"
+
+#include <limits.h>
+#include <mpi.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "aqmtrain/error.h"
+#include "base/size.h"
+
+enum { TAG_ASK = 1, TAG_ANSWER = 2 };
+
+static bool threads;
+
+static int check(int status, const char *what)
+{
+	char reason[MPI_MAX_ERROR_STRING] = "";
+	int length = 0;
+
+	if (status == MPI_SUCCESS)
+		return AQM_OK;
+	MPI_Error_string(status, reason, &length);
+	return aqm_error_set(AQM_ERUN, "MPI cannot %s: %s", what, reason);
+}
+
+int aqm_mpi_join(int *rank, int *size, int *local_rank, int *local_size)
+{
+	MPI_Comm host;
+	int provided;
+	int code = check(MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided), "start");
+
+	if (code != AQM_OK)
+		return code;
+	threads = provided == MPI_THREAD_MULTIPLE;
+	MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+	MPI_Comm_rank(MPI_COMM_WORLD, rank);
+	MPI_Comm_size(MPI_COMM_WORLD, size);
+	code = check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, *rank, MPI_INFO_NULL, &host),
+	             "find the ranks of a host");
+	if (code != AQM_OK)
+		return code;
+	MPI_Comm_rank(host, local_rank);
+	MPI_Comm_size(host, local_size);
+	MPI_Comm_free(&host);
+	return AQM_OK;
+}
+
+void aqm_mpi_leave(void)
+{
+	int running = 0;
+
+	MPI_Initialized(&running);
+	if (running)
+		MPI_Finalize();
+}
+
+bool aqm_mpi_has_threads(void)
+{
+	return threads;
+}
+
+int aqm_mpi_first_bad(const void *mine, void *first)
+{
+	return check(MPI_Allreduce(mine, first, 1, MPI_2INT, MPI_MINLOC, MPI_COMM_WORLD), "compare ranks");
+}
+
+int aqm_mpi_broadcast(void *data, size_t bytes, int from)
+{
+	char *at = data;
+	int code = AQM_OK;
+
+	for (size_t done = 0; code == AQM_OK && done < bytes;) {
+		int n = bytes - done < INT_MAX ? (int)(bytes - done) : INT_MAX;
+
+		code = check(MPI_Bcast(at + done, n, MPI_BYTE, from, MPI_COMM_WORLD), "broadcast");
+		done += (size_t)n;
+	}
+	return code;
+}
+
+static int sum(void *values, size_t count, size_t width, MPI_Datatype type)
+{
+	char *at = values;
+	int code = AQM_OK;
+
+	for (size_t done = 0; code == AQM_OK && done < count;) {
+		int n = count - done < INT_MAX ? (int)(count - done) : INT_MAX;
+
+		code = check(MPI_Allreduce(MPI_IN_PLACE, at + done * width, n, type, MPI_SUM, MPI_COMM_WORLD), "sum");
+		done += (size_t)n;
+	}
+	return code;
+}
+
+int aqm_mpi_sum_doubles(double *values, size_t count)
+{
+	return sum(values, count, sizeof *values, MPI_DOUBLE);
+}
+
+int aqm_mpi_sum_floats(float *values, size_t count)
+{
+	return sum(values, count, sizeof *values, MPI_FLOAT);
+}
+
+int aqm_mpi_sum_begin(float *values, size_t count, void **request)
+{
+	MPI_Request *made = aqm_calloc_array(1, sizeof *made);
+
+	if (!made)
+		return AQM_ERUN;
+	if (count > INT_MAX) {
+		free(made);
+		return aqm_error_set(AQM_ERUN, "%zu numbers are too many for one sum", count);
+	}
+	int code =
+		check(MPI_Iallreduce(MPI_IN_PLACE, values, (int)count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD, made), "begin a sum");
+	*request = made;
+	return code;
+}
+
+int aqm_mpi_test(void **requests, size_t count)
+{
+	int code = AQM_OK;
+
+	for (size_t i = 0; code == AQM_OK && i < count; i++) {
+		int done;
+
+		code = check(MPI_Test(requests[i], &done, MPI_STATUS_IGNORE), "sum");
+	}
+	return code;
+}
+
+int aqm_mpi_wait(void **requests, size_t count)
+{
+	int code = AQM_OK;
+
+	for (size_t i = 0; i < count; i++) {
+		int result = check(MPI_Wait(requests[i], MPI_STATUS_IGNORE), "sum");
+
+		code = code == AQM_OK ? result : code;
+		free(requests[i]);
+	}
+	return code;
+}
+
+/* ---- turns ---- */
+
+int aqm_mpi_ask(size_t *number)
+{
+	uint64_t answer = 0;
+	int code = check(MPI_Send(NULL, 0, MPI_BYTE, 0, TAG_ASK, MPI_COMM_WORLD), "ask for work");
+
+	if (code == AQM_OK)
+		code = check(MPI_Recv(&answer, 1, MPI_UINT64_T, 0, TAG_ANSWER, MPI_COMM_WORLD, MPI_STATUS_IGNORE),
+		             "ask for work");
+	*number = (size_t)answer;
+	return code;
+}
+
+int aqm_mpi_asked(int *who)
+{
+	MPI_Status status;
+	int there = 0;
+	int code = check(MPI_Iprobe(MPI_ANY_SOURCE, TAG_ASK, MPI_COMM_WORLD, &there, &status), "hand out work");
+
+	*who = -1;
+	if (code != AQM_OK || !there)
+		return code;
+	*who = status.MPI_SOURCE;
+	return check(MPI_Recv(NULL, 0, MPI_BYTE, *who, TAG_ASK, MPI_COMM_WORLD, MPI_STATUS_IGNORE), "hand out work");
+}
+
+int aqm_mpi_answer(int who, size_t number)
+{
+	uint64_t answer = number;
+
+	return check(MPI_Send(&answer, 1, MPI_UINT64_T, who, TAG_ANSWER, MPI_COMM_WORLD), "hand out work");
+}
+#endif
