@@ -227,7 +227,7 @@ static void bench_rows(void)
 	BENCH("bias_backward", n, 0, ops->bias_backward(device, y, weight));
 	BENCH("rope", 2 * n, 0, ops->rope(device, y, TOKENS, HEAD, NULL, frequency, AQM_ROPE_ADJACENT, false));
 	BENCH("axpy", 3 * n, 0, ops->axpy(device, 0.5f, x, y));
-	BENCH("dropout", 2 * n, 0, ops->dropout(device, 0.05f, 1, 2, 3, x, y));
+	BENCH("dropout", 2 * n, 0, ops->dropout(device, 0.05f, 1, 2, 3, 0, x, y));
 	BENCH("glu_forward", 3 * wide, 0, ops->glu_forward(device, AQM_SWIGLU, gate, up, act));
 	BENCH("glu_backward", 5 * wide, 0, ops->glu_backward(device, AQM_SWIGLU, act, gate, up, gate, up));
 	BENCH("gelu forward", 2 * wide, 0, ops->activation_forward(device, AQM_GELU_TANH, 0, up, act));
