@@ -104,13 +104,13 @@ int student(struct __sk_buff *skb)
 
 	count->packets[queue]++;
 	count->bytes[queue] += packet.bytes;
-	if (action == VIRTUAL_MARK) {
+	if (action == AQM_STUDENT_MARK) {
 		if (set_now.watch || bpf_skb_ecn_set_ce(skb) > 0)
 			count->marked[queue]++;
 		else
-			action = VIRTUAL_DROP, count->unmarkable[queue]++;
+			action = AQM_STUDENT_DROP, count->unmarkable[queue]++;
 	}
-	if (action == VIRTUAL_DROP) {
+	if (action == AQM_STUDENT_DROP) {
 		count->dropped[queue]++;
 		if (!set_now.watch)
 			return TC_ACT_SHOT;

@@ -7,16 +7,19 @@
  * (RFC 9332, appendix A), else all goes to the one that is. A queue's delay is the time until a packet that arrives now would
  * leave. Every tupdate p' follows the longer delay (PI2); updates that are due are made up for when a packet comes.
  *
- * Freestanding C for any compiler, eBPF's among them: no library, no loop without a bound, no signed division. The caller
+ * Freestanding C for any compiler, eBPF's among them: no library, no loop, no signed division. The caller
  * has included the student's header.
  */
 #ifndef AQM_VIRTUAL_QUEUE_H
 #define AQM_VIRTUAL_QUEUE_H
 
+#if !AQM_STUDENT_PACKET
+#error "wants a student that decides on packets (control: packet)"
+#endif
+
 #define VIRTUAL_INLINE static inline __attribute__((always_inline))
 
 enum { VIRTUAL_CLASSIC, VIRTUAL_L4S, VIRTUAL_QUEUES };
-enum { VIRTUAL_ENQUEUE, VIRTUAL_DROP, VIRTUAL_MARK }; /* what students answer */
 enum { VIRTUAL_NOT_ECT, VIRTUAL_ECT1, VIRTUAL_ECT0, VIRTUAL_CE }; /* the two ECN bits */
 
 /* All 64 bits wide, so that they are easy to write from outside. Rate 0: not set up, everything passes. Other zeros are defaults. */
@@ -59,11 +62,11 @@ struct virtual_packet {
 
 #define VIRTUAL_SECOND 1000000000ull
 #define VIRTUAL_ONE 0x7fffffffu /* the largest p' */
-#define VIRTUAL_CATCH_UP 8      /* updates made up for one by one */
 
-VIRTUAL_INLINE uint64_t virtual_or(uint64_t value, uint64_t initial)
+/* A setting, or its default; within what keeps products in 64 bits. */
+VIRTUAL_INLINE uint32_t virtual_or(uint64_t value, uint32_t initial)
 {
-	return value ? value : initial;
+	return value == 0 ? initial : value < 1 << 24 ? (uint32_t)value : 1 << 24;
 }
 
 /* Serve both queues for `ns` nanoseconds, at most one second of which counts: by then, everything within the limit is gone. */
@@ -87,6 +90,14 @@ VIRTUAL_INLINE void virtual_drain(struct virtual_port *port, uint64_t rate, uint
 	l4s->backlog -= bytes - share;
 }
 
+/* us that the link takes for so many bytes. */
+VIRTUAL_INLINE uint32_t virtual_us(uint64_t bytes, uint64_t rate)
+{
+	uint64_t us = bytes * 1000000 / rate;
+
+	return us < 0xffffffffu ? (uint32_t)us : 0xffffffffu;
+}
+
 /* us until a packet that comes to `queue` now would leave: behind both backlogs, unless its own queue is empty before the
  * other, by its share of the rate. */
 VIRTUAL_INLINE uint32_t virtual_delay(const struct virtual_port *port, uint64_t rate, uint32_t queue)
@@ -97,8 +108,7 @@ VIRTUAL_INLINE uint32_t virtual_delay(const struct virtual_port *port, uint64_t 
 		bytes = classic * 16;
 	if (queue == VIRTUAL_L4S && l4s < classic * 15)
 		bytes = l4s * 16 / 15;
-	uint64_t us = bytes * 1000000 / rate;
-	return us < 0xffffffffu ? (uint32_t)us : 0xffffffffu;
+	return virtual_us(bytes, rate);
 }
 
 VIRTUAL_INLINE int64_t virtual_bound(int64_t x, int64_t bound)
@@ -106,50 +116,58 @@ VIRTUAL_INLINE int64_t virtual_bound(int64_t x, int64_t bound)
 	return x < -bound ? -bound : x > bound ? bound : x;
 }
 
-/* PI2: p' += alpha (delay - target) + beta (delay - delay before), the first part once for each of `intervals`. */
-VIRTUAL_INLINE void virtual_update(struct virtual_port *port, const struct virtual_settings *s, uint64_t intervals)
+/* PI2 at `due` updates, the first `until` us from now, of which no packet came in between: p' += alpha (delay - target) +
+ * beta (delay - delay before) at each. The longer delay of both queues is what all bytes take, which falls by a us a us: so the
+ * first parts are an arithmetic series over the updates that still find a delay, and the second ones all but cancel out. */
+VIRTUAL_INLINE void virtual_update(struct virtual_port *port, const struct virtual_settings *s, uint64_t until, uint64_t due)
 {
-	uint32_t classic = virtual_delay(port, s->rate, VIRTUAL_CLASSIC), l4s = virtual_delay(port, s->rate, VIRTUAL_L4S);
-	int64_t delay = classic > l4s ? classic : l4s;
-	int64_t alpha = (int64_t)virtual_or(s->alpha, 1229), beta = (int64_t)virtual_or(s->beta, 24576);
-	int64_t distance = alpha * (delay - (int64_t)virtual_or(s->target, 15000)), change = beta * (delay - port->delay_old);
+	uint64_t tupdate = virtual_or(s->tupdate, 15000), target = virtual_or(s->target, 15000);
+	uint64_t longest = virtual_us(port->queues[VIRTUAL_CLASSIC].backlog + port->queues[VIRTUAL_L4S].backlog, s->rate);
+	uint64_t first = longest > until ? longest - until : 0, last = 0, delayed = (first + tupdate - 1) / tupdate, sum;
 
-	/* From 1/8192 and us to 1/2^31: times 2^18 / 10^6. The bound is far beyond p' = 1, and keeps the products in 64 bits. */
-	int64_t next = virtual_bound(distance, 1ll << 40) * (int64_t)intervals + virtual_bound(change, 1ll << 40);
-	next = port->probability + ((virtual_bound(next, 1ll << 40) * 17180) >> 16);
+	due = due < 1 << 20 ? due : 1 << 20;
+	delayed = delayed < due ? delayed : due;
+	sum = delayed * first - (delayed ? tupdate * (delayed - 1) / 2 * delayed : 0);
+	if (first > (due - 1) * tupdate)
+		last = first - (due - 1) * tupdate;
+
+	/* From 1/8192 and us to 1/2^31: times 2^18 / 10^6. Bounds are far beyond p' = 1, and keep products in 64 bits. */
+	int64_t step = virtual_or(s->alpha, 1229) * virtual_bound((int64_t)(sum - due * target), 1ll << 38) +
+	               (int64_t)virtual_or(s->beta, 24576) * ((int64_t)last - port->delay_old);
+	int64_t next = port->probability + ((virtual_bound(step, 1ll << 40) * 17180) >> 16);
 	port->probability = next < 0 ? 0 : next > VIRTUAL_ONE ? VIRTUAL_ONE : (uint32_t)next;
-	port->delay_old = (uint32_t)delay;
-	port->queues[VIRTUAL_CLASSIC].delay_old = classic;
-	port->queues[VIRTUAL_L4S].delay_old = l4s;
+	port->delay_old = (uint32_t)last;
 }
 
 /* Bring the port to `now` (ns, monotonic; another CPU may have been here a moment later). */
 VIRTUAL_INLINE void virtual_advance(struct virtual_port *port, const struct virtual_settings *s, uint64_t now)
 {
-	uint64_t tupdate = virtual_or(s->tupdate, 15000) * 1000;
+	uint64_t tupdate = virtual_or(s->tupdate, 15000) * 1000ull;
 
 	if (port->clock == 0) {
 		port->clock = now;
 		port->next_update = now + tupdate;
 	}
-	for (int i = 0; i < VIRTUAL_CATCH_UP && port->next_update <= now; i++) {
-		if (port->next_update > port->clock) {
-			virtual_drain(port, s->rate, port->next_update - port->clock);
-			port->clock = port->next_update;
-		}
-		virtual_update(port, s, 1);
-		port->next_update += tupdate;
-	}
-	if (now > port->clock) {
-		virtual_drain(port, s->rate, now - port->clock);
-		port->clock = now;
-	}
-	if (port->next_update <= now) { /* a long silence, most of it with empty queues */
-		uint64_t due = (now - port->next_update) / tupdate + 1;
+	if (now <= port->clock)
+		return;
+	if (port->next_update <= now) {
+		uint64_t due = (now - port->next_update) / tupdate + 1, last = port->next_update + (due - 1) * tupdate;
 
-		virtual_update(port, s, due < 1 << 20 ? due : 1 << 20);
-		port->next_update += due * tupdate;
+		uint64_t until = port->next_update > port->clock ? (port->next_update - port->clock) / 1000 : 0;
+
+		virtual_update(port, s, until, 1); /* which may rise beyond p' = 1; then, with no packets, p' falls */
+		if (due > 1)
+			virtual_update(port, s, until + tupdate / 1000, due - 1);
+		if (last > port->clock) {
+			virtual_drain(port, s->rate, last - port->clock);
+			port->clock = last;
+		}
+		port->queues[VIRTUAL_CLASSIC].delay_old = virtual_delay(port, s->rate, VIRTUAL_CLASSIC);
+		port->queues[VIRTUAL_L4S].delay_old = virtual_delay(port, s->rate, VIRTUAL_L4S);
+		port->next_update = last + tupdate;
 	}
+	virtual_drain(port, s->rate, now - port->clock);
+	port->clock = now;
 }
 
 VIRTUAL_INLINE struct aqm_student_record virtual_record(const struct virtual_port *port, const struct virtual_settings *s,
@@ -159,11 +177,11 @@ VIRTUAL_INLINE struct aqm_student_record virtual_record(const struct virtual_por
 	struct aqm_student_record record = {0};
 
 	record.queue_type = queue;
-	record.qdelay_ref = (uint32_t)virtual_or(s->target, 15000);
-	record.tupdate = (uint32_t)virtual_or(s->tupdate, 15000);
-	record.max_ecnth = (uint32_t)virtual_or(s->max_ecnth, 2048);
-	record.alpha = (uint32_t)virtual_or(s->alpha, 1229);
-	record.beta = (uint32_t)virtual_or(s->beta, 24576);
+	record.qdelay_ref = virtual_or(s->target, 15000);
+	record.tupdate = virtual_or(s->tupdate, 15000);
+	record.max_ecnth = virtual_or(s->max_ecnth, 2048);
+	record.alpha = virtual_or(s->alpha, 1229);
+	record.beta = virtual_or(s->beta, 24576);
 	record.flags = 1;
 	record.drop_prob = port->probability;
 	record.current_qdelay = virtual_delay(port, s->rate, queue);
@@ -183,7 +201,7 @@ VIRTUAL_INLINE struct aqm_student_record virtual_record(const struct virtual_por
 /* Never more than a second's worth, so that a second empties the queues. */
 VIRTUAL_INLINE uint64_t virtual_limit(const struct virtual_settings *s)
 {
-	uint64_t limit = virtual_or(s->limit, s->rate / 4 + 3000);
+	uint64_t limit = s->limit ? s->limit : s->rate / 4 + 3000;
 
 	return limit < s->rate ? limit : s->rate;
 }
@@ -199,16 +217,16 @@ VIRTUAL_INLINE uint32_t virtual_arrive(struct virtual_port *port, const struct v
 	struct aqm_student_record record = virtual_record(port, s, packet, queue);
 	uint32_t action = (uint32_t)aqm_student_decide(&q->student, &record);
 
-	if (action == VIRTUAL_MARK && packet->codepoint == VIRTUAL_NOT_ECT)
-		action = VIRTUAL_DROP;
+	if (action == AQM_STUDENT_MARK && packet->codepoint == VIRTUAL_NOT_ECT)
+		action = AQM_STUDENT_DROP;
 	if (port->queues[VIRTUAL_CLASSIC].backlog + port->queues[VIRTUAL_L4S].backlog + packet->bytes >
 	    virtual_limit(s))
-		action = VIRTUAL_DROP;
-	q->accumulated = action == VIRTUAL_ENQUEUE ? record.accu_prob : 0;
+		action = AQM_STUDENT_DROP;
+	q->accumulated = action == AQM_STUDENT_ENQUEUE ? record.accu_prob : 0;
 	q->packets++;
 	q->bytes += packet->bytes;
 	q->mean_bytes += packet->bytes - (q->mean_bytes >> 4);
-	if (action == VIRTUAL_DROP)
+	if (action == AQM_STUDENT_DROP)
 		q->drops++;
 	else
 		q->backlog += packet->bytes;

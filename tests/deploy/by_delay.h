@@ -3,10 +3,13 @@
  * A student for tests whose answers one can foresee, with the interface of those that `aqmtrain export --c-header` writes: L4S is marked
  * from 1 ms on, classic from 10 ms on, and dropped from 40 ms on.
  */
-#ifndef BY_DELAY_H
-#define BY_DELAY_H
+#ifndef AQM_STUDENT_H
+#define AQM_STUDENT_H
 
 #include <stdint.h>
+
+#define AQM_STUDENT_PACKET 1
+enum { AQM_STUDENT_ENQUEUE, AQM_STUDENT_DROP, AQM_STUDENT_MARK };
 
 struct aqm_student_record {
 	uint32_t queue_type, qdelay_ref, tupdate, max_burst, max_ecnth, alpha, beta, flags, burst_allowance, drop_prob;
@@ -27,8 +30,10 @@ static inline __attribute__((always_inline)) int aqm_student_decide(struct aqm_s
 {
 	state->decisions++;
 	if (record->queue_type)
-		return record->current_qdelay >= 1000 ? 2 : 0;
-	return record->current_qdelay >= 40000 ? 1 : record->current_qdelay >= 10000 ? 2 : 0;
+		return record->current_qdelay >= 1000 ? AQM_STUDENT_MARK : AQM_STUDENT_ENQUEUE;
+	if (record->current_qdelay >= 40000)
+		return AQM_STUDENT_DROP;
+	return record->current_qdelay >= 10000 ? AQM_STUDENT_MARK : AQM_STUDENT_ENQUEUE;
 }
 
 #endif
