@@ -311,22 +311,22 @@ static void test_cached_windows(void **state)
 		free_mat(all[i]);
 }
 
-static void test_cached(void **state)
+static void check_cached(int64_t heads, int64_t kv_heads, int64_t head_dim, bool biased)
 {
-	(void)state;
-	for (int64_t tokens = 1; tokens <= 81; tokens += 10)
+	for (int64_t tokens = 1; tokens <= 81; tokens += tokens < 21 ? 5 : 20)
 		for (int64_t past = 0; past <= 130; past += 65) {
 			const struct attention a = {.s = {.windows = 1,
 			                                  .tokens = tokens,
-			                                  .heads = 4,
-			                                  .kv_heads = 2,
-			                                  .head_dim = 8,
+			                                  .heads = heads,
+			                                  .kv_heads = kv_heads,
+			                                  .head_dim = head_dim,
 			                                  .scale = 0.3f,
 			                                  .causal = true,
-			                                  .bias = random_mat(4, 33, 1, 1)},
+			                                  .bias = biased ? random_mat(heads, 33, 1, 1) : aqm_mat_absent()},
 			                            .past = past};
-			struct aqm_mat q = random_mat(tokens, 32, 1, 1), k = random_mat(past + tokens, 16, 2, 1),
-						   v = random_mat(past + tokens, 16, 3, 1), o = poisoned_mat(tokens, 32, 4);
+			int64_t width = heads * head_dim, kv_width = kv_heads * head_dim;
+			struct aqm_mat q = random_mat(tokens, width, 1, 1), k = random_mat(past + tokens, kv_width, 2, 1),
+						   v = random_mat(past + tokens, kv_width, 3, 1), o = poisoned_mat(tokens, width, 4);
 			double *in = joined(q, k, v, a.s.bias), *out = new_doubles(q_count(&a));
 
 			ops->attention_cached(device, a.s, &(struct aqm_place){.past = (int32_t)past}, q, k, v, o);
@@ -340,6 +340,15 @@ static void test_cached(void **state)
 			free_mat(o);
 			free_mat(a.s.bias);
 		}
+}
+
+static void test_cached(void **state)
+{
+	(void)state;
+	check_cached(4, 2, 8, true);
+	check_cached(4, 2, 8, false);
+	check_cached(9, 3, 20, false);
+	check_cached(2, 2, 13, false);
 }
 
 /* Scores far beyond the range of exp, and a NaN that must not vanish. */

@@ -49,7 +49,7 @@ static struct outputs attention(void)
 				   dout = drawn(ROWS, COLS);
 	float frequencies[HEAD_DIM / 2];
 	struct outputs o = {.mats = {drawn(ROWS, COLS), drawn(HEADS, ROWS), drawn(ROWS, COLS), drawn(ROWS, COLS / 2),
-	                             drawn(ROWS, COLS / 2), drawn(20, COLS), drawn(HEADS, 31)}};
+	                             drawn(ROWS, COLS / 2), drawn(20, COLS), drawn(HEADS, 31), drawn(10, COLS)}};
 
 	for (int i = 0; i < HEAD_DIM / 2; i++)
 		frequencies[i] = powf(0.7f, (float)i);
@@ -62,6 +62,9 @@ static struct outputs attention(void)
 	last.windows = 1;
 	last.tokens = 20;
 	ops->attention_cached(device, last, &(struct aqm_place){.past = ROWS - 20}, aqm_mat_rows(q, 0, 20), k, v, o.mats[5]);
+	last.tokens = 10; /* few, which go another way */
+	last.bias = aqm_mat_absent();
+	ops->attention_cached(device, last, &(struct aqm_place){.past = ROWS - 10}, aqm_mat_rows(q, 0, 10), k, v, o.mats[7]);
 	free_mat(q);
 	free_mat(k);
 	free_mat(v);

@@ -312,6 +312,8 @@ void aqm_cpu_attention_forward(aqm_device *device, struct aqm_attention shape, s
 void aqm_cpu_attention_cached(aqm_device *device, struct aqm_attention shape, const struct aqm_place *places,
                               struct aqm_mat q, struct aqm_mat k, struct aqm_mat v, struct aqm_mat o)
 {
+	if (aqm_cpu_attention_few(device, shape, places, q, k, v, o))
+		return;
 	shape.causal = true;
 	forward(device, shape, places, q, k, v, o, aqm_mat_absent());
 }

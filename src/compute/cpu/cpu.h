@@ -113,6 +113,9 @@ void aqm_cpu_attention_backward(aqm_device *device, struct aqm_attention shape, 
                                 struct aqm_mat dq, struct aqm_mat dk, struct aqm_mat dv, struct aqm_mat dbias);
 void aqm_cpu_attention_cached(aqm_device *device, struct aqm_attention shape, const struct aqm_place *places,
                               struct aqm_mat q, struct aqm_mat k, struct aqm_mat v, struct aqm_mat o);
+/* attention_few.c: attention_cached of few tokens and no bias; false, with nothing done, for others. */
+bool aqm_cpu_attention_few(aqm_device *device, struct aqm_attention shape, const struct aqm_place *places,
+                           struct aqm_mat q, struct aqm_mat k, struct aqm_mat v, struct aqm_mat o);
 
 /* activation.c */
 void aqm_cpu_glu_forward(aqm_device *device, enum aqm_glu kind, struct aqm_mat gate, struct aqm_mat up,
