@@ -6,6 +6,7 @@
 #define AQMTRAIN_EXPORT_H
 
 #include "aqmtrain/policy.h"
+#include "aqmtrain/student.h"
 
 /* Each writes its output whole or not at all; what was there before stays when it fails. 0, AQM_EUSAGE (no such thing
  * for this policy or path), AQM_ERUN, AQM_EINTERRUPTED. */
@@ -22,5 +23,7 @@ int aqm_export_merged(aqm_policy *policy, const char *path, const char *dtype);
 /* Everything a decision needs but the base weights, in one file that aqm_policy_load reads: policy.h5's contents,
  * with a manifest. */
 int aqm_export_bundle(aqm_policy *policy, const char *path);
+/* A student as one freestanding C header: integers, no calls, tables const. Bit for bit what aqm_student_decide says. */
+int aqm_export_c_header(const aqm_student *student, const char *path);
 
 #endif
