@@ -6,7 +6,9 @@
 #ifndef AQM_STUDENT_H
 #define AQM_STUDENT_H
 
+#ifndef AQM_STUDENT_TYPES
 #include <stdint.h>
+#endif
 
 #define AQM_STUDENT_PACKET 1
 enum { AQM_STUDENT_ENQUEUE, AQM_STUDENT_DROP, AQM_STUDENT_MARK };
@@ -19,6 +21,7 @@ struct aqm_student_record {
 	uint64_t tot_pkts, tot_bytes;
 	uint32_t length, len_bytes, drops;
 	uint64_t pkt_len;
+	uint32_t action_logged;
 };
 
 struct aqm_student_state {
