@@ -23,6 +23,8 @@
 /* ---- scenarios ---- */
 
 enum aqm_acks { AQM_ACKS_FREE, AQM_ACKS_SHARED };
+enum aqm_switch { AQM_OFF, AQM_ON };
+enum aqm_recovery { AQM_RECOVERY_QUICK, AQM_RECOVERY_DUPACKS };
 enum aqm_ecn { AQM_ECN_OFF, AQM_ECN_ECT0, AQM_ECN_ECT1, AQM_ECN_AUTO };
 enum { AQM_SIM_NAME_MAX = 64, AQM_SIM_FLOWS_MAX = 4096, AQM_SIM_RATES_MAX = 256 };
 
@@ -42,6 +44,7 @@ struct aqm_aqm_settings {
 	double max_burst;            /* aqm.max_burst */
 	double max_ecnth;            /* aqm.max_ecnth: above this probability ECN is dropped too */
 	double tick;                 /* aqm.tick: resolution of the clock; 0 = none */
+	double link_tick;            /* aqm.link_tick: the link serves in steps of this; 0 = packet by packet */
 	double ecn;                  /* aqm.ecn: 1 marks instead of dropping, 0 does not */
 };
 
@@ -64,6 +67,11 @@ struct aqm_flow_settings {
 	double size_shape;         /* web */
 	int64_t packet;            /* bytes of a full packet with its headers */
 	int64_t ack_every;         /* packets an acknowledgement */
+	enum aqm_switch hystart;   /* slow start ends when round trips become longer: HyStart++, RFC 9406 */
+	enum aqm_switch handshake; /* data follow an empty packet and its acknowledgement */
+	enum aqm_recovery recovery; /* quick: losses are seen at once, also of what is sent again, and lost tails are probed
+	                               for, as by RACK; dupacks: the third packet behind shows one, and what is lost twice
+	                               waits for the timer (RFC 6675 and 6298, as FreeBSD's default stack) */
 };
 
 struct aqm_scenario {
@@ -77,6 +85,7 @@ struct aqm_scenario {
 		double delay;          /* ms, added to every flow's round trip */
 		double jitter;         /* ms: each packet is late by up to this much, in order */
 		enum aqm_acks acks;    /* free = on a path of their own; shared = through the same queue */
+		int64_t passes;        /* how often each packet goes through the queue, each time with `delay` behind it */
 		struct aqm_rate_change *changes; /* owned, in time order */
 		size_t change_count;
 	} link;
@@ -195,7 +204,7 @@ struct aqm_sim_hook {
 	double delay;                /* s from an update to when its answer is applied */
 };
 
-/* With probability epsilon another action than the rule's, drawn evenly; p' is then moved by up to a factor 2. */
+/* With probability epsilon another action than the rule's, drawn evenly; p' then becomes anything up to its double. */
 struct aqm_epsilon;
 int aqm_epsilon_new(struct aqm_epsilon **out, struct aqm_sim_hook *hook, double epsilon, uint64_t seed);
 void aqm_epsilon_free(struct aqm_epsilon *epsilon);

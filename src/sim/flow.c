@@ -12,8 +12,11 @@
 #include "sim/run.h"
 
 enum { HEADER = 52, INITIAL_WINDOW = 10, TIMERS = 6 };
+enum { HYSTART_SAMPLES = 8, HYSTART_ROUNDS = 5 };
 
-static const aqm_time RTO_MIN = 200 * AQM_MS, DELACK = 40 * AQM_MS, BURST = 250 * AQM_US;
+enum { DUPACKS = 3 };
+
+static const aqm_time RTO_MIN = 200 * AQM_MS, DELACK = 40 * AQM_MS, SLOP = 200 * AQM_MS, BURST = 250 * AQM_US;
 
 static enum aqm_codepoint codepoint_of(const struct aqm_flow_settings *settings, const struct aqm_cc_type *cc)
 {
@@ -26,7 +29,7 @@ static enum aqm_codepoint codepoint_of(const struct aqm_flow_settings *settings,
 struct aqm_flow *aqm_flow_new(struct aqm_run *run, size_t group, uint64_t limit, aqm_time start)
 {
 	const struct aqm_flow_settings *settings = &run->scenario->flows[group];
-	double passes = run->scenario->link.acks == AQM_ACKS_SHARED ? 2 : 1;
+	double passes = (double)run->scenario->link.passes * (run->scenario->link.acks == AQM_ACKS_SHARED ? 2 : 1);
 	struct aqm_flow *flow = run->free_flows;
 	struct aqm_line acks = {0}, back = {0};
 
@@ -67,6 +70,11 @@ struct aqm_flow *aqm_flow_new(struct aqm_run *run, size_t group, uint64_t limit,
 		.back = back,
 	};
 	flow->codepoint = codepoint_of(settings, flow->cc);
+	if (flow->cc && settings->handshake == AQM_ON) {
+		flow->opening = true;
+		flow->cwnd = 1;
+		flow->limit += limit < UINT64_MAX;
+	}
 	aqm_timer_init(&flow->send_timer, AQM_TIMER_SEND, flow);
 	aqm_timer_init(&flow->timeout_timer, AQM_TIMER_TIMEOUT, flow);
 	aqm_timer_init(&flow->life_timer, AQM_TIMER_LIFE, flow);
@@ -170,9 +178,14 @@ static uint64_t in_flight(const struct aqm_flow *flow)
 	return flow->next - flow->received - flow->lost;
 }
 
+static bool by_dupacks(const struct aqm_flow *flow)
+{
+	return flow->settings->recovery == AQM_RECOVERY_DUPACKS;
+}
+
 static aqm_time timeout_of(const struct aqm_flow *flow)
 {
-	aqm_time rto = flow->srtt ? flow->srtt + 4 * flow->rttvar : AQM_SECOND;
+	aqm_time rto = flow->srtt ? flow->srtt + 4 * flow->rttvar + (by_dupacks(flow) ? SLOP : 0) : AQM_SECOND;
 
 	return (rto > RTO_MIN ? rto : RTO_MIN) << (flow->backoff < 6 ? flow->backoff : 6);
 }
@@ -180,6 +193,8 @@ static aqm_time timeout_of(const struct aqm_flow *flow)
 /* RFC 8985: soon after the last packets, one more shows whether they were lost. */
 static aqm_time probe_after(const struct aqm_flow *flow)
 {
+	if (by_dupacks(flow))
+		return timeout_of(flow);
 	aqm_time after = 2 * flow->srtt + (in_flight(flow) == 1 ? DELACK : 0);
 
 	return after > 10 * AQM_MS ? after : 10 * AQM_MS;
@@ -194,9 +209,10 @@ static void send_packet(struct aqm_run *run, struct aqm_flow *flow)
 		return;
 	}
 	packet->flow = flow;
-	packet->bytes = flow->bytes;
-	packet->codepoint = (uint8_t)flow->codepoint;
+	packet->bytes = flow->opening ? HEADER : flow->bytes;
+	packet->codepoint = flow->opening ? AQM_NOT_ECT : (uint8_t)flow->codepoint;
 	packet->is_ack = false;
+	packet->passed = 0;
 	packet->ack.number = flow->next++;
 	packet->ack.echo = aqm_run_now(run);
 	flow->alive++;
@@ -279,7 +295,12 @@ void aqm_flow_timeout(struct aqm_run *run, struct aqm_flow *flow)
 			retire(run, flow);
 		return;
 	}
+	if (flow->stuck && flow->stuck + timeout_of(flow) < rto)
+		rto = flow->stuck + timeout_of(flow);
 	if (now >= rto) {
+		flow->held = flow->held_after = 0;
+		flow->stuck = 0;
+		flow->again_from = flow->again_to = 0;
 		flow->lost += in_flight(flow); /* should they come after all, their acknowledgement takes this back */
 		flow->settled = flow->next;
 		flow->recover = flow->next;
@@ -297,7 +318,7 @@ void aqm_flow_timeout(struct aqm_run *run, struct aqm_flow *flow)
 		aqm_flow_send(run, flow);
 		rto = now + timeout_of(flow);
 		probe = rto;
-	} else if (now >= probe && !flow->probed && flow->running) {
+	} else if (now >= probe && !flow->probed && flow->running && !by_dupacks(flow)) {
 		flow->probed = true;
 		send_packet(run, flow);
 	}
@@ -322,6 +343,64 @@ static void measure_rtt(struct aqm_flow *flow, aqm_time rtt)
 	}
 }
 
+/* The connection is there: everything begins, whatever it took. */
+static void open_window(struct aqm_flow *flow)
+{
+	flow->opening = false;
+	flow->cwnd = INITIAL_WINDOW;
+	flow->ssthresh = INFINITY;
+	if (flow->cc->init)
+		flow->cc->init(flow);
+}
+
+/* RFC 9406: when the shortest round trip of a round is longer than that of the round before, growth becomes gentle; if
+ * it stays so for five rounds, slow start is over; if it does not, growth goes on as before. */
+static void hystart(struct aqm_flow *flow)
+{
+	struct aqm_hystart *h = &flow->hystart;
+
+	if (flow->settled > h->end) { /* a new round */
+		if (h->gentle && ++h->rounds >= HYSTART_ROUNDS) {
+			flow->ssthresh = flow->cwnd;
+			h->gentle = false;
+			return;
+		}
+		h->before = h->shortest;
+		h->shortest = 0;
+		h->samples = 0;
+		h->end = flow->next;
+	}
+	h->shortest = h->samples++ == 0 || flow->last_rtt < h->shortest ? flow->last_rtt : h->shortest;
+	if (h->samples < HYSTART_SAMPLES || h->before == 0)
+		return;
+	aqm_time margin = h->before / 8;
+	margin = margin < 4 * AQM_MS ? 4 * AQM_MS : margin > 16 * AQM_MS ? 16 * AQM_MS : margin;
+	if (!h->gentle && h->shortest >= h->before + margin) {
+		h->gentle = true;
+		h->baseline = h->shortest;
+		h->rounds = 0;
+	} else if (h->gentle && h->shortest < h->baseline) {
+		h->gentle = false;
+	}
+}
+
+/* Skipped numbers count as lost when three packets have come from behind them. They are sent again next, and one of
+ * those lost means to wait for the timer. */
+static uint64_t hold_losses(struct aqm_flow *flow, aqm_time now, uint64_t number, uint64_t received, uint64_t skipped)
+{
+	if (skipped && number > flow->again_from && number - skipped < flow->again_to && !flow->stuck)
+		flow->stuck = now - flow->srtt; /* about when it was sent again */
+	flow->held += skipped;
+	flow->held_after = flow->held ? flow->held_after + received : 0;
+	if (flow->held_after < DUPACKS)
+		return 0;
+	uint64_t lost = flow->held;
+	flow->held = flow->held_after = 0;
+	flow->again_from = flow->again_to < flow->next ? flow->next : flow->again_from;
+	flow->again_to = (flow->again_to < flow->next ? flow->next : flow->again_to) + lost;
+	return lost;
+}
+
 static void handle_ack(struct aqm_run *run, struct aqm_flow *flow, const struct aqm_ack *ack)
 {
 	aqm_time now = aqm_run_now(run);
@@ -338,11 +417,18 @@ static void handle_ack(struct aqm_run *run, struct aqm_flow *flow, const struct 
 	if (received > span) /* given up, but they had only been late */
 		flow->lost -= received - span < flow->lost ? received - span : flow->lost;
 	else
-		flow->lost += lost = span - received;
+		lost = span - received;
+	if (by_dupacks(flow))
+		lost = hold_losses(flow, now, ack->number, received, lost);
+	flow->lost += lost;
 	flow->last_ack = now;
 	flow->backoff = 0;
 	flow->probed = false;
 	measure_rtt(flow, now - ack->echo);
+	if (flow->opening)
+		open_window(flow);
+	if (flow->settings->hystart == AQM_ON && flow->cwnd < flow->ssthresh)
+		hystart(flow);
 	flow->rtt_sum += (double)flow->last_rtt;
 	flow->cwnd_sum += flow->cwnd;
 	flow->rtt_count++;
@@ -411,7 +497,8 @@ static void receive(struct aqm_run *run, struct aqm_flow *flow, const struct aqm
 		flow->unacked_since = aqm_run_now(run);
 		flow->rx_echo = packet->ack.echo;
 	}
-	if (flow->unacked >= flow->settings->ack_every || gap || changed || packet->ack.number == 0)
+	if (flow->unacked >= flow->settings->ack_every || gap || changed || flow->rx_received == 1 ||
+	    flow->rx_received == flow->limit) /* what begins and what ends is answered at once */
 		acknowledge(run, flow);
 	else if (!flow->delack_timer.place)
 		aqm_events_set(&run->events, &flow->delack_timer, flow->unacked_since + DELACK);
@@ -421,6 +508,10 @@ void aqm_flow_deliver(struct aqm_run *run, struct aqm_packet *packet)
 {
 	struct aqm_flow *flow = packet->flow;
 
+	if (++packet->passed < run->scenario->link.passes) { /* the delay between lies in the round trip as a whole */
+		aqm_run_enqueue(run, packet);
+		return;
+	}
 	if (packet->is_ack)
 		line_push(run, &flow->back, packet->ack, flow->rtt - flow->rtt / 2);
 	else
@@ -445,6 +536,7 @@ void aqm_flow_acks(struct aqm_run *run, struct aqm_flow *flow)
 	packet->bytes = HEADER;
 	packet->codepoint = AQM_NOT_ECT;
 	packet->is_ack = true;
+	packet->passed = 0;
 	flow->alive++;
 	aqm_run_enqueue(run, packet);
 }

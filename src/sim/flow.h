@@ -34,6 +34,14 @@ struct aqm_scalable { /* dctcp and prague */
 	bool seen_mark;
 };
 
+/* HyStart++ (RFC 9406): shortest round trips of this round, the last one, and of when growth became gentle. */
+struct aqm_hystart {
+	aqm_time shortest, before, baseline; /* 0 = none */
+	unsigned samples, rounds;            /* of this round; since growth is gentle */
+	uint64_t end;                        /* the round's last number */
+	bool gentle;
+};
+
 struct aqm_cc_type;
 
 struct aqm_flow {
@@ -56,6 +64,11 @@ struct aqm_flow {
 	double cwnd, ssthresh;           /* packets */
 	aqm_time srtt, rttvar, last_rtt;
 	unsigned backoff;
+	uint64_t held, held_after;       /* recovery: dupacks: skipped numbers that are not lost yet; packets behind them */
+	uint64_t again_from, again_to;   /* numbers of what was last sent again */
+	struct aqm_hystart hystart;
+	bool opening;                    /* its first packet, without data, is not answered yet */
+	aqm_time stuck;                  /* since when only the timer helps; 0 = it does not come to that */
 	bool probed; /* a probe was sent since the last acknowledgement */
 	aqm_time last_ack;
 	double pace_gain;
@@ -111,10 +124,10 @@ static inline double aqm_slow_start(struct aqm_flow *flow, double received)
 {
 	if (flow->cwnd >= flow->ssthresh)
 		return received;
-	double room = flow->ssthresh - flow->cwnd, grown = received < room ? received : room;
+	double room = flow->ssthresh - flow->cwnd, grown = flow->hystart.gentle ? received / 4 : received;
 
-	flow->cwnd += grown;
-	return received - grown;
+	flow->cwnd += grown < room ? grown : room;
+	return grown < room ? 0 : received - room;
 }
 
 static inline void aqm_set_window(struct aqm_flow *flow, double window)

@@ -30,6 +30,7 @@ struct aqm_packet {
 	uint8_t codepoint;
 	uint8_t queue; /* that it stands in */
 	bool is_ack;
+	uint8_t passed; /* how often through the queue, so far */
 	struct aqm_ack ack; /* of a data packet: number, and echo = when it was sent */
 };
 

@@ -30,6 +30,7 @@ const struct aqm_setting aqm_settings[] = {
 	{AQM_IN_LINK, "delay", AQM_SETTING_NUMBER, AT(link.delay), 0, 1e5, NULL},
 	{AQM_IN_LINK, "jitter", AQM_SETTING_NUMBER, AT(link.jitter), 0, 1e5, NULL},
 	{AQM_IN_LINK, "acks", AQM_SETTING_WORD, AT(link.acks), 0, 0, WORDS("free", "shared")},
+	{AQM_IN_LINK, "passes", AQM_SETTING_INT, AT(link.passes), 1, 4, NULL},
 	{AQM_IN_CHANGE, "at", AQM_SETTING_NUMBER, OF_CHANGE(at), 0, 1e6, NULL},
 	{AQM_IN_CHANGE, "rate", AQM_SETTING_NUMBER, OF_CHANGE(rate), 1e-3, 1e6, NULL},
 	{AQM_IN_AQM, "kind", AQM_SETTING_NAME, AT(aqm.kind), 0, 0, NULL},
@@ -47,6 +48,7 @@ const struct aqm_setting aqm_settings[] = {
 	{AQM_IN_AQM, "max_burst", AQM_SETTING_NUMBER, AT(aqm.max_burst), 0, 5e3, NULL},
 	{AQM_IN_AQM, "max_ecnth", AQM_SETTING_NUMBER, AT(aqm.max_ecnth), 0, 1, NULL},
 	{AQM_IN_AQM, "tick", AQM_SETTING_NUMBER, AT(aqm.tick), 0, 1e3, NULL},
+	{AQM_IN_AQM, "link_tick", AQM_SETTING_NUMBER, AT(aqm.link_tick), 0, 1e3, NULL},
 	{AQM_IN_AQM, "ecn", AQM_SETTING_NUMBER, AT(aqm.ecn), 0, 1, NULL},
 	{AQM_IN_FLOW, "cc", AQM_SETTING_NAME, OF_FLOW(cc), 0, 0, NULL},
 	{AQM_IN_FLOW, "count", AQM_SETTING_INT, OF_FLOW(count), 1, AQM_SIM_FLOWS_MAX, NULL},
@@ -62,6 +64,9 @@ const struct aqm_setting aqm_settings[] = {
 	{AQM_IN_FLOW, "size_max", AQM_SETTING_NUMBER, OF_FLOW(size_max), 1e-3, 1e6, NULL},
 	{AQM_IN_FLOW, "size_shape", AQM_SETTING_NUMBER, OF_FLOW(size_shape), 0.1, 10, NULL},
 	{AQM_IN_FLOW, "packet", AQM_SETTING_INT, OF_FLOW(packet), 64, 65535, NULL},
+	{AQM_IN_FLOW, "recovery", AQM_SETTING_WORD, OF_FLOW(recovery), 0, 0, WORDS("quick", "dupacks")},
+	{AQM_IN_FLOW, "hystart", AQM_SETTING_WORD, OF_FLOW(hystart), 0, 0, WORDS("off", "on")},
+	{AQM_IN_FLOW, "handshake", AQM_SETTING_WORD, OF_FLOW(handshake), 0, 0, WORDS("off", "on")},
 	{AQM_IN_FLOW, "ack_every", AQM_SETTING_INT, OF_FLOW(ack_every), 1, 64, NULL},
 };
 /* clang-format on */
@@ -187,7 +192,8 @@ void aqm_scenario_init(struct aqm_scenario *scenario)
 		.series = 100,
 		.seed = 1,
 		.link.rate = 40,
-		.aqm = {"dualpi2", NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN},
+		.link.passes = 1,
+		.aqm = {"dualpi2", NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN},
 	};
 }
 
