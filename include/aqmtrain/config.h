@@ -35,6 +35,9 @@ enum aqm_schedule { AQM_SCHEDULE_CONSTANT, AQM_SCHEDULE_LINEAR, AQM_SCHEDULE_COS
 enum aqm_arithmetic { AQM_ARITHMETIC_FLOAT32, AQM_ARITHMETIC_INT8 };
 enum aqm_best { AQM_BEST_AUTO, AQM_BEST_MACRO_F1, AQM_BEST_LOSS, AQM_BEST_ACCURACY, AQM_BEST_WITHIN, AQM_BEST_LAST };
 enum aqm_level_scale { AQM_LEVEL_LOG, AQM_LEVEL_LINEAR };
+enum aqm_distill_returns { AQM_DISTILL_TARGET, AQM_DISTILL_LOGGED };
+enum aqm_distill_student { AQM_DISTILL_NETWORK, AQM_DISTILL_TREE };
+enum aqm_distill_activation { AQM_DISTILL_RELU, AQM_DISTILL_LEAKY };
 enum { AQM_BINS_MAX = 256 };
 
 struct aqm_config {
@@ -118,6 +121,28 @@ struct aqm_config {
 		enum aqm_arithmetic arithmetic; /* decide.arithmetic: float32 | int8 */
 		bool sample;                   /* decide.sample instead of argmax */
 	} decide;
+
+	struct {
+		char *teacher;                 /* distill.teacher: a run, or a policy's file */
+		enum aqm_distill_returns returns; /* distill.returns: target | logged */
+		enum aqm_distill_student student; /* distill.student: network | tree */
+		struct aqm_strings features, counters, sequences; /* distill.features, .counters, .sequences */
+		int64_t history;               /* distill.history */
+		int64_t units, hidden;         /* distill.units, .hidden: of a network */
+		enum aqm_distill_activation activation; /* distill.activation */
+		int64_t depth, nodes;          /* distill.depth, .nodes: of a tree */
+		int64_t epochs, batch;         /* distill.epochs, .batch */
+		double lr, weight_decay;       /* distill.lr, .weight_decay */
+		double temperature;            /* distill.temperature */
+		double label_weight, correlation; /* distill.label_weight, .correlation */
+		enum aqm_class_weights class_weights; /* distill.class_weights: none | balanced */
+		int64_t rounds;                /* distill.rounds in the simulator */
+		struct aqm_strings scenarios;  /* distill.scenarios */
+		double seconds;                /* distill.seconds */
+		char *host;                    /* distill.host */
+		char *utility;                 /* distill.utility */
+		char *cache;                   /* distill.cache */
+	} distill;
 };
 
 /* All defaults. Release with aqm_config_release (which is harmless on a zeroed struct). 0 or AQM_ERUN. */
