@@ -9,7 +9,7 @@ if(NOT AQM_PORTABLE) # archives of dependencies need not be position-independent
   set_target_properties(aqmtrain_shared PROPERTIES OUTPUT_NAME aqmtrain LINKER_LANGUAGE C
     VERSION ${PROJECT_VERSION} SOVERSION ${aqm_soversion} INSTALL_RPATH_USE_LINK_PATH ON
     LINK_DEPENDS ${CMAKE_SOURCE_DIR}/src/lib/aqmtrain.map)
-  target_link_options(aqmtrain_shared PRIVATE "LINKER:--version-script=${CMAKE_SOURCE_DIR}/src/lib/aqmtrain.map")
+  target_link_options(aqmtrain_shared PRIVATE "LINKER:--as-needed" "LINKER:--version-script=${CMAKE_SOURCE_DIR}/src/lib/aqmtrain.map")
   if(NOT AQM_SANITIZE)
     target_link_options(aqmtrain_shared PRIVATE "LINKER:-z,defs")
   endif()
@@ -19,7 +19,7 @@ endif()
 # The static library is one object, linked from what is needed of the rooms, with hidden symbols made local: its names cannot
 # collide with the program's.
 set(rooms)
-foreach(room IN ITEMS distill eval train sim policy model compute gguf pool config base)
+foreach(room IN ITEMS distill eval train sim policy model compute gguf pool config ranks base)
   get_target_property(type aqm_${room} TYPE)
   if(NOT type STREQUAL "INTERFACE_LIBRARY")
     list(APPEND rooms aqm_${room})

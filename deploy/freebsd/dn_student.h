@@ -11,15 +11,7 @@
 #include <netpfil/ipfw/dn_aqm.h>
 #include <netpfil/ipfw/dn_aqm_pie.h>
 
-/* The student, as `aqmtrain export --c-header` wrote it; it wants no header of its own here. */
-#ifndef AQM_STUDENT_TYPES
-#define AQM_STUDENT_TYPES
-typedef uint32_t u32;
-typedef uint64_t u64;
-typedef int32_t s32;
-typedef int64_t s64;
-#endif
-#include <netpfil/ipfw/aqm_student.h>
+#include <netpfil/ipfw/aqm_student.h> /* as `aqmtrain export --c-header` wrote it */
 
 /* Of a queue. */
 struct dn_student {

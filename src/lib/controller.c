@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The API of libaqmtrain over a decider: records in, features out of them, and what was done fed back.
+ * The API of libaqmtrain, over the decider of a policy or over a student: records in, features out of them, and what was done fed
+ * back.
  */
 #include <math.h>
 #include <pthread.h>
@@ -8,17 +9,21 @@
 #include <string.h>
 
 #include "aqmtrain/policy.h"
+#include "aqmtrain/student.h"
 #include "base/size.h"
 #include "pool/interval.h"
 
 struct aqm_controller {
-	aqm_policy *policy;
+	aqm_student *student; /* either a student */
+	struct aqm_student_state state;
+	aqm_policy *policy; /* or a policy */
 	aqm_decider *decider;
 	const struct aqm_config *config; /* of the policy */
-	struct aqm_interval interval;    /* control: update: the present one */
-	bool decided;                    /* a decision waits for what happened */
+	double reward;                   /* of the last decision */
+
+	struct aqm_interval interval; /* control: update: the present one */
+	bool decided;                 /* a decision waits for what happened */
 	enum aqm_action action;
-	double reward;
 };
 
 /* libhdf5 may have been built without locks; controllers that are opened at the same time must not meet in it. */
@@ -78,6 +83,8 @@ static int check_features(const aqm_controller *controller)
 
 static int load(aqm_controller *controller, const char *path, const char *base_path)
 {
+	if (aqm_student_is(path))
+		return aqm_student_load(&controller->student, path);
 	pthread_mutex_lock(&opening);
 	int code = aqm_policy_load(&controller->policy, path, base_path, AQM_DEVICE_CPU);
 	pthread_mutex_unlock(&opening);
@@ -110,12 +117,15 @@ void aqm_controller_close(aqm_controller *controller)
 		return;
 	aqm_decider_free(controller->decider);
 	aqm_policy_free(controller->policy);
+	aqm_student_free(controller->student);
 	free(controller);
 }
 
 void aqm_controller_reset(aqm_controller *controller)
 {
-	aqm_decider_reset(controller->decider);
+	if (controller->decider)
+		aqm_decider_reset(controller->decider);
+	controller->state = (struct aqm_student_state){0};
 	controller->decided = false;
 	controller->interval = (struct aqm_interval){0};
 }
@@ -124,6 +134,8 @@ int aqm_controller_aim(aqm_controller *controller, double target_return)
 {
 	aqm_decider *decider;
 
+	if (controller->student)
+		return aqm_error_set(AQM_EUSAGE, "a student aims at what its teacher aimed at");
 	if (isinf(target_return))
 		return aqm_error_set(AQM_EUSAGE, "a target return of %g, expected a number", target_return);
 	int code = aqm_decider_new(&decider, controller->policy, target_return);
@@ -137,7 +149,8 @@ int aqm_controller_aim(aqm_controller *controller, double target_return)
 
 bool aqm_controller_updates(const aqm_controller *controller)
 {
-	return controller->config->control == AQM_CONTROL_UPDATE;
+	return (controller->student ? aqm_student_control(controller->student) : controller->config->control) ==
+	       AQM_CONTROL_UPDATE;
 }
 
 /* ---- control: packet ---- */
@@ -158,38 +171,65 @@ static int settle(aqm_controller *controller)
 	return controller->decided ? aqm_controller_observe(controller, controller->action) : AQM_OK;
 }
 
-int aqm_controller_decide(aqm_controller *controller, const struct aqm_record *record, enum aqm_action *action,
-                          double probabilities[AQM_ACTIONS])
+static int ask_policy(aqm_controller *controller, const struct aqm_record *record, double probabilities[AQM_ACTIONS])
 {
 	const struct aqm_strings *names = &controller->config->policy.features;
 	uint64_t fields[AQM_LOG_FIELDS];
 	double features[AQM_FEATURES_MAX];
 	float logits[AQM_ACTIONS];
 
-	int code = settle(controller);
-	if (code != AQM_OK)
-		return code;
 	read_fields(record, fields);
 	for (size_t i = 0; i < names->count; i++) {
 		const struct aqm_field *field = aqm_field_find(names->items[i]);
 
 		features[i] = field ? (double)fields[field - aqm_fields(NULL)] : 0;
 	}
-	code = aqm_decider_decide(controller->decider, features, &controller->action, logits);
+	int code = aqm_decider_decide(controller->decider, features, &controller->action, logits);
+	if (code != AQM_OK)
+		return code;
+	controller->reward = aqm_pool_reward(controller->config, (double)record->pkt_len, (double)record->current_qdelay);
+	softmax(logits, probabilities);
+	return AQM_OK;
+}
+
+static int ask_student(aqm_controller *controller, const struct aqm_record *record, double probabilities[AQM_ACTIONS])
+{
+	int32_t scores[AQM_ACTIONS];
+
+	if (aqm_controller_updates(controller))
+		return aqm_error_set(AQM_EUSAGE, "this student decides with control: update");
+	controller->action = aqm_student_decide(controller->student, &controller->state, record, scores);
+	aqm_student_probabilities(controller->student, scores, probabilities);
+	return AQM_OK;
+}
+
+int aqm_controller_decide(aqm_controller *controller, const struct aqm_record *record, enum aqm_action *action,
+                          double probabilities[AQM_ACTIONS])
+{
+	double found[AQM_ACTIONS];
+	int code = settle(controller);
+
+	if (code == AQM_OK)
+		code = controller->student ? ask_student(controller, record, found) : ask_policy(controller, record, found);
 	if (code != AQM_OK)
 		return code;
 	controller->decided = true;
-	controller->reward = aqm_pool_reward(controller->config, (double)record->pkt_len, (double)record->current_qdelay);
 	*action = controller->action;
 	if (probabilities)
-		softmax(logits, probabilities);
+		memcpy(probabilities, found, sizeof found);
 	return AQM_OK;
 }
 
 int aqm_controller_observe(aqm_controller *controller, enum aqm_action happened)
 {
-	int code = aqm_decider_observe(controller->decider, happened, controller->reward);
+	int code = AQM_OK;
 
+	if ((unsigned)happened >= AQM_ACTIONS)
+		return aqm_error_set(AQM_EUSAGE, "no action %d", (int)happened);
+	if (controller->decider) /* students do not look back at actions */
+		code = aqm_decider_observe(controller->decider, happened, controller->reward);
+	else if (!controller->decided)
+		code = aqm_error_set(AQM_EUSAGE, "an observation must follow a decision");
 	if (code == AQM_OK)
 		controller->decided = false;
 	return code;
@@ -208,22 +248,47 @@ int aqm_controller_count(aqm_controller *controller, const struct aqm_record *re
 	return AQM_OK;
 }
 
-int aqm_controller_update(aqm_controller *controller, double *next)
+static int update_policy(aqm_controller *controller, double now, double *next)
 {
 	const struct aqm_strings *names = &controller->config->policy.features;
-	struct aqm_interval *interval = &controller->interval;
+	const struct aqm_interval *interval = &controller->interval;
 	double features[AQM_FEATURES_MAX];
 
-	if (aqm_controller_updates(controller) && interval->packets == 0)
-		return aqm_error_set(AQM_EUSAGE, "no packet was counted in this update interval");
 	for (size_t i = 0; i < names->count; i++)
 		features[i] = aqm_interval_feature(interval, names->items[i]);
-	int code = aqm_decider_update(controller->decider, features,
-	                              fmin((double)interval->first[AQM_FIELD_DROP_PROB] * 0x1p-31, 1), next);
+	int code = aqm_decider_update(controller->decider, features, now, next);
 	if (code != AQM_OK)
 		return code;
 	double reward = aqm_pool_reward(controller->config, aqm_interval_feature(interval, "arrived_bytes"),
 	                                aqm_interval_feature(interval, "current_qdelay"));
-	*interval = (struct aqm_interval){0};
 	return aqm_decider_observe_update(controller->decider, *next, reward);
+}
+
+static int update_student(aqm_controller *controller, double now, double *next)
+{
+	uint64_t features[AQM_STUDENT_INPUTS_MAX];
+
+	for (size_t i = 0; i < aqm_student_inputs(controller->student); i++) {
+		double value = aqm_interval_feature(&controller->interval, aqm_student_input(controller->student, i));
+
+		features[i] = value > 0 ? (uint64_t)(value + 0.5) : 0;
+	}
+	uint32_t in_force = (uint32_t)fmin(now * 0x1p32, 0x1p32 - 1);
+	*next = aqm_student_update(controller->student, &controller->state, features, in_force) * 0x1p-32;
+	return AQM_OK;
+}
+
+int aqm_controller_update(aqm_controller *controller, double *next)
+{
+	struct aqm_interval *interval = &controller->interval;
+	double now = fmin((double)interval->first[AQM_FIELD_DROP_PROB] * 0x1p-31, 1);
+
+	if (!aqm_controller_updates(controller))
+		return aqm_error_set(AQM_EUSAGE, "this controller decides on packets, and updates nothing");
+	if (interval->packets == 0)
+		return aqm_error_set(AQM_EUSAGE, "no packet was counted in this update interval");
+	int code = controller->student ? update_student(controller, now, next) : update_policy(controller, now, next);
+	if (code == AQM_OK)
+		*interval = (struct aqm_interval){0};
+	return code;
 }

@@ -6,9 +6,7 @@
 #ifndef AQM_STUDENT_H
 #define AQM_STUDENT_H
 
-#ifndef AQM_STUDENT_TYPES
 #include <stdint.h>
-#endif
 
 #define AQM_STUDENT_PACKET 1
 enum { AQM_STUDENT_ENQUEUE, AQM_STUDENT_DROP, AQM_STUDENT_MARK };

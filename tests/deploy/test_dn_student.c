@@ -9,7 +9,6 @@
 
 #include <sys/param.h>
 
-#define AQM_STUDENT_TYPES
 #define aqm_student_decide decide_by_delay
 #include "by_delay.h"
 #undef aqm_student_decide

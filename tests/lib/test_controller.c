@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/thread.h"
+#include "distill/student.h"
 
 static const char bundle[] = "./policy.bundle", base[] = "llama.gguf";
 
@@ -40,7 +41,7 @@ static struct aqm_record record_of(const aqm_pool *pool, size_t row)
 	};
 }
 
-static void features_of(const aqm_pool *pool, size_t row, double features[4])
+static void state_of(const aqm_pool *pool, size_t row, double features[4])
 {
 	features[0] = column_value(pool, "current_qdelay", row);
 	features[1] = column_value(pool, "drop_prob", row);
@@ -74,7 +75,7 @@ static void test_decides_as_the_policy(void **state)
 			double features[4], probabilities[AQM_ACTIONS], sum = 0;
 			float logits[AQM_ACTIONS];
 
-			features_of(f.pool, i, features);
+			state_of(f.pool, i, features);
 			CHECK_OK(aqm_decider_decide(decider, features, &expected, logits));
 			CHECK_OK(aqm_controller_decide(controller, &record, &action, i % 5 ? probabilities : NULL));
 			assert_int_equal(action, expected);
@@ -142,7 +143,7 @@ static void test_updates_as_the_policy(void **state)
 	for (size_t i = 0; i < aqm_pool_rows(intervals); i++) {
 		double features[4];
 
-		features_of(intervals, i, features);
+		state_of(intervals, i, features);
 		CHECK_OK(aqm_decider_update(decider, features, features[1] * 0x1p-31, &expected));
 		for (size_t k = 0; k < PACKETS; k++) {
 			struct aqm_record record = record_of(packets, i * PACKETS + k);
@@ -162,6 +163,94 @@ static void test_updates_as_the_policy(void **state)
 	aqm_pool_free(intervals);
 	aqm_pool_free(packets);
 	fixture_release(&f);
+}
+
+/* ---- students ---- */
+
+static const char student_path[] = "./student.json";
+
+/* Marks from 12 ms on and drops from 20 ms on. */
+static void make_tree(void)
+{
+	struct aqm_student_node nodes[5] = {
+		{.threshold = 11999, .low = 1, .high = 2},
+		{.label = AQM_ENQUEUE, .share = {250, 2, 3}},
+		{.threshold = 19999, .low = 3, .high = 4},
+		{.label = AQM_MARK, .share = {5, 20, 230}},
+		{.label = AQM_DROP, .share = {0, 255, 0}},
+	};
+	aqm_student tree = {.control = AQM_CONTROL_PACKET, .kind = AQM_STUDENT_TREE, .count = 1, .values = 1, .nodes = nodes, .node_count = 5};
+
+	tree.inputs[0] = (struct aqm_student_source){.name = "current_qdelay", .place = 10, .bits = 32, .length = 1};
+	tree.depth = 2;
+	CHECK_OK(aqm_student_save(&tree, student_path));
+}
+
+static void test_decides_as_the_student(void **state)
+{
+	const uint32_t delays[] = {0, 11999, 12000, 19999, 20000, UINT32_MAX, 5};
+	const enum aqm_action actions[] = {AQM_ENQUEUE, AQM_ENQUEUE, AQM_MARK, AQM_MARK, AQM_DROP, AQM_DROP, AQM_ENQUEUE};
+	aqm_controller *controller;
+	struct aqm_record record = {0};
+	enum aqm_action action;
+	double probabilities[AQM_ACTIONS], next;
+
+	(void)state;
+	make_tree();
+	CHECK_OK(aqm_controller_open(&controller, student_path, "./a base that it does not need"));
+	assert_false(aqm_controller_updates(controller));
+	for (size_t i = 0; i < sizeof delays / sizeof *delays; i++) {
+		record.current_qdelay = delays[i];
+		CHECK_OK(aqm_controller_decide(controller, &record, &action, probabilities));
+		assert_int_equal(action, actions[i]);
+		assert_true(fabs(probabilities[0] + probabilities[1] + probabilities[2] - 1) < 1e-9);
+		for (int a = 0; a < AQM_ACTIONS; a++)
+			assert_true(probabilities[a] >= 0 && probabilities[a] <= probabilities[action]);
+		if (i % 2)
+			CHECK_OK(aqm_controller_observe(controller, AQM_DROP));
+	}
+	aqm_controller_reset(controller);
+	assert_int_equal(aqm_controller_observe(controller, AQM_DROP), AQM_EUSAGE);
+	assert_int_equal(aqm_controller_aim(controller, 1), AQM_EUSAGE);
+	assert_int_equal(aqm_controller_count(controller, &record, AQM_DROP), AQM_EUSAGE);
+	assert_int_equal(aqm_controller_update(controller, &next), AQM_EUSAGE);
+	aqm_controller_close(controller);
+}
+
+/* A network that raises p' with the delay at the end of an interval. */
+static void test_updates_as_the_student(void **state)
+{
+	aqm_student network = {.control = AQM_CONTROL_UPDATE, .kind = AQM_STUDENT_NETWORK, .count = 1, .values = 1};
+	struct aqm_student_state alone = {0};
+	aqm_controller *controller;
+	aqm_student *loaded;
+	enum aqm_action action;
+	double next, raised = 0;
+
+	(void)state;
+	network.inputs[0] = (struct aqm_student_source){.name = "qdelay_end", .bits = 64, .length = 1, .center = 10 << 10, .shift = 2};
+	network.network = (struct aqm_student_network){.units = 1, .hidden = 1, .outputs = 1, .encoder = {{64}}, .encoder_shift = 6,
+	                                               .dense = {{64}}, .dense_shift = 6, .head = {{64}}, .head_shift = 6};
+	CHECK_OK(aqm_student_save(&network, student_path));
+	CHECK_OK(aqm_student_load(&loaded, student_path));
+	CHECK_OK(aqm_controller_open(&controller, student_path, NULL));
+	assert_true(aqm_controller_updates(controller));
+	for (uint64_t i = 0; i < 20; i++) {
+		struct aqm_record record = {.drop_prob = 20000000, .current_qdelay = 7};
+		uint64_t end = i * i * 997;
+
+		CHECK_OK(aqm_controller_count(controller, &record, AQM_ENQUEUE));
+		record.current_qdelay = (uint32_t)end;
+		CHECK_OK(aqm_controller_count(controller, &record, AQM_MARK));
+		CHECK_OK(aqm_controller_update(controller, &next));
+		assert_true(next == aqm_student_update(loaded, &alone, &end, 40000000) * 0x1p-32);
+		raised = fmax(raised, next);
+	}
+	assert_true(raised > 20000000 * 0x1p-31);
+	assert_int_equal(aqm_controller_update(controller, &next), AQM_EUSAGE);
+	assert_int_equal(aqm_controller_decide(controller, &(struct aqm_record){0}, &action, NULL), AQM_EUSAGE);
+	aqm_controller_close(controller);
+	aqm_student_free(loaded);
 }
 
 /* ---- errors ---- */
@@ -307,6 +396,8 @@ int main(void)
 		cmocka_unit_test(test_version),
 		cmocka_unit_test_setup_teardown(test_decides_as_the_policy, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_updates_as_the_policy, scratch_enter, scratch_leave),
+		cmocka_unit_test_setup_teardown(test_decides_as_the_student, scratch_enter, scratch_leave),
+		cmocka_unit_test_setup_teardown(test_updates_as_the_student, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_errors, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_features_that_records_lack, scratch_enter, scratch_leave),
 		cmocka_unit_test_setup_teardown(test_threads, scratch_enter, scratch_leave),
