@@ -99,6 +99,17 @@ const char *aqm_figure_name(enum aqm_figure figure);
 
 enum { AQM_CLOSED_KEY = 33, AQM_ARM_LABEL_MAX = 192, AQM_SERIES_MAX = 400 };
 
+/* Whatever else decides in a discipline's place (a student), brought by the caller. */
+struct aqm_closed_guest {
+	const char *name;   /* in `aqms`, and its label: "student:FILE" */
+	const char *digest; /* of all that decides what it does */
+	const char *host;   /* the discipline; NULL: dualpi2 */
+	void *context;
+	/* Make one for a simulation, and free it; several threads do so at once. */
+	int (*open)(void *context, struct aqm_sim_hook *hook, void **instance);
+	void (*close)(void *instance);
+};
+
 struct aqm_closed_options {
 	const char *run_path;  /* NULL: disciplines only */
 	const char *base_path; /* NULL: as the run says */
@@ -111,6 +122,8 @@ struct aqm_closed_options {
 	size_t seed_count;
 	const char *const *aqms; /* disciplines, "enqueue", "random:0.1", "policy"; NULL: the usual ones */
 	size_t aqm_count;
+	const struct aqm_closed_guest *guests;
+	size_t guest_count;
 	const int64_t *every; /* packets, 0 = update intervals; NULL: what the policy's control can */
 	size_t every_count;
 	const double *delays; /* ms; negative: as measured; NULL: none, and as measured */

@@ -15,14 +15,15 @@
 #include "aqmtrain/eval.h"
 #include "aqmtrain/utility.h"
 
-enum aqm_arm_kind { AQM_ARM_RULES, AQM_ARM_ENQUEUE, AQM_ARM_RANDOM, AQM_ARM_POLICY };
+enum aqm_arm_kind { AQM_ARM_RULES, AQM_ARM_ENQUEUE, AQM_ARM_RANDOM, AQM_ARM_GUEST, AQM_ARM_POLICY };
 
 struct aqm_arm {
 	enum aqm_arm_kind kind;
-	char name[AQM_SIM_NAME_MAX];   /* "dualpi2", "random:0.1", "policy" */
+	char name[AQM_ARM_LABEL_MAX];  /* "dualpi2", "random:0.1", "policy" */
 	char label[AQM_ARM_LABEL_MAX]; /* "policy, every 10, delay measured": no two are the same */
 	bool trivial;
 	double share;                  /* random: of packets dropped */
+	const struct aqm_closed_guest *guest; /* not owned */
 	/* of the policy */
 	int64_t every;                 /* packets; 0: update intervals */
 	double delay;                  /* ms */
@@ -70,6 +71,11 @@ static inline size_t aqm_closed_place(const struct aqm_closed_plan *plan, size_t
 }
 /* The discipline in which an arm decides: dualpi2, but freebsd-l4s of policies of packets, unless one is given. */
 const char *aqm_closed_host(const struct aqm_closed_plan *plan, const struct aqm_arm *arm);
+/* Whether an arm is what the evaluation is about: a policy, or a student of one. */
+static inline bool aqm_closed_learned(const struct aqm_arm *arm)
+{
+	return arm->kind == AQM_ARM_POLICY || arm->kind == AQM_ARM_GUEST;
+}
 /* The scenario of a simulation, to be released. */
 int aqm_closed_scenario(const struct aqm_closed_plan *plan, size_t cell, size_t seed, const struct aqm_arm *arm,
                         struct aqm_scenario *scenario);

@@ -28,7 +28,15 @@ static bool is_discipline(const char *name)
 	return false;
 }
 
-static int read_arm(struct aqm_arm *arm, const char *name)
+static const struct aqm_closed_guest *find_guest(const struct aqm_closed_options *o, const char *name)
+{
+	for (size_t i = 0; i < o->guest_count; i++)
+		if (strcmp(o->guests[i].name, name) == 0)
+			return &o->guests[i];
+	return NULL;
+}
+
+static int read_arm(struct aqm_arm *arm, const struct aqm_closed_options *o, const char *name)
 {
 	char *end;
 
@@ -44,6 +52,8 @@ static int read_arm(struct aqm_arm *arm, const char *name)
 		arm->share = strtod(name + 7, &end);
 		if (end == name + 7 || *end || !(arm->share > 0 && arm->share <= 1))
 			return aqm_error_set(AQM_EUSAGE, "'%s' wants a probability above 0, up to 1, as in random:0.1", name);
+	} else if ((arm->guest = find_guest(o, name))) {
+		arm->kind = AQM_ARM_GUEST;
 	} else if (!is_discipline(name)) {
 		return aqm_error_set(AQM_EUSAGE, "no AQM '%s'; there are enqueue, random:P, policy and those of aqmtrain sim --list",
 		                     name);
@@ -129,9 +139,9 @@ static int add_arms(struct aqm_closed_plan *plan, const struct aqm_fit *fit)
 		for (size_t i = 0; code == AQM_OK && (o->aqms ? i < o->aqm_count : usual[i] != NULL); i++) {
 			struct aqm_arm arm;
 
-			code = read_arm(&arm, o->aqms ? o->aqms[i] : usual[i]);
+			code = read_arm(&arm, o, o->aqms ? o->aqms[i] : usual[i]);
 			bool policy = arm.kind == AQM_ARM_POLICY;
-			if (code != AQM_OK || round != (policy ? 2 : arm.trivial ? 0 : 1))
+			if (code != AQM_OK || round != (aqm_closed_learned(&arm) ? 2 : arm.trivial ? 0 : 1))
 				continue;
 			if (!policy) {
 				label(&arm, &(struct aqm_closed_options){0}, false);
@@ -404,6 +414,8 @@ const char *aqm_closed_host(const struct aqm_closed_plan *plan, const struct aqm
 {
 	if (plan->options->host)
 		return plan->options->host;
+	if (arm->kind == AQM_ARM_GUEST && arm->guest->host)
+		return arm->guest->host;
 	/* freebsd-l4s lets packets through that it was told to drop, while its burst allowance lasts. */
 	return arm->kind == AQM_ARM_POLICY && plan->control == AQM_CONTROL_PACKET ? "freebsd-l4s" : "dualpi2";
 }
@@ -441,7 +453,7 @@ int aqm_closed_key(const struct aqm_closed_plan *plan, const struct aqm_scenario
 		mode = aqm_strprintf("policy %s every %lld delay %.9g target %.9g context %lld\n", plan->policy_digest,
 		                     (long long)arm->every, arm->delay, arm->target, (long long)arm->context);
 	else if (code == AQM_OK)
-		mode = aqm_strprintf("%s\n", arm->name);
+		mode = aqm_strprintf("%s\n", arm->kind == AQM_ARM_GUEST ? arm->guest->digest : arm->name);
 	if (code == AQM_OK)
 		code = mode ? aqm_sha256_new(&hash) : AQM_ERUN;
 	if (code == AQM_OK) {

@@ -70,11 +70,14 @@ static int simulate(const struct aqm_closed_plan *plan, const struct job *job, a
 	struct aqm_sim_hook hook = {0};
 	struct aqm_sim_policy *deciding = NULL;
 	struct aqm_sanity *sanity = NULL;
+	void *guest = NULL;
 	double returned = (double)NAN;
 	int code = aqm_closed_scenario(plan, job->cell, job->seed, arm, &scenario);
 
 	if (code == AQM_OK && (arm->kind == AQM_ARM_ENQUEUE || arm->kind == AQM_ARM_RANDOM))
 		code = aqm_sanity_new(&sanity, &hook, arm->share, scenario.seed);
+	if (code == AQM_OK && arm->kind == AQM_ARM_GUEST)
+		code = arm->guest->open(arm->guest->context, &hook, &guest);
 	if (code == AQM_OK && arm->kind == AQM_ARM_POLICY) {
 		code = aqm_sim_policy_share(&deciding, &hook, policy, arm->every ? arm->every : 1, arm->delay, arm->target);
 		if (code == AQM_OK && arm->context)
@@ -90,6 +93,8 @@ static int simulate(const struct aqm_closed_plan *plan, const struct job *job, a
 		code = aqm_closed_line(plan, job->key, job->cell, job->seed, arm, &result, returned, job->seed == 0, line);
 	aqm_sim_policy_free(deciding);
 	aqm_sanity_free(sanity);
+	if (guest)
+		arm->guest->close(guest);
 	aqm_sim_result_release(&result);
 	aqm_scenario_release(&scenario);
 	return code;

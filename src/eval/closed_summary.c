@@ -180,10 +180,11 @@ static json_t *arm_json(const struct aqm_closed_plan *plan, size_t index)
 {
 	const struct aqm_arm *arm = &plan->arms[index];
 	bool policy = arm->kind == AQM_ARM_POLICY, own_target = policy && isnan(arm->target);
+	bool learned = aqm_closed_learned(arm);
 	json_t *every = !policy ? json_null() : arm->every ? json_integer(arm->every) : json_string("update");
 
 	return json_pack("{s:s, s:s, s:b, s:b, s:o, s:o, s:b, s:o, s:o, s:o, s:I}", "name", arm->name, "label", arm->label,
-	                 "policy", policy, "trivial", arm->trivial, "every", every, "decision_delay_ms",
+	                 "policy", learned, "trivial", arm->trivial, "every", every, "decision_delay_ms",
 	                 policy ? number(arm->delay) : json_null(), "decision_delay_measured", arm->measured, "target_return",
 	                 policy ? number(own_target ? plan->own_target : arm->target) : json_null(), "context_windows",
 	                 policy ? json_integer(arm->context) : json_null(), "host",
@@ -300,7 +301,7 @@ static void add_generalisation(json_t *root, const struct aqm_closed_plan *plan)
 	for (size_t a = 0; a < plan->arm_count; a++) {
 		json_t *cells;
 
-		if (plan->arms[a].kind != AQM_ARM_POLICY)
+		if (!aqm_closed_learned(&plan->arms[a]))
 			continue;
 		cells = json_array();
 		for (size_t c = 0; c < plan->cell_count; c++)

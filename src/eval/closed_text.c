@@ -84,7 +84,7 @@ static void print_cells(const struct aqm_closed_plan *plan, FILE *out)
 	for (size_t c = 0; c < plan->cell_count; c++)
 		width = strlen(plan->cells[c].name) > width ? strlen(plan->cells[c].name) : width;
 	for (size_t a = 0; a < plan->arm_count; a++) {
-		if (plan->arms[a].kind != AQM_ARM_POLICY && plan->policy_path)
+		if (!aqm_closed_learned(&plan->arms[a]) && plan->policy_path)
 			continue;
 		if (a == plan->baseline)
 			continue;
@@ -99,7 +99,7 @@ static void print_cells(const struct aqm_closed_plan *plan, FILE *out)
 			put_estimate(out, 21, 2, 1, aqm_closed_difference(plan, (int64_t)c, a, plan->baseline, AQM_FIGURE_UTILITY));
 			fputc('\n', out);
 		}
-		if (plan->knows_cells && plan->arms[a].kind == AQM_ARM_POLICY) {
+		if (plan->knows_cells && aqm_closed_learned(&plan->arms[a])) {
 			fprintf(out, "  difference, mean over cells it was trained on");
 			put_estimate(out, 20, 2, 1, aqm_closed_transfer(plan, a, true));
 			fprintf(out, "\n  difference, mean over the others            ");
@@ -138,7 +138,7 @@ static void print_response(const struct aqm_closed_plan *plan, FILE *out)
 static void print_verdicts(const struct aqm_closed_plan *plan, FILE *out)
 {
 	for (size_t a = 0; a < plan->arm_count; a++) {
-		if (plan->arms[a].kind != AQM_ARM_POLICY || a == plan->baseline)
+		if (!aqm_closed_learned(&plan->arms[a]) || a == plan->baseline)
 			continue;
 		struct aqm_estimate d = aqm_closed_difference(plan, AQM_ALL_CELLS, a, plan->baseline, AQM_FIGURE_UTILITY);
 		bool better = d.mean - d.half > 0, worse = d.mean + d.half < 0;

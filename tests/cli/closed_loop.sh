@@ -24,29 +24,31 @@ closed() {
 	shift
 	expect 0 "$program" eval -r "$run" --closed-loop "$@"
 }
-# Packets: every mode, with the delay that was measured and without. The same seeds for all, and 10 of them.
-closed packets --scenario short.yaml
+# Packets: every mode, with the delay that was measured and without, all on the same seeds.
+closed packets --scenario short.yaml --seeds 2
 for word in fifo pie codel dualpi2 dualpi2-linux freebsd-l4s "policy, every packet" "policy, every 10" "policy, every 100" \
-	"policy, every 100, its own delay" "10 seeds" "95 % interval" "utility balanced" "a decision takes"; do
+	"policy, every 100, its own delay" "95 % interval" "utility balanced" "a decision takes"; do
 	says out "$word"
 done
 [ -f packets/closed-loop/short.json ] || die "no summary"
-[ "$(grep -c '"kind":"simulation"' packets/closed-loop/results.jsonl)" -eq 120 ] || die "not 12 arms times 10 seeds"
+[ "$(grep -c '"kind":"simulation"' packets/closed-loop/results.jsonl)" -eq 24 ] || die "not 12 arms times 2 seeds"
 [ "$(grep -c '"kind":"delay"' packets/closed-loop/results.jsonl)" -eq 1 ] || die "the delay was not measured once"
 cp packets/closed-loop/results.jsonl before.jsonl
-closed packets --scenario short.yaml --json
+closed packets --scenario short.yaml --seeds 2 --json
 cmp before.jsonl packets/closed-loop/results.jsonl || die "what is there was simulated again"
 cmp out packets/closed-loop/short.json || die "what is printed is not what is written"
 says out '"kind": "closed-loop"'
 says out '"definition":'
 says out '"decision_delay_measured": true'
+closed packets --scenario short.yaml --aqm fifo,policy --every 100 --delay none
+says out "10 seeds"
 expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --every update
 says err "decides on packets"
 
 # Threads do not matter, nor does a signal in between.
-closed packets --scenario short.yaml --set seconds=6 --seeds 101-104 --aqm fifo,policy --every 1 --delay 2 -o one --threads 1 --json
+closed packets --scenario short.yaml --set seconds=4 --seeds 101-104 --aqm fifo,policy --every 10 --delay 2 -o one --threads 1 --json
 grep -v '"command"' out >one.json
-"$program" eval -r packets --closed-loop --scenario short.yaml --set seconds=6 --seeds 101-104 --aqm fifo,policy --every 1 --delay 2 \
+"$program" eval -r packets --closed-loop --scenario short.yaml --set seconds=4 --seeds 101-104 --aqm fifo,policy --every 10 --delay 2 \
 	-o two --threads 2 --json >out 2>err &
 pid=$!
 while [ ! -s two/results.jsonl ]; do
@@ -58,7 +60,7 @@ wait $pid || status=$?
 [ $status -eq 130 ] || [ $status -eq 0 ] || die "interrupted with status $status"
 [ $status -eq 0 ] || says err "goes on from there"
 [ $status -eq 0 ] || [ ! -f two/short.json ] || die "a summary of half the simulations"
-closed packets --scenario short.yaml --set seconds=6 --seeds 101-104 --aqm fifo,policy --every 1 --delay 2 -o two --threads 2 --json
+closed packets --scenario short.yaml --set seconds=4 --seeds 101-104 --aqm fifo,policy --every 10 --delay 2 -o two --threads 2 --json
 grep -v '"command"' out >two.json
 cmp one.json two.json || die "threads or the interruption have changed the result"
 

@@ -283,6 +283,50 @@ static void test_grid(void **state)
 	assert_non_null(strstr(aqm_error_message(), "link.rate=7"));
 }
 
+static int take_all(void *context, const struct aqm_decision *decision, enum aqm_action *action)
+{
+	(void)context;
+	(void)decision;
+	*action = AQM_ENQUEUE;
+	return AQM_OK;
+}
+
+static int open_guest(void *context, struct aqm_sim_hook *hook, void **instance)
+{
+	__atomic_add_fetch((int *)context, 1, __ATOMIC_SEQ_CST);
+	*instance = context;
+	*hook = (struct aqm_sim_hook){.context = context, .decide = take_all};
+	return AQM_OK;
+}
+
+static void close_guest(void *instance)
+{
+	__atomic_add_fetch((int *)instance, 1000, __ATOMIC_SEQ_CST);
+}
+
+/* Who is brought in sits where policies sit; one that takes every packet does as badly as that. */
+static void test_guest(void **state)
+{
+	static const char *const names[] = {"student:x", "dualpi2", "enqueue"};
+	int calls = 0;
+	const struct aqm_closed_guest guest = {"student:x", "0123", NULL, &calls, open_guest, close_guest};
+	struct aqm_closed_options o = options_into("closed/guest");
+
+	(void)state;
+	o.aqms = names;
+	o.aqm_count = 3;
+	o.guests = &guest;
+	o.guest_count = 1;
+	o.threads = 2;
+	json_t *root = parse(evaluate(&o));
+	const json_t *aqms = first_cell(root), *student = arm_of(aqms, "student:x");
+	assert_int_equal(calls, 3003);
+	assert_ptr_equal(student, json_array_get(aqms, 2));
+	assert_true(json_is_true(json_object_get(student, "policy")));
+	assert_true(json_equal(json_object_get(student, "delay_ms"), json_object_get(arm_of(aqms, "enqueue"), "delay_ms")));
+	json_decref(root);
+}
+
 static void refuse(struct aqm_closed_options o, int code, const char *why)
 {
 	char *text = NULL;
@@ -345,7 +389,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sanity),   cmocka_unit_test(test_figures), cmocka_unit_test(test_continue),
 		cmocka_unit_test(test_interrupt), cmocka_unit_test(test_settings), cmocka_unit_test(test_grid),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_guest),    cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, NULL);
