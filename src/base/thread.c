@@ -4,6 +4,7 @@
 #include <omp.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,28 +53,80 @@ void aqm_interrupt_raise(bool on)
 	atomic_store(&interrupted, on);
 }
 
-/* A "VmHWM:   1234 kB" line of /proc/self/status, in bytes. */
-static size_t status_bytes(const char *name)
+/* The number behind a line's first word, "VmHWM:   1234 kB" or "inactive_file 1234"; 0: there is no such file or line. */
+static size_t number_in(const char *path, const char *word)
 {
 	char line[256];
-	size_t kilobytes = 0, length = strlen(name);
-	FILE *status = fopen("/proc/self/status", "re");
+	size_t number = 0, length = strlen(word);
+	FILE *file = fopen(path, "re");
 
-	if (!status)
+	if (!file)
 		return 0;
-	while (fgets(line, sizeof line, status))
-		if (strncmp(line, name, length) == 0 && sscanf(line + length, ": %zu kB", &kilobytes) == 1)
+	while (fgets(line, sizeof line, file))
+		if (strncmp(line, word, length) == 0 && sscanf(line + length, " %zu", &number) == 1)
 			break;
-	fclose(status);
-	return kilobytes * 1024;
+	fclose(file);
+	return number;
 }
 
 size_t aqm_memory_peak(void)
 {
-	return status_bytes("VmHWM");
+	return number_in("/proc/self/status", "VmHWM:") * 1024;
 }
 
 size_t aqm_memory_now(void)
 {
-	return status_bytes("VmRSS");
+	return number_in("/proc/self/status", "VmRSS:") * 1024;
+}
+
+/* ---- what is left ---- */
+
+/* A control group's folder: what may be used on top of what cannot go. */
+static size_t left_in_group(const char *folder)
+{
+	char path[4096];
+	size_t limit, used, cache;
+
+	snprintf(path, sizeof path, "%s/memory.max", folder);
+	limit = number_in(path, ""); /* "max": no number */
+	if (limit == 0)
+		return SIZE_MAX;
+	snprintf(path, sizeof path, "%s/memory.current", folder);
+	used = number_in(path, "");
+	snprintf(path, sizeof path, "%s/memory.stat", folder);
+	cache = number_in(path, "inactive_file") + number_in(path, "active_file");
+	used = used > cache ? used - cache : 0;
+	return limit > used ? limit - used : 0;
+}
+
+/* Of the groups that this process is in, up to the root (version 2; inside a container its own group is the root). */
+static size_t left_in_groups(void)
+{
+	static const char root[] = "/sys/fs/cgroup";
+	char line[2048], folder[4096];
+	size_t least = left_in_group(root);
+	FILE *file = fopen("/proc/self/cgroup", "re");
+
+	while (file && fgets(line, sizeof line, file)) {
+		if (strncmp(line, "0::/", 4) != 0)
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		snprintf(folder, sizeof folder, "%s%s", root, line + 3);
+		for (char *end; strlen(folder) > sizeof root && (end = strrchr(folder, '/')); *end = '\0') {
+			size_t left = left_in_group(folder);
+
+			least = left < least ? left : least;
+		}
+	}
+	if (file)
+		fclose(file);
+	return least;
+}
+
+size_t aqm_memory_available(void)
+{
+	size_t kilobytes = number_in("/proc/meminfo", "MemAvailable:"), least = left_in_groups();
+	size_t available = kilobytes ? kilobytes * 1024 : SIZE_MAX;
+
+	return available < least ? available : least;
 }

@@ -21,5 +21,8 @@ void aqm_interrupt_raise(bool on);
 /* Bytes: peak and present resident memory of this process (Linux: VmHWM, VmRSS); 0 where unknown. */
 size_t aqm_memory_peak(void);
 size_t aqm_memory_now(void);
+/* Bytes that this process can still have without anything being swapped or killed: what the kernel calls available, or
+ * what is left of the nearest limit of its control groups, whose page cache can go. SIZE_MAX where unknown. */
+size_t aqm_memory_available(void);
 
 #endif

@@ -85,8 +85,8 @@ static int open_step(struct step *s, const struct aqm_bench *bench, const char *
 	if (code != AQM_OK)
 		return code;
 	/* Taking the base's fingerprint has brought all of its file into memory, even what no step touches. */
-	s->planned = before + (opened > plan.weights ? opened : plan.weights) + plan.expanded + plan.trainables +
-	             plan.activations + 2 * aqm_policy_params(s->policy)->floats * sizeof(float);
+	s->planned = before + (opened > plan.weights ? opened : plan.weights) + plan.trainables + plan.optimizer +
+	             plan.activations + plan.workspace + plan.host;
 	s->device = aqm_policy_device(s->policy);
 	int64_t rows = windows * s->config.policy.window;
 

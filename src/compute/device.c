@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "compute/device.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -16,6 +17,15 @@ static int aqm_cuda_open(aqm_device *device)
 }
 #endif
 
+/* Why there is no GPU; devices are opened more than once. */
+static void say_once(const char *why)
+{
+	static atomic_flag said = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&said))
+		aqm_log_info("device: cpu (%s)", why);
+}
+
 int aqm_device_open(aqm_device **out, enum aqm_device_kind kind)
 {
 	aqm_device *device = calloc(1, sizeof *device);
@@ -29,7 +39,7 @@ int aqm_device_open(aqm_device **out, enum aqm_device_kind kind)
 		device->own_memory = code == AQM_OK;
 	}
 	if (kind == AQM_DEVICE_AUTO && code != AQM_OK)
-		aqm_log_info("device: cpu (%s)", aqm_error_message());
+		say_once(aqm_error_message());
 	if (kind != AQM_DEVICE_CUDA && code != AQM_OK)
 		code = aqm_cpu_open(device);
 	if (code != AQM_OK) {
@@ -56,6 +66,20 @@ void aqm_device_close(aqm_device *device)
 		return;
 	device->ops->close(device);
 	free(device);
+}
+
+static size_t limit = SIZE_MAX;
+
+void aqm_device_limit(size_t bytes)
+{
+	limit = bytes;
+}
+
+size_t aqm_device_available(aqm_device *device)
+{
+	size_t available = device->ops->available(device);
+
+	return available < limit ? available : limit;
 }
 
 int aqm_device_check(aqm_device *device)

@@ -186,7 +186,8 @@ struct aqm_ops {
 	void (*replay)(aqm_device *device, void *recording);
 	void (*forget)(aqm_device *device, void *recording);
 
-	/* Behind aqm_device_check() and aqm_device_close(). */
+	/* Behind aqm_device_available(), aqm_device_check() and aqm_device_close(). */
+	size_t (*available)(aqm_device *device);
 	int (*check)(aqm_device *device);
 	void (*close)(aqm_device *device);
 };
@@ -194,6 +195,7 @@ struct aqm_ops {
 struct aqm_device {
 	const struct aqm_ops *ops;
 	enum aqm_dtype dtype; /* of activations: AQM_F32, or AQM_BF16 where the device is faster with it */
+	size_t workspace;     /* bytes that it takes for itself, beside what is allocated */
 	bool own_memory;      /* host memory must be uploaded before ops can read it; else it is read where it lies */
 	void *context;        /* the device's own */
 };
@@ -205,6 +207,10 @@ int aqm_device_open(aqm_device **out, enum aqm_device_kind kind);
  * which has no other (AQM_EUSAGE). An opened device has float32. */
 int aqm_device_choose(aqm_device *device, enum aqm_activations choice);
 void aqm_device_close(aqm_device *device);
+/* Bytes of its memory that can still be had; SIZE_MAX where unknown. For tests the limit of them all can be set, and taken
+ * away again by SIZE_MAX. */
+size_t aqm_device_available(aqm_device *device);
+void aqm_device_limit(size_t bytes);
 /* The first error since the last check: 0 or AQM_ERUN. */
 int aqm_device_check(aqm_device *device);
 

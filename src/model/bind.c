@@ -120,11 +120,23 @@ int aqm_model_read_shape(aqm_model *model)
 
 /* ---- tensors ---- */
 
+/* What a GPU's allocator makes of a large piece. */
+static size_t placed_bytes(const aqm_model *model, size_t bytes)
+{
+	enum { PIECE = 2 << 20 };
+
+	return model->device->own_memory && bytes > PIECE / 2 ? aqm_size_align(bytes, PIECE) : bytes;
+}
+
 /* host NULL: nothing is uploaded. */
 static int keep_bytes(aqm_model *model, const void *host, size_t bytes, void **out)
 {
-	void **grown = aqm_realloc_array(model->resident, model->resident_count + 1, sizeof *grown);
+	void **grown;
 
+	*out = NULL;
+	if (model->options.planning)
+		return AQM_OK;
+	grown = aqm_realloc_array(model->resident, model->resident_count + 1, sizeof *grown);
 	if (!grown)
 		return AQM_ERUN;
 	model->resident = grown;
@@ -154,8 +166,13 @@ static int place_matrix(aqm_model *model, struct aqm_weight *weight)
 	struct aqm_mat *m = &weight->frozen, placed = aqm_mat_of(model->device->dtype, NULL, m->rows, m->cols);
 	void *memory;
 
-	if (aqm_dtype_traits(m->dtype)->block > 1 || m->dtype == placed.dtype)
+	if (aqm_dtype_traits(m->dtype)->block > 1 || m->dtype == placed.dtype) {
+		model->weight_bytes += placed_bytes(model, weight->tensor->bytes);
 		return keep_bytes(model, m->data, weight->tensor->bytes, &m->data);
+	}
+	model->weight_bytes += placed_bytes(model, (size_t)(m->rows * m->cols * aqm_mat_element(placed)));
+	if (model->options.planning)
+		return AQM_OK;
 	int code = keep_bytes(model, NULL, (size_t)(m->rows * m->cols * aqm_mat_element(placed)), &placed.data);
 	if (code == AQM_OK)
 		code = ops->allocate(model->device, weight->tensor->bytes, &memory);
@@ -177,6 +194,9 @@ static int keep_expanded(aqm_model *model, struct aqm_weight *weight)
 
 	if (weight->frozen.dtype == AQM_F32 && !model->device->own_memory)
 		return AQM_OK;
+	model->weight_bytes += n * sizeof *host;
+	if (model->options.planning)
+		return AQM_OK;
 	host = aqm_malloc_array(n, sizeof *host);
 	if (!host)
 		return AQM_ERUN;
@@ -184,7 +204,6 @@ static int keep_expanded(aqm_model *model, struct aqm_weight *weight)
 	int code = aqm_model_keep(model, host, n, &kept);
 	if (code == AQM_OK) {
 		weight->frozen = aqm_mat_f32(kept, weight->frozen.rows, weight->frozen.cols);
-		model->weight_bytes += n * sizeof *host;
 	}
 	free(host);
 	return code;
@@ -193,6 +212,18 @@ static int keep_expanded(aqm_model *model, struct aqm_weight *weight)
 static bool trains_base(const aqm_model *model)
 {
 	return model->options.rank == 0 && !model->options.frozen;
+}
+
+/* Plan as if a matrix were of another type. */
+static void plan_as(aqm_model *model, struct aqm_weight *weight)
+{
+	const struct aqm_dtype_traits *traits = aqm_dtype_traits(*model->options.plan_type);
+	size_t floats = (size_t)weight->frozen.rows * (size_t)weight->frozen.cols;
+
+	if (aqm_dtype_traits(weight->frozen.dtype)->block > 1 || weight->frozen.cols % (int64_t)traits->block != 0)
+		return;
+	weight->frozen.dtype = *model->options.plan_type;
+	model->weight_bytes += placed_bytes(model, floats / traits->block * traits->block_bytes);
 }
 
 /* A tensor, in the mapping; `table`: to be read as float32 where it lies. */
@@ -211,7 +242,15 @@ static int bind_tensor(aqm_model *model, struct aqm_weight *weight, const struct
 	weight->tensor = tensor;
 	weight->frozen = (struct aqm_mat){
 		.data = (void *)(uintptr_t)tensor->data, .dtype = tensor->dtype, .rows = rows, .cols = cols, .ld = cols};
-	model->weight_bytes += tensor->bytes;
+	if (!table && !trains_base(model) && model->options.planning && model->options.plan_type) {
+		plan_as(model, weight);
+		if (weight->frozen.dtype != tensor->dtype) {
+			model->expanded_floats = floats > model->expanded_floats ? floats : model->expanded_floats;
+			return AQM_OK;
+		}
+	}
+	if (!model->device->own_memory)
+		model->weight_bytes += tensor->bytes;
 	if (trains_base(model)) {
 		weight->param = aqm_params_add(model->params, tensor->name, rows, cols, AQM_INIT_GIVEN, 0, rows > 1);
 		return weight->param < 0 ? (int)weight->param : AQM_OK;

@@ -142,10 +142,10 @@ struct aqm_model {
 		*resident; /* device memory of this model: frequencies, vectors that the file has in other types than float32 */
 	size_t resident_count;
 	size_t expanded_floats; /* largest matrix that needs expansion */
-	size_t weight_bytes;    /* of the base as mapped */
+	size_t weight_bytes;    /* of the base, as struct aqm_memory_plan has them */
 
 	struct aqm_buffers buffers;
-	size_t carved_expanded; /* bytes, of the last carve or plan */
+	size_t carved_expanded, carved_sums; /* bytes, of the last carve or plan: for one matrix; for attention's backward */
 };
 
 struct aqm_architecture {

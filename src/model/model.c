@@ -112,7 +112,8 @@ static int check_direction(const aqm_model *model)
 	if (model->stack_count == 1)
 		return aqm_error_set(AQM_EUSAGE, "model.causal is false, but a %s has no encoder; expected true, or a t5 base",
 		                     model->architecture->name);
-	aqm_log_warning("model.causal is false: the encoder sees the whole window, so labels leak into what predicts them");
+	if (!model->options.planning)
+		aqm_log_warning("model.causal is false: the encoder sees the whole window, so labels leak into what predicts them");
 	return AQM_OK;
 }
 
@@ -223,6 +224,7 @@ int aqm_model_carve(aqm_model *model, struct aqm_arena *arena, int64_t windows, 
 		                     (long long)tokens, (long long)shape->context, aqm_gguf_path(model->gguf));
 	model->carved_expanded =
 		aqm_size_align(model->expanded_floats * (size_t)aqm_element_bytes(model->device->dtype), AQM_ARENA_ALIGNMENT);
+	model->carved_sums = training ? (size_t)(n * shape->heads) * sizeof(float) : 0;
 	if (arena->base)
 		aqm_buffers_carve(model, &model->buffers, model->kept, arena, n, training);
 	else
@@ -233,7 +235,14 @@ int aqm_model_carve(aqm_model *model, struct aqm_arena *arena, int64_t windows, 
 void aqm_model_plan(const aqm_model *model, struct aqm_memory_plan *plan)
 {
 	plan->weights = model->weight_bytes;
-	plan->expanded = model->carved_expanded;
+	plan->workspace = model->carved_expanded + model->device->workspace;
+	if (model->device->own_memory)
+		plan->workspace += model->carved_sums;
+}
+
+size_t aqm_model_expanded(const aqm_model *model)
+{
+	return model->carved_expanded;
 }
 
 /* ---- forward and backward ---- */

@@ -39,6 +39,10 @@ struct aqm_model_options {
 	bool frozen;        /* no LoRA, no fine-tuning: the plain base */
 	uint64_t seed;      /* of dropout */
 	bool checkpoints; /* training keeps each block's input only, and runs the block again in backward; same gradients */
+	/* Nothing is put into memory: the model is opened to be planned. With `plan_type`, as if matrices of types without
+	 * blocks were of that one. */
+	bool planning;
+	const enum aqm_dtype *plan_type;
 	bool int8;        /* decisions on a cache round the inputs of linears to 8 bits (ops->linear_few_int8) */
 };
 /* From config->lora and config->model; AQM_EUSAGE for an unknown target. */
@@ -71,19 +75,25 @@ const struct aqm_model_shape *aqm_model_shape(const aqm_model *model);
  * resuming: pass false). */
 int aqm_model_bind(aqm_model *model, bool load_base);
 
-/* Bytes this model will use for windows x tokens, by kind, before anything is allocated. */
+/* Bytes of the device that this model will use for windows x tokens, by kind, before anything is allocated. */
 struct aqm_memory_plan {
-	size_t weights;    /* the base as mapped (all pages that will be touched) */
-	size_t expanded;   /* the shared buffer for one matrix */
-	size_t trainables; /* values + gradients */
-	size_t optimizer;  /* m, v (filled by train/) */
+	size_t weights;    /* the base: as mapped (all pages that will be touched), or as it is on a device of its own memory */
+	size_t trainables; /* values, gradients and copies */
+	size_t optimizer;  /* m, v */
 	size_t activations;
-	size_t other; /* pool columns, process itself (filled by policy/ and train/) */
+	size_t workspace; /* the shared buffer for one matrix, and what the device takes for itself */
+	size_t host;      /* of what is not the device's: batches */
 };
 /* Carve every activation buffer for up to `windows` x `tokens` from `arena` (planning or real; `training` keeps what
  * backward needs). Planning leaves buffers in use alone. AQM_EUSAGE when a window does not fit into the context. */
 int aqm_model_carve(aqm_model *model, struct aqm_arena *arena, int64_t windows, int64_t tokens, bool training);
 void aqm_model_plan(const aqm_model *model, struct aqm_memory_plan *plan);
+/* The shared buffer for one matrix, which is carved with the activations. */
+size_t aqm_model_expanded(const aqm_model *model);
+static inline size_t aqm_plan_total(const struct aqm_memory_plan *plan)
+{
+	return plan->weights + plan->trainables + plan->optimizer + plan->activations + plan->workspace;
+}
 
 /* The windows of the next passes are those from `first_window` on of a step: dropout draws for them what it draws when
  * all of the step's go through at once. */

@@ -50,6 +50,7 @@ struct aqm_policy {
 	struct aqm_fit fit;
 	bool training;
 	aqm_device *device;
+	bool planned_only; /* made to be planned, on the device of somebody else */
 	aqm_gguf *gguf;
 	char *base_path;
 	char base_digest[65];

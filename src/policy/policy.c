@@ -28,15 +28,21 @@ static int copy_config(struct aqm_config *to, const struct aqm_config *from)
 	return code;
 }
 
-static int open_base(aqm_policy *policy, const char *base_path)
+/* planning: NULL, or how. */
+static int open_base(aqm_policy *policy, const char *base_path, const struct aqm_plan_settings *planning)
 {
 	struct aqm_model_options options;
 	int code = aqm_gguf_open(&policy->gguf, base_path);
 
-	if (code == AQM_OK)
+	if (code == AQM_OK && !planning)
 		code = aqm_gguf_digest(policy->gguf, policy->base_digest);
 	if (code == AQM_OK)
 		code = aqm_model_options_from(&options, &policy->config);
+	if (code == AQM_OK && planning) {
+		options.planning = true;
+		options.checkpoints = planning->checkpoints;
+		options.plan_type = planning->base;
+	}
 	if (code == AQM_OK)
 		code = aqm_model_open(&policy->model, policy->device, policy->gguf, &options, &policy->params);
 	return code;
@@ -68,8 +74,16 @@ static int check_context(const aqm_policy *policy)
 		(long long)(shape->context / aqm_encoder_tokens(&policy->encoder)));
 }
 
-int aqm_policy_new(aqm_policy **out, const struct aqm_config *config, const struct aqm_fit *fit, const char *base_path,
-                   bool training)
+static int open_device(aqm_policy *policy)
+{
+	int code = aqm_device_open(&policy->device, policy->config.device);
+
+	return code == AQM_OK ? aqm_device_choose(policy->device, policy->config.dtype) : code;
+}
+
+/* device, planning: of a policy that is made to be planned; else NULL. */
+static int make(aqm_policy **out, const struct aqm_config *config, const struct aqm_fit *fit, const char *base_path,
+                bool training, aqm_device *device, const struct aqm_plan_settings *planning)
 {
 	aqm_policy *policy = aqm_calloc_array(1, sizeof *policy);
 
@@ -79,14 +93,14 @@ int aqm_policy_new(aqm_policy **out, const struct aqm_config *config, const stru
 	policy->fit = *fit;
 	policy->training = training;
 	policy->base_path = aqm_strdup(base_path);
+	policy->device = device;
+	policy->planned_only = planning != NULL;
 	int code = policy->base_path ? copy_config(&policy->config, config) : AQM_ERUN;
-	if (code == AQM_OK)
-		code = aqm_device_open(&policy->device, config->device);
-	if (code == AQM_OK)
-		code = aqm_device_choose(policy->device, config->dtype);
+	if (code == AQM_OK && !device)
+		code = open_device(policy);
 	if (code == AQM_OK) {
 		aqm_params_init(&policy->params, policy->device);
-		code = open_base(policy, base_path);
+		code = open_base(policy, base_path, planning);
 	}
 	if (code == AQM_OK) {
 		int64_t width = aqm_model_shape(policy->model)->width;
@@ -103,6 +117,12 @@ int aqm_policy_new(aqm_policy **out, const struct aqm_config *config, const stru
 	}
 	*out = policy;
 	return AQM_OK;
+}
+
+int aqm_policy_new(aqm_policy **out, const struct aqm_config *config, const struct aqm_fit *fit, const char *base_path,
+                   bool training)
+{
+	return make(out, config, fit, base_path, training, NULL, NULL);
 }
 
 static void release_buffers(aqm_policy *policy)
@@ -122,7 +142,8 @@ void aqm_policy_free(aqm_policy *policy)
 		release_buffers(policy);
 		aqm_model_free(policy->model);
 		aqm_params_release(&policy->params);
-		aqm_device_close(policy->device);
+		if (!policy->planned_only)
+			aqm_device_close(policy->device);
 	}
 	aqm_gguf_free(policy->gguf);
 	aqm_config_release(&policy->config);
@@ -200,9 +221,24 @@ int aqm_policy_plan(aqm_policy *policy, int64_t windows, struct aqm_memory_plan 
 	aqm_arena_plan(&host);
 	carve_batch(policy, &host, windows);
 	aqm_model_plan(policy->model, plan);
-	plan->trainables = policy->params.floats * sizeof(float) * (policy->training ? 2 : 1);
-	plan->activations = arena.used + host.used - plan->expanded;
+	plan->trainables = aqm_params_bytes(&policy->params, policy->training);
+	plan->optimizer = policy->training ? 2 * policy->params.floats * sizeof(float) : 0;
+	plan->activations = arena.used - aqm_model_expanded(policy->model);
+	plan->host = host.used;
 	return AQM_OK;
+}
+
+int aqm_policy_estimate(aqm_device *device, const struct aqm_config *config, const struct aqm_fit *fit,
+                        const char *base_path, const struct aqm_plan_settings *settings, struct aqm_memory_plan *plan)
+{
+	aqm_policy *policy;
+	int code = make(&policy, config, fit, base_path, true, device, settings);
+
+	if (code != AQM_OK)
+		return code;
+	code = aqm_policy_plan(policy, settings->windows, plan);
+	aqm_policy_free(policy);
+	return code;
 }
 
 int aqm_policy_bind(aqm_policy *policy, bool load_base)

@@ -73,6 +73,14 @@ int aqm_policy_new(aqm_policy **out, const struct aqm_config *config, const stru
  * is allocated. */
 int aqm_policy_plan(aqm_policy *policy, int64_t windows, struct aqm_memory_plan *plan);
 int aqm_policy_allocate(aqm_policy *policy, int64_t windows);
+/* The plan of a training that nothing was opened for yet, with settings as they are, or others. */
+struct aqm_plan_settings {
+	int64_t windows; /* at once */
+	bool checkpoints;
+	const enum aqm_dtype *base; /* the base's matrices as if quantised to this type; NULL: as they are */
+};
+int aqm_policy_estimate(aqm_device *device, const struct aqm_config *config, const struct aqm_fit *fit,
+                        const char *base_path, const struct aqm_plan_settings *settings, struct aqm_memory_plan *plan);
 
 struct aqm_batch *aqm_policy_batch(aqm_policy *policy);
 /* Fill the batch from windows of prepared rows; windows <= what was allocated. score_from (may be NULL): steps

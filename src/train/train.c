@@ -112,8 +112,10 @@ static int allocate_batch(struct aqm_trainer *t)
 static int open_policy(struct aqm_trainer *t)
 {
 	size_t before = aqm_memory_now();
-	int code = aqm_policy_new(&t->policy, t->config, &t->fit, t->config->model.path, true);
+	int code = aqm_trainer_check_memory(t);
 
+	if (code == AQM_OK)
+		code = aqm_policy_new(&t->policy, t->config, &t->fit, t->config->model.path, true);
 	if (code != AQM_OK)
 		return code;
 	size_t after = aqm_memory_now();

@@ -63,6 +63,9 @@ void aqm_trainer_warn(const struct aqm_trainer *trainer);
 /* Print what the training will take: memory by kind, trainable parameters, steps and tokens. Call before anything
  * large is allocated. base_resident: bytes of the base's mapping that are in memory already. */
 int aqm_trainer_announce(struct aqm_trainer *trainer, size_t base_resident);
+/* Whether that fits into the device's memory; before anything large is opened. AQM_ERUN with how much is missing, and which
+ * settings would do: each of them planned. */
+int aqm_trainer_check_memory(const struct aqm_trainer *trainer);
 /* Let the BLAS library take its buffers, so that they can be seen. */
 void aqm_trainer_warm_up(aqm_device *device);
 /* A new run's beginning, after restoring: with options->init_adapter the values of LoRA, and its record in the run. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "compute/cpu/cpu.h"
 
 /* What attention takes for windows of 1024 tokens and heads of 64, or of 512 and 160. */
@@ -62,6 +63,12 @@ bool aqm_cpu_scratch(aqm_device *device, int threads, int64_t floats, float **ba
 	}
 	*base = cpu->scratch;
 	return code == AQM_OK;
+}
+
+static size_t available(aqm_device *device)
+{
+	(void)device;
+	return aqm_memory_available();
 }
 
 static int check(aqm_device *device)
@@ -134,6 +141,7 @@ const struct aqm_ops aqm_cpu_ops = {
 	.squared_error = aqm_cpu_squared_error,
 	.sum_squares = aqm_cpu_sum_squares,
 	.adamw = aqm_cpu_adamw,
+	.available = available,
 	.check = check,
 	.close = close_device,
 };

@@ -44,6 +44,8 @@ void *aqm_cuda_stage(aqm_device *device, const void *first, size_t first_bytes, 
 struct aqm_lt;
 int aqm_lt_open(struct aqm_lt **out);
 void aqm_lt_close(struct aqm_lt *lt);
+/* Bytes of the GPU's that it takes. */
+size_t aqm_lt_workspace(void);
 /* C = alpha op(A) op(B) + beta C (+ bias on every row): A and B of one type, float32 or bfloat16; C float32, or
  * bfloat16 as they are; bias absent or of C's type. False when cublasLt has nothing for these shapes. */
 bool aqm_lt_gemm(aqm_device *device, struct aqm_lt *lt, float alpha, struct aqm_mat a, bool transpose_a,

@@ -227,6 +227,13 @@ static void forget(aqm_device *device, void *recording)
 
 /* ---- opening and closing ---- */
 
+static size_t available(aqm_device *device)
+{
+	size_t bytes = 0, total = 0;
+
+	return succeeded(device, "memory", cudaMemGetInfo(&bytes, &total)) ? bytes : SIZE_MAX;
+}
+
 static int check(aqm_device *device)
 {
 	struct aqm_cuda *cuda = aqm_cuda_of(device);
@@ -300,6 +307,7 @@ int aqm_cuda_open(aqm_device *device)
 		code = aqm_error_set(AQM_ERUN, "%s", cuda->message);
 	if (code != AQM_OK)
 		close_device(device);
+	device->workspace = aqm_lt_workspace() + STAGING_BYTES;
 	return code;
 }
 
@@ -345,6 +353,7 @@ const struct aqm_ops aqm_cuda_ops = {
 	.recorded = recorded,
 	.replay = replay,
 	.forget = forget,
+	.available = available,
 	.check = check,
 	.close = close_device,
 };

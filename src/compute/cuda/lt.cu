@@ -124,6 +124,11 @@ int aqm_lt_open(struct aqm_lt **out)
 	return AQM_OK;
 }
 
+size_t aqm_lt_workspace(void)
+{
+	return WORKSPACE;
+}
+
 static void release(struct aqm_lt *lt, struct plan *plan)
 {
 	if (plan->product)

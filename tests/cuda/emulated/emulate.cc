@@ -323,6 +323,11 @@ int aqm_lt_open(struct aqm_lt **out)
 
 void aqm_lt_close(struct aqm_lt *) {}
 
+size_t aqm_lt_workspace(void)
+{
+	return 0;
+}
+
 struct product {
 	float alpha, beta;
 	struct aqm_mat a, b, c, bias;
