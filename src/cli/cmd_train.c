@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/size.h"
 #include "cli/command.h"
+#include "compute/device.h"
 #include "ranks/ranks.h"
 
 struct train_arguments {
@@ -117,6 +118,7 @@ static int run(int argc, char **argv)
 		return aqm_cli_fail(code);
 	if (!aqm_ranks_first(arguments.options.ranks))
 		aqm_cli_silence();
+	aqm_device_prefer(aqm_ranks_local_rank(arguments.options.ranks));
 	code = train(&arguments);
 	int status = code == AQM_OK ? 0 : aqm_cli_fail(code);
 	aqm_ranks_leave(arguments.options.ranks);

@@ -24,6 +24,16 @@ static void say_once(const char *why)
 
 	if (!atomic_flag_test_and_set(&said))
 		aqm_log_info("device: cpu (%s)", why);
+static int preferred;
+
+void aqm_device_prefer(int index)
+{
+	preferred = index;
+}
+
+int aqm_device_preferred(void)
+{
+	return preferred;
 }
 
 int aqm_device_open(aqm_device **out, enum aqm_device_kind kind)

@@ -200,6 +200,9 @@ struct aqm_device {
 	void *context;        /* the device's own */
 };
 
+/* Devices that are opened from now on are GPU `index`, modulo how many there are: processes of a host share them out. */
+void aqm_device_prefer(int index);
+int aqm_device_preferred(void);
 /* AQM_DEVICE_AUTO falls back to the CPU with a log line; AQM_DEVICE_CUDA without a GPU or in a build without CUDA is
  * AQM_ERUN. */
 int aqm_device_open(aqm_device **out, enum aqm_device_kind kind);

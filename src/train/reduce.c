@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/progress.h"
 #include "base/size.h"
 
@@ -23,14 +24,19 @@ static void send(struct aqm_reduction *r)
 
 	if (n == 0 || r->code != AQM_OK)
 		return;
+	r->first = r->end = 0;
+	if (r->gpus) {
+		r->code = aqm_collective_sum(r->gpus, values, n);
+		return;
+	}
 	if (r->host) {
 		aqm_device *device = r->params->device;
+		float *twin = r->host + (values - r->params->gradients);
 
-		device->ops->download(device, r->host + r->first, values, n * sizeof *values);
-		values = r->host + r->first;
+		device->ops->download(device, twin, values, n * sizeof *values);
+		values = twin;
 	}
 	r->code = aqm_sums_begin(&r->sums, values, n);
-	r->first = r->end = 0;
 }
 
 /* Parameters [first, first + count) join the bucket if they lie beside it, else a new one. */
@@ -54,19 +60,50 @@ static void complete(void *context, int64_t first, int64_t count)
 		r->code = aqm_sums_progress(&r->sums);
 }
 
+/* NCCL, if every rank has a GPU and can; else all go through the host. */
+static int open_group(struct aqm_reduction *r)
+{
+	unsigned char id[AQM_COLLECTIVE_ID_BYTES] = {0};
+	bool without = false;
+	int code = aqm_ranks_any(r->ranks, !r->params->device->own_memory, &without);
+
+	if (code != AQM_OK || without)
+		return code;
+	int made = aqm_ranks_first(r->ranks) ? aqm_collective_id(id) : AQM_OK;
+	made = aqm_ranks_agree(r->ranks, made);
+	if (made == AQM_OK)
+		made = aqm_ranks_broadcast(r->ranks, id, sizeof id);
+	if (made == AQM_OK)
+		made = aqm_ranks_agree(r->ranks, aqm_collective_open(&r->gpus, r->params->device, aqm_ranks_rank(r->ranks),
+		                                                     aqm_ranks_size(r->ranks), id));
+	if (made == AQM_OK)
+		return AQM_OK;
+	aqm_collective_close(r->gpus);
+	r->gpus = NULL;
+	aqm_log_warning("gradients go through the hosts' memory: %s", aqm_error_message());
+	return AQM_OK;
+}
+
 int aqm_reduction_init(struct aqm_reduction *reduction, aqm_ranks *ranks, struct aqm_params *params)
 {
 	*reduction = (struct aqm_reduction){.ranks = ranks, .params = params, .sums.ranks = ranks, .bucket = BUCKET_FLOATS};
 	if (aqm_ranks_size(ranks) == 1)
 		return AQM_OK;
 	reduction->sent = aqm_malloc_array(params->count, sizeof *reduction->sent);
-	if (params->device->own_memory)
+	if (!reduction->sent)
+		return AQM_ERUN;
+	int code = open_group(reduction);
+	if (code != AQM_OK)
+		return code;
+	bool staged = params->device->own_memory && !reduction->gpus;
+	if (staged)
 		reduction->host = aqm_malloc_array(params->floats, sizeof *reduction->host);
-	return !reduction->sent || (params->device->own_memory && !reduction->host) ? AQM_ERUN : AQM_OK;
+	return staged && !reduction->host ? AQM_ERUN : AQM_OK;
 }
 
 void aqm_reduction_release(struct aqm_reduction *reduction)
 {
+	aqm_collective_close(reduction->gpus);
 	free(reduction->sent);
 	free(reduction->host);
 }
@@ -103,7 +140,7 @@ int aqm_reduction_finish(struct aqm_reduction *r)
 		}
 	}
 	double before = aqm_clock_seconds();
-	int code = aqm_sums_finish(&r->sums);
+	int code = r->gpus ? aqm_collective_finish(r->gpus) : aqm_sums_finish(&r->sums);
 	r->waited += aqm_clock_seconds() - before;
 	if (r->code == AQM_OK)
 		r->code = code;

@@ -6,12 +6,14 @@
 #ifndef AQM_TRAIN_REDUCE_H
 #define AQM_TRAIN_REDUCE_H
 
+#include "compute/collective.h"
 #include "model/params.h"
 #include "ranks/ranks.h"
 
 struct aqm_reduction {
 	aqm_ranks *ranks; /* not owned; NULL or alone: nothing happens */
 	struct aqm_params *params;
+	aqm_collective *gpus; /* NULL: sums go through host memory, by MPI; owned */
 	struct aqm_sums sums;
 	float *host;       /* twin of the gradients where the device has memory of its own; owned */
 	size_t bucket;     /* floats that are worth a message */
@@ -21,7 +23,7 @@ struct aqm_reduction {
 	double waited;     /* seconds that steps have waited for sums */
 };
 
-/* Memory for it, and the hook into backward passes. 0 or AQM_ERUN. */
+/* Memory for it, a group of GPUs where each rank has one, and the hook into backward passes. 0 or AQM_ERUN. */
 int aqm_reduction_init(struct aqm_reduction *reduction, aqm_ranks *ranks, struct aqm_params *params);
 void aqm_reduction_release(struct aqm_reduction *reduction);
 /* All ranks: before a backward pass whose gradients are to be summed. */

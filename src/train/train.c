@@ -125,6 +125,7 @@ static int open_policy(struct aqm_trainer *t)
 		code = aqm_policy_allocate(t->policy, aqm_trainer_batch(t));
 	if (code == AQM_OK)
 		code = aqm_optimizer_init(&t->optimizer, aqm_policy_params(t->policy));
+	code = aqm_ranks_agree(t->ranks, code);
 	if (code == AQM_OK)
 		code = aqm_reduction_init(&t->reduction, t->ranks, aqm_policy_params(t->policy));
 	if (code == AQM_OK)

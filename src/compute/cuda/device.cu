@@ -274,11 +274,12 @@ static int find_gpu(struct aqm_cuda *cuda)
 		return aqm_error_set(AQM_ERUN, "cannot use device 'cuda': no GPU (%s)",
 		                     cudaGetErrorString(code == cudaSuccess ? cudaErrorNoDevice : code));
 	}
-	code = cudaSetDevice(0);
+	int index = aqm_device_preferred() % count;
+	code = cudaSetDevice(index);
 	if (code == cudaSuccess)
-		code = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+		code = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
 	if (code == cudaSuccess)
-		code = cudaDeviceGetAttribute(&cuda->processors, cudaDevAttrMultiProcessorCount, 0);
+		code = cudaDeviceGetAttribute(&cuda->processors, cudaDevAttrMultiProcessorCount, index);
 	if (code == cudaSuccess && major < 9)
 		return aqm_error_set(
 			AQM_ERUN, "cannot use device 'cuda': the GPU's compute capability is %d.x, wanted 9.0 or newer", major);
