@@ -24,6 +24,8 @@ static void say_once(const char *why)
 
 	if (!atomic_flag_test_and_set(&said))
 		aqm_log_info("device: cpu (%s)", why);
+}
+
 static int preferred;
 
 void aqm_device_prefer(int index)
