@@ -12,6 +12,9 @@ export PKG_CONFIG_PATH=$(dirname "$(find "$PWD/dest" -name aqmtrain.pc)")
 libraries=$(pkg-config --variable=libdir aqmtrain)
 installed=$(find "$PWD/dest" -name aqmtrain -path '*/bin/*')
 [ "$(pkg-config --modversion aqmtrain)" = "$("$installed" --version | cut -d' ' -f2)" ] || die "versions differ"
+for page in aqmtrain.1 libaqmtrain.3 aqmtrain.yaml.5; do
+	[ -n "$(find dest -name "$page")" ] || die "no $page"
+done
 
 # What can be seen from outside is the API and nothing else; the header stands alone, in C and C++.
 header=$(find "$PWD/dest" -name aqmtrain.h)
