@@ -236,6 +236,15 @@ int aqm_tree_fit(aqm_tree **out, size_t features, size_t rows, const double *con
                  unsigned max_depth);
 uint8_t aqm_tree_predict(const aqm_tree *tree, const double *features);
 size_t aqm_tree_nodes(const aqm_tree *tree);
+/* The root is node 0; children lie behind their parents. */
+struct aqm_tree_node {
+	size_t feature;
+	double threshold;           /* x[feature] <= threshold goes to `left`, else to left + 1 */
+	size_t left;                /* 0: a leaf */
+	uint8_t label;              /* the commonest class */
+	size_t counts[AQM_ACTIONS]; /* of the rows it grew on */
+};
+struct aqm_tree_node aqm_tree_node(const aqm_tree *tree, size_t index);
 void aqm_tree_free(aqm_tree *tree);
 
 #endif

@@ -18,6 +18,7 @@ enum aqm_stream {
 	AQM_STREAM_DECIDE = 5,   /* sampled actions */
 	AQM_STREAM_SIM = 6,      /* the simulator; sub = who draws */
 	AQM_STREAM_COLLECT = 7,  /* what a collected run is like; sub = run */
+	AQM_STREAM_DISTILL = 8,  /* students: initialisation and order of rows; sub = 1 + epoch */
 	AQM_STREAM_TEST = 100,
 };
 

@@ -251,7 +251,8 @@ int aqm_config_read(struct aqm_config *config, const char *path)
 	return code;
 }
 
-/* "labels" for "pool.labels", where only one option ends so; otherwise the name itself. */
+/* "labels" for "pool.labels", where only one option ends so; otherwise the name itself. What a student is trained with does not
+ * count beside what a policy is trained with. */
 static const char *whole_name(const char *name)
 {
 	const char *found = NULL;
@@ -263,6 +264,8 @@ static const char *whole_name(const char *name)
 
 		if (!dot || strcmp(dot + 1, name) != 0)
 			continue;
+		if (found && strncmp(aqm_options[i].name, "distill.", 8) == 0)
+			continue; /* they are the last rows */
 		if (found)
 			return name;
 		found = aqm_options[i].name;

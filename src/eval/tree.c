@@ -311,6 +311,16 @@ size_t aqm_tree_nodes(const aqm_tree *tree)
 	return tree->count;
 }
 
+struct aqm_tree_node aqm_tree_node(const aqm_tree *tree, size_t index)
+{
+	const struct node *node = &tree->nodes[index];
+	struct aqm_tree_node copy = {
+		.feature = node->feature, .threshold = node->threshold, .left = node->left, .label = node->label};
+
+	memcpy(copy.counts, node->counts, sizeof copy.counts);
+	return copy;
+}
+
 void aqm_tree_free(aqm_tree *tree)
 {
 	if (!tree)

@@ -103,6 +103,9 @@ void aqm_policy_backward(aqm_policy *policy, struct aqm_mat dlogits, uint32_t st
  * allocated. With target_return finite, the return-to-go of each window starts there and follows R <- (R - r)/gamma;
  * NAN: the logged returns. */
 int aqm_policy_score(aqm_policy *policy, const struct aqm_rows *rows, double target_return, float *logits);
+/* The same in parts: evaluation windows first .. first + count - 1 of so many. */
+size_t aqm_policy_score_windows(const aqm_policy *policy, const struct aqm_rows *rows);
+int aqm_policy_score_part(aqm_policy *policy, const struct aqm_rows *rows, double target_return, size_t first, size_t count, float *logits);
 /* The share of it that rank `rank` of `size` has; rows of others become 0, so that the sum over ranks is the whole. */
 int aqm_policy_score_share(aqm_policy *policy, const struct aqm_rows *rows, double target_return, int rank, int size,
                            float *logits);

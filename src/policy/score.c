@@ -43,15 +43,14 @@ static void keep(const aqm_policy *policy, const struct aqm_window *windows, con
 	}
 }
 
-int aqm_policy_score(aqm_policy *policy, const struct aqm_rows *rows, double target_return, float *logits)
+size_t aqm_policy_score_windows(const aqm_policy *policy, const struct aqm_rows *rows)
 {
-	return aqm_policy_score_share(policy, rows, target_return, 0, 1, logits);
+	return aqm_eval_windows(rows->pool, (size_t)policy->encoder.window, 0, NULL, NULL);
 }
 
-int aqm_policy_score_share(aqm_policy *policy, const struct aqm_rows *rows, double target_return, int rank, int size,
-                           float *logits)
+int aqm_policy_score_part(aqm_policy *policy, const struct aqm_rows *rows, double target_return, size_t first, size_t count, float *logits)
 {
-	size_t total = aqm_eval_windows(rows->pool, (size_t)policy->encoder.window, 0, NULL, NULL);
+	size_t total = aqm_policy_score_windows(policy, rows), end = count < total - first ? first + count : total;
 	struct aqm_window *windows = aqm_malloc_array(total, sizeof *windows);
 	size_t *score_from = aqm_malloc_array(total, sizeof *score_from);
 	float *batch_logits =
@@ -62,27 +61,40 @@ int aqm_policy_score_share(aqm_policy *policy, const struct aqm_rows *rows, doub
 		code = aqm_error_set(AQM_EUSAGE, "the policy has no buffers yet");
 	if (code == AQM_OK)
 		aqm_eval_windows(rows->pool, (size_t)policy->encoder.window, total, windows, score_from);
-	size_t first = aqm_ranks_share(total, rank, size), end = aqm_ranks_share(total, rank + 1, size);
-	if (code == AQM_OK && size > 1)
-		memset(logits, 0, rows->rows * (size_t)aqm_policy_outputs(policy) * sizeof *logits);
 	for (size_t i = first; code == AQM_OK && i < end; i += (size_t)policy->windows) {
-		int64_t count = (int64_t)(end - i) < policy->windows ? (int64_t)(end - i) : policy->windows;
+		int64_t batch = (int64_t)(end - i) < policy->windows ? (int64_t)(end - i) : policy->windows;
 
 		if (aqm_interrupted()) {
 			code = aqm_error_set(AQM_EINTERRUPTED, "interrupted while scoring '%s'", aqm_pool_path(rows->pool));
 			break;
 		}
-		aqm_policy_fill(policy, rows, windows + i, score_from + i, count);
+		aqm_policy_fill(policy, rows, windows + i, score_from + i, batch);
 		if (isfinite(target_return))
-			aim(policy, rows, windows + i, count, target_return);
+			aim(policy, rows, windows + i, batch, target_return);
 		struct aqm_mat result = aqm_policy_forward(policy, false, 0);
 		policy->device->ops->download(policy->device, batch_logits, result.data,
 		                              (size_t)(result.rows * result.cols) * sizeof(float));
-		keep(policy, windows + i, score_from + i, count, batch_logits, logits);
+		keep(policy, windows + i, score_from + i, batch, batch_logits, logits);
 		code = aqm_device_check(policy->device);
 	}
 	free(windows);
 	free(score_from);
 	free(batch_logits);
 	return code;
+}
+
+int aqm_policy_score(aqm_policy *policy, const struct aqm_rows *rows, double target_return, float *logits)
+{
+	return aqm_policy_score_part(policy, rows, target_return, 0, SIZE_MAX, logits);
+}
+
+int aqm_policy_score_share(aqm_policy *policy, const struct aqm_rows *rows, double target_return, int rank, int size,
+                           float *logits)
+{
+	size_t total = aqm_policy_score_windows(policy, rows);
+	size_t first = aqm_ranks_share(total, rank, size), end = aqm_ranks_share(total, rank + 1, size);
+
+	if (size > 1)
+		memset(logits, 0, rows->rows * (size_t)aqm_policy_outputs(policy) * sizeof *logits);
+	return aqm_policy_score_part(policy, rows, target_return, first, end - first, logits);
 }
