@@ -86,6 +86,21 @@ static struct aqm_mat weights(enum aqm_dtype dtype, int64_t rows, int64_t cols)
 static const enum aqm_dtype dtypes[] = {AQM_F32,  AQM_F16,  AQM_BF16, AQM_Q8_0, AQM_Q4_0, AQM_Q4_1,
                                         AQM_Q5_0, AQM_Q5_1, AQM_Q4_K, AQM_Q5_K, AQM_Q6_K};
 
+/* w, and the same expanded. */
+static void check_few(struct aqm_mat w, struct aqm_mat dense, int64_t count, float beta)
+{
+	struct aqm_mat x = random_mat(count, w.cols, 5, 1);
+	struct aqm_mat y = beta == 0.0f ? poisoned_mat(count, w.rows, 4) : random_mat(count, w.rows, 4, 1);
+	double *want = product(1.0, x, false, dense, true, (double)beta, y);
+
+	ops->linear_few(device, x, w, beta, y);
+	check_close(y, want, 4e-5);
+	check_padding(y);
+	free(want);
+	free_mat(x);
+	free_mat(y);
+}
+
 static void check_expand_and_few(void)
 {
 	static const int64_t rows[] = {1, 7, 66}, counts[] = {1, 2, 5, 10, 13, 16};
@@ -108,18 +123,8 @@ static void check_expand_and_few(void)
 				free(row);
 			}
 			check_padding(dense);
-			for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
-				float beta = k % 2 ? 1.0f : 0.0f;
-				struct aqm_mat x = random_mat(counts[k], in, 5, 1);
-				struct aqm_mat y = k % 2 ? random_mat(counts[k], rows[i], 4, 1) : poisoned_mat(counts[k], rows[i], 4);
-				double *want = product(1.0, x, false, dense, true, (double)beta, y);
-
-				ops->linear_few(device, x, w, beta, y);
-				check_close(y, want, 4e-5);
-				free(want);
-				free_mat(x);
-				free_mat(y);
-			}
+			for (size_t k = 0; k < sizeof counts / sizeof *counts; k++)
+				check_few(w, dense, counts[k], k % 2 ? 1.0f : 0.0f);
 			free_mat(w);
 			free_mat(dense);
 		}
@@ -131,6 +136,30 @@ static void test_expand_and_few(void **state)
 	for (enum aqm_level level = AQM_LEVEL_ANY; level <= AQM_LEVEL_V4; level++) {
 		aqm_cpu_level_limit(level);
 		check_expand_and_few();
+	}
+}
+
+/* Rows so long that X is taken a chunk of columns at a time, for every count of its rows. */
+static void test_few_long(void **state)
+{
+	static const struct {
+		enum aqm_dtype dtype;
+		int64_t in;
+	} cases[] = {{AQM_F32, 1605},  {AQM_F16, 1624},  {AQM_BF16, 1600}, {AQM_Q8_0, 1664},
+	             {AQM_Q4_0, 1632}, {AQM_Q4_1, 1600}, {AQM_Q4_K, 1536}};
+
+	(void)state;
+	for (enum aqm_level level = AQM_LEVEL_ANY; level <= AQM_LEVEL_V4; level++) {
+		aqm_cpu_level_limit(level);
+		for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+			struct aqm_mat w = weights(cases[c].dtype, 35, cases[c].in), dense = poisoned_mat(35, cases[c].in, 0);
+
+			ops->expand(device, w, dense);
+			for (int64_t count = 1; count <= 16; count++)
+				check_few(w, dense, count, count % 2 ? 0.0f : 0.5f);
+			free_mat(w);
+			free_mat(dense);
+		}
 	}
 }
 
@@ -265,6 +294,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_gemm),     cmocka_unit_test(test_expand_and_few),
+		cmocka_unit_test(test_few_long),
 		cmocka_unit_test(test_few_int8), cmocka_unit_test(test_few_int8_keeps_what_is_not_finite),
 		cmocka_unit_test(test_bias),
 	};

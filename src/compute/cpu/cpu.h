@@ -77,14 +77,13 @@ void aqm_cpu_gemm_bias(aqm_device *device, float alpha, struct aqm_mat a, bool t
 void aqm_cpu_bias_forward(aqm_device *device, struct aqm_mat bias, struct aqm_mat y);
 void aqm_cpu_bias_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat dbias);
 
-/* few.c, few_expand.c, few_int8.c, few_half.c */
-typedef void aqm_cpu_expander(const void *blocks, float *out, size_t n);
-/* NULL for a type that has none; only on machines of level x86-64-v4. */
-aqm_cpu_expander *aqm_cpu_expand_avx512(enum aqm_dtype dtype);
+/* few.c, few_direct.c, few_int8.c */
 void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
 void aqm_cpu_linear_few_int8(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
-/* What linear_few is where W is F16 or BF16; false, with nothing done: other types, few rows of W, other processors. */
-bool aqm_cpu_linear_few_half(struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
+/* Ways to linear_few: for all types and processors, x may be the device's working memory; without a buffer between, or
+ * false, with nothing done, for other types, few rows of W, other processors. */
+void aqm_cpu_linear_few_buffered(struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
+bool aqm_cpu_linear_few_direct(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
 /* What linear_few_int8 is where W is BF16. */
 void aqm_cpu_linear_few_bf16(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
 

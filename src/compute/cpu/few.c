@@ -8,7 +8,7 @@
  *     W   ROWS   |################|----->            X  n rows   |################|----->
  *
  * The tile's sums stay in registers; few_tile.h is that inner product, for each level of x86-64. With AVX-512 weights of
- * two bytes need no buffer (few_half.c).
+ * common types need no buffer (few_direct.c).
  */
 #include <omp.h>
 #include <string.h>
@@ -30,7 +30,7 @@ struct few {
 	float beta;
 	int64_t chunk;                        /* columns taken together */
 	size_t row_bytes, block, block_bytes; /* of W */
-	aqm_cpu_expander *expand;             /* NULL: W is float32 */
+	void (*expand)(const void *blocks, float *out, size_t n); /* NULL: W is float32 */
 };
 
 /* ---- what every level shares ---- */
@@ -150,7 +150,6 @@ static int64_t chunk_of(struct aqm_mat w, size_t block)
 struct level {
 	void (*group)(const struct few *f, int64_t first, float *expanded);
 	int64_t rows;
-	aqm_cpu_expander *(*expander)(enum aqm_dtype dtype); /* NULL: no faster ones than the type's own */
 };
 
 static struct level best_level(void)
@@ -158,20 +157,19 @@ static struct level best_level(void)
 	switch (aqm_cpu_level()) {
 #if defined(__x86_64__)
 	case AQM_LEVEL_V4:
-		return (struct level){group_v4, 4, aqm_cpu_expand_avx512};
+		return (struct level){group_v4, 4};
 	case AQM_LEVEL_V3:
-		return (struct level){group_v3, 2, NULL};
+		return (struct level){group_v3, 2};
 #endif
 	default:
-		return (struct level){group_any, 2, NULL};
+		return (struct level){group_any, 2};
 	}
 }
 
-void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
+void aqm_cpu_linear_few_buffered(struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
 {
 	const struct aqm_dtype_traits *traits = aqm_dtype_traits(w.dtype);
 	const struct level level = best_level();
-	aqm_cpu_expander *fast = level.expander ? level.expander(w.dtype) : NULL;
 	const struct few f = {
 		.x = x,
 		.w = w,
@@ -181,14 +179,9 @@ void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, 
 		.row_bytes = (size_t)w.cols / traits->block * traits->block_bytes,
 		.block = traits->block,
 		.block_bytes = traits->block_bytes,
-		.expand = w.dtype == AQM_F32 ? NULL
-	              : fast             ? fast
-	                                 : traits->expand,
+		.expand = w.dtype == AQM_F32 ? NULL : traits->expand,
 	};
 
-	(void)device;
-	if (x.rows == 0 || aqm_cpu_linear_few_half(x, w, beta, y))
-		return;
 #pragma omp parallel if (aqm_cpu_large(w))
 	{
 		float expanded[MOST_TILE * LONG] __attribute__((aligned(64)));
@@ -198,4 +191,10 @@ void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, 
 		for (int64_t first = 0; first < w.rows; first += level.rows)
 			level.group(&f, first, expanded);
 	}
+}
+
+void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
+{
+	if (x.rows > 0 && !aqm_cpu_linear_few_direct(device, x, w, beta, y))
+		aqm_cpu_linear_few_buffered(x, w, beta, y);
 }

@@ -429,5 +429,5 @@ void aqm_cpu_linear_few_int8(aqm_device *device, struct aqm_mat x, struct aqm_ma
 	for (int64_t i = 0; i < x.rows; i++)
 		round_row(&r, aqm_row(x, i), i, type.zero);
 	restore_rows(&r, restored);
-	aqm_cpu_linear_few(device, restored, w, beta, y);
+	aqm_cpu_linear_few_buffered(restored, w, beta, y);
 }
