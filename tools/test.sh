@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE # a pinned kernel is slower, and another one than users run
 jobs=$(nproc)
 
-tools/install-deps.sh
+tools/install-deps.sh --tests
 
 for preset in asan release; do
 	cmake --preset $preset
