@@ -90,6 +90,11 @@ int aqm_closed_find(const struct aqm_closed_plan *plan, const char *name, size_t
 int aqm_closed_line(const struct aqm_closed_plan *plan, const char *key, size_t cell, size_t seed,
                     const struct aqm_arm *arm, const struct aqm_sim_result *result, double returned, bool series,
                     char **line);
+/* The whole lines of a file's contents, behind what is there; *whole: bytes up to the end of the last. AQM_EDATA with
+ * `name` and the line. Input is untrusted. */
+int aqm_closed_results_parse(struct aqm_closed_results *results, const char *name, const char *data, size_t bytes,
+                             const char *utility, size_t *whole);
+
 /* results.jsonl, open for appending and locked. */
 struct aqm_closed_file {
 	FILE *stream;

@@ -337,12 +337,11 @@ static int take_line(struct aqm_closed_results *results, const char *line, size_
 	return code;
 }
 
-/* Read whole lines; *whole: bytes up to the end of the last. */
-static int read_lines(const char *path, const char *utility, struct aqm_closed_results *results, size_t *whole)
+int aqm_closed_results_parse(struct aqm_closed_results *results, const char *name, const char *data, size_t bytes,
+                             const char *utility, size_t *whole)
 {
-	char *data = NULL;
-	size_t bytes = 0, number_of_line = 0;
-	int code = aqm_file_read(path, file_limit, &data, &bytes);
+	size_t number_of_line = 0;
+	int code = AQM_OK;
 
 	*whole = 0;
 	for (size_t at = 0; code == AQM_OK && at < bytes;) {
@@ -353,10 +352,22 @@ static int read_lines(const char *path, const char *utility, struct aqm_closed_r
 		number_of_line++;
 		size_t length = (size_t)(end - data) - at;
 		if (length && (code = take_line(results, data + at, length, utility)) != AQM_OK)
-			aqm_error_context(code, "'%s', line %zu", path, number_of_line);
+			aqm_error_context(code, "'%s', line %zu", name, number_of_line);
 		at += length + 1;
 		*whole = at;
 	}
+	return code;
+}
+
+static int read_lines(const char *path, const char *utility, struct aqm_closed_results *results, size_t *whole)
+{
+	char *data = NULL;
+	size_t bytes = 0;
+	int code = aqm_file_read(path, file_limit, &data, &bytes);
+
+	*whole = 0;
+	if (code == AQM_OK)
+		code = aqm_closed_results_parse(results, path, data, bytes, utility, whole);
 	free(data);
 	return code;
 }

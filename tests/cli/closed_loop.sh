@@ -96,9 +96,15 @@ figures_of() {
 expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --seeds 2 --every 100 --delay none --context-windows 1000
 says err "too few"
 
-# Disciplines alone; words that are not known.
+# Disciplines alone: what sim says of the same seed. Words that are not known.
 expect 0 "$program" eval --closed-loop --scenario short.yaml --seeds 2 --aqm fifo,dualpi2,enqueue,random:0.5 -o rules
 says out "random:0.5"
+utilisation() {
+	grep -o '"utilisation": *[0-9.]*' "$1" | head -n 1 | sed 's/.*: *//' | awk '{ printf "%.5f", $1 }'
+}
+grep -F '"seed":2,"aqm":"dualpi2"' rules/results.jsonl | sed 's/":/": /g' >line
+expect 0 "$program" sim -c short.yaml --aqm dualpi2 --seed 2 --json
+[ "$(utilisation line)" = "$(utilisation out)" ] || die "$(utilisation line) here, $(utilisation out) by sim"
 expect 2 "$program" eval --closed-loop --scenario short.yaml
 expect 2 "$program" eval -r packets --closed-loop
 expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --grid grid.yaml
