@@ -67,7 +67,7 @@ cmp one.json two.json || die "threads or the interruption have changed the resul
 # A policy that was trained on a cell of the grid, and what it is worth in the other.
 expect 0 "$program" sim --collect cell.h5 --grid grid.yaml --set link.rate=5,5.5 --set aqm.kind=dualpi2
 sed -e 's/train.h5/cell.h5/' -e 's/eval.h5/cell.h5/' -e 's/epochs: 3/epochs: 1/' tiny.yaml >cell.yaml
-expect 0 "$program" train -c cell.yaml --set control=update --set windows_per_epoch=40 --set bins=4 -o updates
+expect 0 "$program" train -c cell.yaml --set control=update --set train.windows_per_epoch=40 --set policy.bins=4 -o updates
 closed updates --grid grid.yaml --seeds 3 --aqm dualpi2,policy --delay none,5 --json
 says out '"every": "update"'
 says out '"generalisation":'

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/helper.sh"
 . "$source/tests/cli/helper_train.sh"
 make_inputs
-expect 0 "$program" train -c tiny.yaml --set epochs=1 -o run
+expect 0 "$program" train -c tiny.yaml --set train.epochs=1 -o run
 
 # The same walk, written anew: columns as in pool.csv, the action given by `who`.
 walk() {
@@ -65,7 +65,7 @@ expect 0 "$program" eval -r run --replay --interval 10 --pool drops.h5 --json
 says out '"stuck": 3600'
 expect 2 "$program" eval -r run --replay --pool pool.h5
 expect 2 "$program" eval -r run --replay --closed-loop --interval 10 --pool pool.h5
-expect 0 "$program" train -c tiny.yaml --set epochs=1 --set control=update -o updates
+expect 0 "$program" train -c tiny.yaml --set train.epochs=1 --set control=update -o updates
 expect 2 "$program" eval -r updates --replay --interval 10 --pool pool.h5
 says err "control: packet"
 expect 3 "$program" eval -r run --replay --interval 10 --pool nothing.h5
