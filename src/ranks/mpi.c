@@ -10,7 +10,7 @@
 #include "aqmtrain/error.h"
 #include "base/size.h"
 
-enum { TAG_ASK = 1, TAG_ANSWER = 2 };
+enum { TAG_TELL = 1, TAG_DATA, TAG_ANSWER };
 
 static bool threads;
 
@@ -147,35 +147,53 @@ int aqm_mpi_wait(void **requests, size_t count)
 
 /* ---- turns ---- */
 
-int aqm_mpi_ask(size_t *number)
+int aqm_mpi_tell(enum aqm_mpi_kind kind, uint64_t number, const void *data, size_t bytes)
 {
-	uint64_t answer = 0;
-	int code = check(MPI_Send(NULL, 0, MPI_BYTE, 0, TAG_ASK, MPI_COMM_WORLD), "ask for work");
+	uint64_t head[3] = {kind, number, bytes};
 
-	if (code == AQM_OK)
-		code = check(MPI_Recv(&answer, 1, MPI_UINT64_T, 0, TAG_ANSWER, MPI_COMM_WORLD, MPI_STATUS_IGNORE),
-		             "ask for work");
-	*number = (size_t)answer;
-	return code;
+	if (bytes > INT_MAX)
+		return aqm_error_set(AQM_ERUN, "a result of %zu bytes is too large for a message", bytes);
+	int code = check(MPI_Send(head, 3, MPI_UINT64_T, 0, TAG_TELL, MPI_COMM_WORLD), "talk to rank 0");
+
+	return code == AQM_OK && bytes
+	           ? check(MPI_Send(data, (int)bytes, MPI_BYTE, 0, TAG_DATA, MPI_COMM_WORLD), "talk to rank 0")
+	           : code;
 }
 
-int aqm_mpi_asked(int *who)
+int aqm_mpi_answer(int who, uint64_t number)
+{
+	return check(MPI_Send(&number, 1, MPI_UINT64_T, who, TAG_ANSWER, MPI_COMM_WORLD), "hand out work");
+}
+
+int aqm_mpi_await_answer(uint64_t *number)
+{
+	return check(MPI_Recv(number, 1, MPI_UINT64_T, 0, TAG_ANSWER, MPI_COMM_WORLD, MPI_STATUS_IGNORE), "get work");
+}
+
+int aqm_mpi_hear(int *who, enum aqm_mpi_kind *kind, uint64_t *number, void **data, size_t *bytes)
 {
 	MPI_Status status;
+	uint64_t head[3];
 	int there = 0;
-	int code = check(MPI_Iprobe(MPI_ANY_SOURCE, TAG_ASK, MPI_COMM_WORLD, &there, &status), "hand out work");
+	int code = check(MPI_Iprobe(MPI_ANY_SOURCE, TAG_TELL, MPI_COMM_WORLD, &there, &status), "listen");
 
 	*who = -1;
+	*data = NULL;
 	if (code != AQM_OK || !there)
 		return code;
-	*who = status.MPI_SOURCE;
-	return check(MPI_Recv(NULL, 0, MPI_BYTE, *who, TAG_ASK, MPI_COMM_WORLD, MPI_STATUS_IGNORE), "hand out work");
-}
+	int from = status.MPI_SOURCE;
 
-int aqm_mpi_answer(int who, size_t number)
-{
-	uint64_t answer = number;
-
-	return check(MPI_Send(&answer, 1, MPI_UINT64_T, who, TAG_ANSWER, MPI_COMM_WORLD), "hand out work");
+	code = check(MPI_Recv(head, 3, MPI_UINT64_T, from, TAG_TELL, MPI_COMM_WORLD, MPI_STATUS_IGNORE), "listen");
+	if (code != AQM_OK)
+		return code;
+	if (head[2] && !(*data = aqm_malloc_array((size_t)head[2], 1)))
+		return AQM_ERUN;
+	if (head[2])
+		code = check(MPI_Recv(*data, (int)head[2], MPI_BYTE, from, TAG_DATA, MPI_COMM_WORLD, MPI_STATUS_IGNORE), "listen");
+	*who = from;
+	*kind = (enum aqm_mpi_kind)head[0];
+	*number = head[1];
+	*bytes = (size_t)head[2];
+	return code;
 }
 #endif

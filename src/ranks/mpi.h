@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 int aqm_mpi_join(int *rank, int *size, int *local_rank, int *local_size);
 void aqm_mpi_leave(void);
@@ -22,10 +23,13 @@ int aqm_mpi_sum_begin(float *values, size_t count, void **request);
 int aqm_mpi_test(void **requests, size_t count);
 int aqm_mpi_wait(void **requests, size_t count);
 
-/* Turns: the others ask rank 0 for a number. */
-int aqm_mpi_ask(size_t *number);
-/* One question, if there is one: *who asks; else -1. */
-int aqm_mpi_asked(int *who);
-int aqm_mpi_answer(int who, size_t number);
+/* Turns: the others talk to rank 0, each message with a kind, a number, and bytes behind it. */
+enum aqm_mpi_kind { AQM_MPI_ASK, AQM_MPI_RESULT, AQM_MPI_STOP, AQM_MPI_BYE };
+int aqm_mpi_tell(enum aqm_mpi_kind kind, uint64_t number, const void *data, size_t bytes);
+/* What rank 0 answers to AQM_MPI_ASK. */
+int aqm_mpi_answer(int who, uint64_t number);
+int aqm_mpi_await_answer(uint64_t *number);
+/* On rank 0: one message, if there is one: *who it is from, else -1. *data is the caller's to free. */
+int aqm_mpi_hear(int *who, enum aqm_mpi_kind *kind, uint64_t *number, void **data, size_t *bytes);
 
 #endif

@@ -70,13 +70,21 @@ static inline size_t aqm_ranks_share(size_t count, int rank, int size)
 
 /* ---- handing out ---- */
 
-/* All, when `cells` pieces of work are to be done by whoever is free: a counter. Rank 0 answers the others from a
- * thread of its own. */
+/* `cells` pieces of work, done by whoever is free, whose results come together on rank 0. Rank 0 works too: a thread of
+ * its own answers the others. Functions but new and free may be called from several threads. */
 typedef struct aqm_turns aqm_turns;
-int aqm_turns_new(aqm_turns **out, aqm_ranks *ranks, size_t cells);
-/* The next piece for this rank; `cells` when there are none left. From any one thread at a time. */
+/* What rank 0 does with a result, one at a time, in no order. Another code than AQM_OK stops the work. */
+typedef int (*aqm_turns_take)(void *context, size_t cell, const void *result, size_t bytes);
+
+/* All. AQM_ERUN where MPI allows no threads. */
+int aqm_turns_new(aqm_turns **out, aqm_ranks *ranks, size_t cells, aqm_turns_take take, void *context);
+/* The next piece for this rank; `cells` when there are none left. */
 int aqm_turns_next(aqm_turns *turns, size_t *cell);
-/* All. */
-void aqm_turns_free(aqm_turns *turns);
+/* The result of a piece, to rank 0. */
+int aqm_turns_deliver(aqm_turns *turns, size_t cell, const void *result, size_t bytes);
+/* Hand out no more, on any rank. */
+int aqm_turns_stop(aqm_turns *turns);
+/* All, each with what became of its work: the first failure of any rank, once all results are taken. NULL is fine. */
+int aqm_turns_finish(aqm_turns *turns, int code);
 
 #endif

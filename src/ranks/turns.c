@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Handing out pieces of work. Rank 0 has the counter, and a thread that answers the others while its first thread
- * works itself. Where MPI does not allow threads, pieces are dealt out like cards.
+ * Handing out pieces of work. Rank 0 has the counter and takes the results; a thread there listens to the other ranks
+ * while its own threads work.
  */
 #include <pthread.h>
-#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -17,73 +17,122 @@
 
 struct aqm_turns {
 	aqm_ranks *ranks;
-	size_t cells;
-	atomic_size_t next; /* of rank 0's counter; of one's own cards */
-	bool asks;          /* the counter is rank 0's, and this is another */
-	bool serves;
-	int waiting; /* ranks that have not been told that nothing is left */
+	size_t cells, next;
+	aqm_turns_take take;
+	void *context;
+	bool asks, serves;    /* rank 0 is another; a thread listens */
+	pthread_mutex_t lock; /* counter and results on rank 0; a question and its answer elsewhere */
 	pthread_t server;
+	int code; /* the first failure of take */
+	char message[512];
 };
 
-static size_t take(struct aqm_turns *turns)
-{
-	size_t cell = atomic_fetch_add(&turns->next, 1);
+/* ---- on rank 0 ---- */
 
-	return cell < turns->cells ? cell : turns->cells;
+static size_t next_cell(struct aqm_turns *turns)
+{
+	pthread_mutex_lock(&turns->lock);
+	size_t cell = turns->next < turns->cells ? turns->next++ : turns->cells;
+	pthread_mutex_unlock(&turns->lock);
+	return cell;
+}
+
+static void stop(struct aqm_turns *turns)
+{
+	pthread_mutex_lock(&turns->lock);
+	turns->next = turns->cells;
+	pthread_mutex_unlock(&turns->lock);
+}
+
+static int take(struct aqm_turns *turns, size_t cell, const void *result, size_t bytes)
+{
+	pthread_mutex_lock(&turns->lock);
+	int code = turns->code == AQM_OK ? turns->take(turns->context, cell, result, bytes) : turns->code;
+	if (code != AQM_OK && turns->code == AQM_OK) {
+		turns->code = code;
+		turns->next = turns->cells;
+		snprintf(turns->message, sizeof turns->message, "%s", aqm_error_message());
+	}
+	pthread_mutex_unlock(&turns->lock);
+	return code;
 }
 
 #ifdef AQM_HAVE_MPI
 
-/* Until every other rank has been told that nothing is left. */
+/* Until every other rank has said goodbye. */
 static void *serve(void *context)
 {
 	struct aqm_turns *turns = context;
 	const struct timespec pause = {.tv_nsec = 200000};
 
-	while (turns->waiting > 0) {
-		int who;
+	for (int waiting = aqm_ranks_size(turns->ranks) - 1; waiting > 0;) {
+		enum aqm_mpi_kind kind;
+		uint64_t number;
+		size_t bytes;
+		void *data;
+		int who, code = aqm_mpi_hear(&who, &kind, &number, &data, &bytes);
 
-		if (aqm_mpi_asked(&who) != AQM_OK)
-			break;
-		if (who < 0) {
+		if (code == AQM_OK && who < 0)
 			nanosleep(&pause, NULL); /* waiting inside MPI would spin */
-			continue;
-		}
-		size_t cell = take(turns);
-		if (cell == turns->cells)
-			turns->waiting--;
-		if (aqm_mpi_answer(who, cell) != AQM_OK)
+		else if (code == AQM_OK && kind == AQM_MPI_ASK)
+			code = aqm_mpi_answer(who, next_cell(turns));
+		else if (code == AQM_OK && kind == AQM_MPI_RESULT)
+			(void)take(turns, (size_t)number, data, bytes); /* its failure is kept, and told at the end */
+		else if (code == AQM_OK && kind == AQM_MPI_STOP)
+			stop(turns);
+		else if (code == AQM_OK)
+			waiting--;
+		free(data);
+		if (code != AQM_OK) { /* MPI itself has failed: nobody can be told */
+			stop(turns);
 			break;
+		}
 	}
 	return NULL;
 }
 
 static int start(struct aqm_turns *turns)
 {
-	int size = aqm_ranks_size(turns->ranks), code = AQM_OK;
+	int code = AQM_OK;
 
-	if (size == 1 || !aqm_mpi_has_threads())
+	if (aqm_ranks_size(turns->ranks) == 1)
 		return AQM_OK;
 	turns->asks = !aqm_ranks_first(turns->ranks);
-	turns->waiting = size - 1;
-	if (!turns->asks) {
+	if (!aqm_mpi_has_threads())
+		code = aqm_error_set(AQM_ERUN, "this MPI allows no threads, which handing out work needs");
+	code = aqm_ranks_agree(turns->ranks, code);
+	if (code == AQM_OK && !turns->asks) {
 		turns->serves = pthread_create(&turns->server, NULL, serve, turns) == 0;
 		code = turns->serves ? AQM_OK : aqm_error_set(AQM_ERUN, "cannot start a thread that hands out work");
 	}
 	return aqm_ranks_agree(turns->ranks, code);
 }
 
-static int ask(size_t *cell)
+static int ask(struct aqm_turns *turns, size_t *cell)
 {
-	return aqm_mpi_ask(cell);
+	uint64_t number = turns->cells;
+
+	pthread_mutex_lock(&turns->lock);
+	int code = aqm_mpi_tell(AQM_MPI_ASK, 0, NULL, 0);
+	if (code == AQM_OK)
+		code = aqm_mpi_await_answer(&number);
+	pthread_mutex_unlock(&turns->lock);
+	*cell = (size_t)number;
+	return code;
 }
 
-static bool dealt(const struct aqm_turns *turns)
+/* Head and bytes of a message stay together. */
+static int tell(struct aqm_turns *turns, enum aqm_mpi_kind kind, size_t cell, const void *result, size_t bytes)
 {
-	return aqm_ranks_size(turns->ranks) > 1 && !aqm_mpi_has_threads();
+	pthread_mutex_lock(&turns->lock);
+	int code = aqm_mpi_tell(kind, cell, result, bytes);
+	pthread_mutex_unlock(&turns->lock);
+	return code;
 }
 
 #else
+
+enum aqm_mpi_kind { AQM_MPI_RESULT, AQM_MPI_STOP, AQM_MPI_BYE };
 
 static int start(struct aqm_turns *turns)
 {
@@ -91,31 +140,34 @@ static int start(struct aqm_turns *turns)
 	return AQM_OK;
 }
 
-static int ask(size_t *cell)
+static int ask(struct aqm_turns *turns, size_t *cell)
 {
-	(void)cell;
+	*cell = turns->cells;
 	return AQM_OK;
 }
 
-static bool dealt(const struct aqm_turns *turns)
+static int tell(struct aqm_turns *turns, enum aqm_mpi_kind kind, size_t cell, const void *result, size_t bytes)
 {
-	(void)turns;
-	return false;
+	(void)turns, (void)kind, (void)cell, (void)result, (void)bytes;
+	return AQM_OK;
 }
 
 #endif
 
-int aqm_turns_new(aqm_turns **out, aqm_ranks *ranks, size_t cells)
+/* ---- on all ---- */
+
+int aqm_turns_new(aqm_turns **out, aqm_ranks *ranks, size_t cells, aqm_turns_take take_result, void *context)
 {
 	struct aqm_turns *turns = aqm_calloc_array(1, sizeof *turns);
 
 	*out = NULL;
 	if (!turns)
 		return AQM_ERUN;
-	turns->ranks = ranks;
-	turns->cells = cells;
+	*turns = (struct aqm_turns){.ranks = ranks, .cells = cells, .take = take_result, .context = context};
+	pthread_mutex_init(&turns->lock, NULL);
 	int code = start(turns);
 	if (code != AQM_OK) {
+		pthread_mutex_destroy(&turns->lock);
 		free(turns);
 		return code;
 	}
@@ -125,37 +177,45 @@ int aqm_turns_new(aqm_turns **out, aqm_ranks *ranks, size_t cells)
 
 int aqm_turns_next(aqm_turns *turns, size_t *cell)
 {
-	if (dealt(turns)) {
-		size_t card = atomic_fetch_add(&turns->next, 1);
-
-		*cell = card * (size_t)aqm_ranks_size(turns->ranks) + (size_t)aqm_ranks_rank(turns->ranks);
-		if (*cell > turns->cells)
-			*cell = turns->cells;
-		return AQM_OK;
-	}
-	if (!turns->asks) {
-		*cell = take(turns);
-		return AQM_OK;
-	}
-	if (turns->waiting == 0) { /* told already */
-		*cell = turns->cells;
-		return AQM_OK;
-	}
-	int code = ask(cell);
-	if (code == AQM_OK && *cell >= turns->cells)
-		turns->waiting = 0;
-	return code;
+	if (turns->asks)
+		return ask(turns, cell);
+	*cell = next_cell(turns);
+	return AQM_OK;
 }
 
-void aqm_turns_free(aqm_turns *turns)
+int aqm_turns_deliver(aqm_turns *turns, size_t cell, const void *result, size_t bytes)
 {
+	return turns->asks ? tell(turns, AQM_MPI_RESULT, cell, result, bytes) : take(turns, cell, result, bytes);
+}
+
+int aqm_turns_stop(aqm_turns *turns)
+{
+	if (turns->asks)
+		return tell(turns, AQM_MPI_STOP, 0, NULL, 0);
+	stop(turns);
+	return AQM_OK;
+}
+
+int aqm_turns_finish(aqm_turns *turns, int code)
+{
+	char message[512];
+
 	if (!turns)
-		return;
-	/* A rank that stopped early has not been told yet, and rank 0 waits for it. */
-	for (size_t cell; turns->asks && turns->waiting > 0;)
-		if (ask(&cell) != AQM_OK || cell >= turns->cells)
-			turns->waiting = 0;
+		return code;
+	aqm_ranks *ranks = turns->ranks;
+
+	snprintf(message, sizeof message, "%s", aqm_error_message());
+	if (turns->asks)
+		(void)tell(turns, AQM_MPI_BYE, 0, NULL, 0);
 	if (turns->serves)
 		pthread_join(turns->server, NULL);
+	if (code == AQM_OK && turns->code != AQM_OK) {
+		code = turns->code;
+		snprintf(message, sizeof message, "%s", turns->message);
+	}
+	pthread_mutex_destroy(&turns->lock);
 	free(turns);
+	if (code != AQM_OK)
+		aqm_error_set(code, "%s", message);
+	return aqm_ranks_agree(ranks, code);
 }
