@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Evaluation of a trained policy: offline on a pool, in the closed loop of the simulator, and by replay as the paper did
- * it; each with its trivial baselines beside it.
+ * Evaluation of a trained policy: offline on a pool, in the closed loop of the simulator, and by replay as the paper
+ * did it; each with its trivial baselines beside it.
  */
 #ifndef AQMTRAIN_EVAL_H
 #define AQMTRAIN_EVAL_H
@@ -47,25 +47,28 @@ int aqm_eval_format(const struct aqm_eval_result *result, bool json, char **text
 /* The policy in the simulator, beside disciplines on the same seeds. Into a folder:
  *
  *   results.jsonl   a line a finished simulation, appended at once:
- *     {"key":"..","kind":"simulation","version","command","cell","scenario","seconds","seed","aqm":label,"wall_s",
- *      "figures":{"utilisation":..,"delay_ms.L.p99":.., names as aqm_figure_name(); null where there is none},
+ *     {"key":"..","kind":"simulation","version","program","command","cell","scenario","seconds","seed","aqm":label,
+ *      "wall_s","figures":{"utilisation":..,"delay_ms.L.p99":.., names as aqm_figure_name(); null where there is none},
  *      "utilities":{"balanced":.., all named ones},"cdf":{"L":[AQM_CDF_POINTS ms],"C":[..]},
  *      "series":{"t":[s],"delay_L_ms","delay_C_ms","rate_mbps","probability"}   of the first seed only}
- *     {"key","kind":"delay","policy":SHA-256,"mean","p50","p99","decisions"}    what a decision took, ms
+ *     {"key","kind":"delay","program","policy":SHA-256,"mean","p50","p99","decisions"}    what a decision took, ms
  *   NAME.json       the summary; NAME is the scenario's or the grid's
- *     {"kind":"closed-loop","version","command","name","seeds":[],"control","baseline","confidence":{"level","method"},
- *      "utility":{"name","definition"},"policy":{"path","sha256","control","target_return"}|null,
+ *     {"kind":"closed-loop","version","program","command","name","seeds":[],"control","baseline",
+ *      "confidence":{"level","method"},"utility":{"name","definition"},
+ *      "policy":{"path","sha256","control","target_return"}|null,
  *      "decision_delay_ms":{"mean","p50","p99","decisions"}|null,
  *      "cells":[{"name","scenario","seconds","trained":bool|null,"aqms":[A]}],"overall":{"aqms":[A]},
  *      "sweep":[{"aqm","target_return","return":F,"utility":F,"utilisation":F,"delay_ms":{..}}],
  *      "rank_correlation":{"return":F,"utility":F},
- *      "generalisation":{"trained":[],"policies":[{"aqm","inside":F,"outside":F,"cells":[{"name","trained","utility":F,"difference":F}]}]}}
+ *      "generalisation":{"trained":[],"policies":[{"aqm","inside":F,"outside":F,"cells":[{"name","trained","utility":F,
+ *                                                                                        "difference":F}]}]}}
  *     A = {"name","label","policy":bool,"trivial":bool,"every":"update"|N|null,"decision_delay_ms","target_return",
  *          "context_windows","seeds":N, figures, nested by the dots in their names: F,"difference":{figures: F},
  *          "cdf":{"L":[[ms,share]],"C"},"series"}
  *     F = {"mean","low","high","n"} or null; low and high bound the mean with 95 % confidence (Student's t over seeds).
  *
- * A discipline with one queue has the same figures under L and under C. */
+ * "program" is the SHA-256 of the program: another build finds nothing of what an earlier one simulated, so that two
+ * are never mixed. A discipline with one queue has the same figures under L and under C. */
 
 enum aqm_figure {
 	AQM_FIGURE_UTILISATION,
@@ -159,7 +162,7 @@ struct aqm_closed_run {
 };
 /* What a decision of a policy took, on one thread. */
 struct aqm_decision_time {
-	char policy[65];       /* SHA-256 of its file */
+	char policy[65], program[65]; /* SHA-256 of its file, and of what measured */
 	double mean, p50, p99; /* ms */
 	uint64_t decisions;
 };
@@ -175,8 +178,8 @@ void aqm_closed_results_release(struct aqm_closed_results *results);
 
 /* ---- the paper's replay ---- */
 
-/* Walk over the rows of a pool as the paper's authors did (src/eval/replay.c says how), with the figures that show what is
- * wrong with it. */
+/* Walk over the rows of a pool as the paper's authors did (src/eval/replay.c says how), with the figures that show what
+ * is wrong with it. */
 enum { AQM_REPLAY_STEPS = 3600 }; /* the paper's */
 
 struct aqm_replay_options {
@@ -222,9 +225,10 @@ struct aqm_replay_result {
 int aqm_replay(const struct aqm_replay_options *options, struct aqm_replay_result *result);
 void aqm_replay_release(struct aqm_replay_result *result);
 /* Text for people, or JSON: {"kind":"replay","version","command","policy","pool":{"path","sha256"},"interval","rows",
- * "repeated_share","distinct","period","period_share", and "logged", "policy", "no_policy" (each row's own action), "enqueue":
- * {"steps","stuck","repeated_share","seen_before_share","distinct","period","period_share","quantiles":{..},"delay_ms":[..],"throughput":[..],
- *  "bandwidth":{"authors":{..},"corrected":{..}},"cdf":[[ms,share]..]}}; owned by the caller. */
+ * "repeated_share","distinct","period","period_share","true_mbps", and "logged", "policy", "no_policy" (each row's own
+ * action), "enqueue":{"steps","stuck","repeated_share","seen_before_share","distinct","period","period_share",
+ *  "quantiles":{..},"delay_ms":[..],"throughput":[..],"bandwidth":{"authors":{..},"corrected":{..}},
+ *  "cdf":[[ms,share]..]}}; owned by the caller. */
 int aqm_replay_format(const struct aqm_replay_result *result, const struct aqm_replay_options *options,
                       const char *command, bool json, char **text);
 

@@ -125,9 +125,9 @@ static error_t parse_closed(struct eval_arguments *arguments, int key, char *arg
 		int key;
 		const char **text;
 	} texts[] = {
-		{KEY_SCENARIO, &arguments->scenario}, {KEY_GRID, &arguments->grid},         {KEY_HOST, &arguments->host},
-		{KEY_BASELINE, &arguments->baseline}, {KEY_UTILITY, &arguments->utility},   {KEY_SEEDS, &arguments->seeds},
-		{KEY_EVERY, &arguments->every},       {KEY_DELAY, &arguments->delays},      {KEY_TARGETS, &arguments->targets},
+		{KEY_SCENARIO, &arguments->scenario}, {KEY_GRID, &arguments->grid},       {KEY_HOST, &arguments->host},
+		{KEY_BASELINE, &arguments->baseline}, {KEY_UTILITY, &arguments->utility}, {KEY_SEEDS, &arguments->seeds},
+		{KEY_EVERY, &arguments->every},       {KEY_DELAY, &arguments->delays},    {KEY_TARGETS, &arguments->targets},
 		{KEY_CONTEXTS, &arguments->contexts},
 	};
 
@@ -232,7 +232,7 @@ static const struct argp_option option_list[] = {
 	{NULL, 0, NULL, 0, "On the rows of a pool:", 1},
 	{"pool", KEY_POOL, "POOL.h5", 0, "The rows to evaluate it on", 0},
 	{"returns", KEY_RETURNS, "logged|target", 0,
-	 "Condition on the returns that were logged (the default), or on the policy's own target, as decisions do", 0},
+     "Condition on the returns that were logged (the default), or on the policy's own target, as decisions do", 0},
 	{NULL, 0, NULL, 0, "In the simulator:", 2},
 	{"closed-loop", KEY_CLOSED, NULL, 0, "Put the policy into the queue, beside other queue disciplines", 0},
 	{"scenario", KEY_SCENARIO, "F.yaml", 0, "One scenario", 0},
@@ -240,20 +240,22 @@ static const struct argp_option option_list[] = {
 	{"set", 's', "KEY=VALUE", 0, "Set one thing of the scenario or the grid; may be repeated", 0},
 	{"seeds", KEY_SEEDS, "N|LIST", 0, "So many seeds, from 1 on (default 10), or which: 7,9 or 11-20", 0},
 	{"aqm", KEY_AQM, "LIST", 0,
-	 "What to compare: disciplines, 'policy', 'enqueue' (takes every packet), 'random:P' (drops at random). Default: fifo, "
-	 "pie, codel, dualpi2, dualpi2-linux, freebsd-l4s, policy",
-	 0},
+     "What to compare: disciplines, 'policy', 'enqueue' (takes every packet), 'random:P' (drops at random). Default: "
+     "fifo, "
+     "pie, codel, dualpi2, dualpi2-linux, freebsd-l4s, policy",
+     0},
 	{"every", KEY_EVERY, "LIST", 0, "The policy decides once an 'update' interval, or one packet in 1, 10, 100", 0},
 	{"delay", KEY_DELAY, "LIST", 0, "What a decision takes: 'none', 'measured' on this machine, or ms", 0},
-	{"target-return", KEY_TARGETS, "LIST", 0, "Returns to ask for, or, with a q in front, quantiles of the training's", 0},
+	{"target-return", KEY_TARGETS, "LIST", 0, "Returns to ask for, or, with a q in front, quantiles of the training's",
+     0},
 	{"context-windows", KEY_CONTEXTS, "LIST", 0,
-	 "Windows of the new network's own log that the policy sees before it decides", 0},
-	{"host", KEY_HOST, "NAME", 0, "The discipline in which the policy decides (default: dualpi2 for p', else freebsd-l4s)",
-	 0},
+     "Windows of the new network's own log that the policy sees before it decides", 0},
+	{"host", KEY_HOST, "NAME", 0,
+     "The discipline in which the policy decides (default: dualpi2 for p', else freebsd-l4s)", 0},
 	{"baseline", KEY_BASELINE, "NAME", 0, "Differences are from this one (default dualpi2)", 0},
 	{"utility", KEY_UTILITY, "NAME", 0, "What counts as good", 0},
 	{"train-cell", KEY_TRAINED, "NAME", 0,
-	 "A cell the policy was trained on; may be repeated (default: as its training pool says)", 0},
+     "A cell the policy was trained on; may be repeated (default: as its training pool says)", 0},
 	{NULL, 0, NULL, 0, "As the paper did it:", 3},
 	{"replay", KEY_REPLAY, NULL, 0, "Replay the pool by the nearest length", 0},
 	{"interval", KEY_INTERVAL, "N", 0, "Ask the policy once in N rows; the paper has 10 and 100", 0},
@@ -263,11 +265,14 @@ static const struct argp_option option_list[] = {
 static const struct argp argp = {
 	.options = option_list,
 	.parser = parse_option,
-	.doc = "Score a run's policy on every row of a pool (loss, accuracy, macro-F1, each action's precision and recall, the "
-	       "confusion matrix), beside the majority class and a decision tree of depth 8 from the run's training rows. Or "
-	       "let it decide in the simulator (--closed-loop), where packets react to it. Or repeat the paper's replay, to "
-	       "compare with old results.\vA closed loop that is interrupted keeps what is done; the same command goes on from "
-	       "there.",
+	.doc =
+		"Score a run's policy on every row of a pool (loss, accuracy, macro-F1, each action's precision and recall, "
+        "the "
+		"confusion matrix), beside the majority class and a decision tree of depth 8 from the run's training rows. Or "
+		"let it decide in the simulator (--closed-loop), where packets react to it. Or repeat the paper's replay, to "
+		"compare with old results.\vA closed loop that is interrupted keeps what is done; the same command goes on "
+        "from "
+		"there.",
 };
 
 int aqm_cli_eval_output(const struct eval_arguments *a, const char *text, const char *json)

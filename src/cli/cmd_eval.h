@@ -11,7 +11,7 @@
 struct eval_list {
 	const char **texts; /* owned; they point into argv or `copies` */
 	size_t count;
-	char **copies;      /* owned */
+	char **copies; /* owned */
 	size_t copy_count;
 };
 

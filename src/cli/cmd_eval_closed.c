@@ -68,7 +68,8 @@ static int read_seeds(const char *text, uint64_t **seeds, size_t *count)
 			first = names ? first : 1;
 		}
 		if (!good || last < first || last - first >= SEEDS_MAX - *count)
-			return aqm_error_set(AQM_EUSAGE, "--seeds wants a number of them, or which: 10, 7,9 or 11-20, not '%s'", text);
+			return aqm_error_set(AQM_EUSAGE, "--seeds wants a number of them, or which: 10, 7,9 or 11-20, not '%s'",
+			                     text);
 		for (uint64_t seed = first; seed <= last; seed++)
 			(*seeds)[(*count)++] = seed;
 	}

@@ -22,14 +22,14 @@ struct aqm_arm {
 	char name[AQM_ARM_LABEL_MAX];  /* "dualpi2", "random:0.1", "policy" */
 	char label[AQM_ARM_LABEL_MAX]; /* "policy, every 10, delay measured": no two are the same */
 	bool trivial;
-	double share;                  /* random: of packets dropped */
+	double share;                         /* random: of packets dropped */
 	const struct aqm_closed_guest *guest; /* not owned */
 	/* of the policy */
-	int64_t every;                 /* packets; 0: update intervals */
-	double delay;                  /* ms */
-	bool measured;                 /* the delay is what a decision takes here */
-	double target;                 /* NAN: its own */
-	int64_t context;               /* windows of the new network's log that it sees first */
+	int64_t every;   /* packets; 0: update intervals */
+	double delay;    /* ms */
+	bool measured;   /* the delay is what a decision takes here */
+	double target;   /* NAN: its own */
+	int64_t context; /* windows of the new network's log that it sees first */
 };
 
 struct aqm_closed_cell {
@@ -45,6 +45,7 @@ struct aqm_closed_plan {
 	size_t cell_count;
 	struct aqm_arm *arms; /* owned; trivial ones first, those of the policy last */
 	size_t arm_count;
+	char program[65]; /* SHA-256 of what simulates; "" where the system does not tell */
 	size_t baseline; /* the arm that differences are taken from */
 	size_t utility;
 	const char *utility_name, *utility_help;
@@ -55,7 +56,7 @@ struct aqm_closed_plan {
 	bool on_gpu;   /* the policy: simulations then go one by one, unless threads are given */
 	bool measures; /* an arm wants the measured delay */
 	struct aqm_decision_time decision;
-	bool knows_cells; /* whether `trained` of cells means anything */
+	bool knows_cells;                         /* whether `trained` of cells means anything */
 	const struct aqm_closed_results *results; /* not owned */
 	size_t *runs; /* owned: by aqm_closed_place() the place in `results`, or SIZE_MAX: still to do */
 };

@@ -66,7 +66,8 @@ static json_t *number(double value, int digits)
 static const struct aqm_queue_result *queue_of(const struct aqm_sim_result *r, const char *name)
 {
 	for (size_t i = 0; i < r->queue_count; i++)
-		if ((r->queue_count == 1 || strcmp(r->queues[i].name, name) == 0) && r->queues[i].departed + r->queues[i].dropped)
+		if ((r->queue_count == 1 || strcmp(r->queues[i].name, name) == 0) &&
+		    r->queues[i].departed + r->queues[i].dropped)
 			return &r->queues[i];
 	return NULL;
 }
@@ -186,12 +187,13 @@ int aqm_closed_line(const struct aqm_closed_plan *plan, const char *key, size_t 
 		json_object_set_new(figures, names[i], number(values[i], DIGITS));
 	for (size_t i = 0; (name = aqm_utility_name(i, NULL)); i++)
 		json_object_set_new(utilities, name, number(aqm_utility(i, result), DIGITS));
-	json_t *object = json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:s, s:o, s:o, s:o, s:{s:o, s:o}}", "key", key, "kind", "simulation",
-		"version", AQM_VERSION, "command", plan->options->command ? plan->options->command : "", "cell", c->name,
-		"scenario", c->scenario.name, "seconds", number(result->seconds, DIGITS), "seed",
-		(json_int_t)plan->options->seeds[seed], "aqm", arm->label, "wall_s", number(result->wall_s, 3), "figures", figures,
-		"utilities", utilities, "cdf", "L", cdf_json(queue_of(result, "L")), "C", cdf_json(queue_of(result, "C")));
+	json_t *object =
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:s, s:o, s:o, s:o, s:{s:o, s:o}}", "key", key, "kind",
+	              "simulation", "version", AQM_VERSION, "program", plan->program, "command",
+	              plan->options->command ? plan->options->command : "", "cell", c->name, "scenario", c->scenario.name,
+	              "seconds", number(result->seconds, DIGITS), "seed", (json_int_t)plan->options->seeds[seed], "aqm",
+	              arm->label, "wall_s", number(result->wall_s, 3), "figures", figures, "utilities", utilities, "cdf",
+	              "L", cdf_json(queue_of(result, "L")), "C", cdf_json(queue_of(result, "C")));
 	if (object && series)
 		json_object_set_new(object, "series", series_json(result));
 	return dump(object, line);
@@ -199,9 +201,9 @@ int aqm_closed_line(const struct aqm_closed_plan *plan, const char *key, size_t 
 
 int aqm_closed_time_line(const struct aqm_decision_time *time, char **line)
 {
-	return dump(json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:I}", "kind", "delay", "version", AQM_VERSION, "policy",
-	                      time->policy, "mean", number(time->mean, 6), "p50", number(time->p50, 6), "p99",
-	                      number(time->p99, 6), "decisions", (json_int_t)time->decisions),
+	return dump(json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I}", "kind", "delay", "version", AQM_VERSION,
+	                      "program", time->program, "policy", time->policy, "mean", number(time->mean, 6), "p50",
+	                      number(time->p50, 6), "p99", number(time->p99, 6), "decisions", (json_int_t)time->decisions),
 	            line);
 }
 
@@ -266,7 +268,8 @@ static int read_simulation(const json_t *object, const char *utility, struct aqm
 				 *cdf = json_object_get(object, "cdf");
 
 	*run = (struct aqm_closed_run){0};
-	if (!key || strlen(key) != AQM_CLOSED_KEY - 1 || !cell || !aqm || !json_is_integer(seed) || !json_is_object(figures))
+	if (!key || strlen(key) != AQM_CLOSED_KEY - 1 || !cell || !aqm || !json_is_integer(seed) ||
+	    !json_is_object(figures))
 		return aqm_error_set(AQM_EDATA, "no simulation: key, cell, seed, aqm and figures are expected");
 	snprintf(run->key, sizeof run->key, "%s", key);
 	run->seed = (uint64_t)json_integer_value(seed);
@@ -303,13 +306,15 @@ static int take_simulation(struct aqm_closed_results *results, const json_t *obj
 static int take_time(struct aqm_closed_results *results, const json_t *object)
 {
 	const char *policy = json_string_value(json_object_get(object, "policy"));
+	const char *program = json_string_value(json_object_get(object, "program"));
 	struct aqm_decision_time time = {.mean = real_of(object, "mean"),
 	                                 .p50 = real_of(object, "p50"),
 	                                 .p99 = real_of(object, "p99"),
 	                                 .decisions = (uint64_t)json_integer_value(json_object_get(object, "decisions"))};
 
-	if (!policy || strlen(policy) != 64 || !(time.mean > 0))
-		return aqm_error_set(AQM_EDATA, "no measured delay: policy and mean are expected");
+	if (!policy || strlen(policy) != 64 || !program || strlen(program) > 64 || !(time.mean > 0))
+		return aqm_error_set(AQM_EDATA, "no measured delay: policy, program and mean are expected");
+	snprintf(time.program, sizeof time.program, "%s", program);
 	snprintf(time.policy, sizeof time.policy, "%s", policy);
 	struct aqm_decision_time *grown = aqm_realloc_array(results->times, results->time_count + 1, sizeof *grown);
 	if (!grown)

@@ -55,8 +55,8 @@ static int read_arm(struct aqm_arm *arm, const struct aqm_closed_options *o, con
 	} else if ((arm->guest = find_guest(o, name))) {
 		arm->kind = AQM_ARM_GUEST;
 	} else if (!is_discipline(name)) {
-		return aqm_error_set(AQM_EUSAGE, "no AQM '%s'; there are enqueue, random:P, policy and those of aqmtrain sim --list",
-		                     name);
+		return aqm_error_set(AQM_EUSAGE,
+		                     "no AQM '%s'; there are enqueue, random:P, policy and those of aqmtrain sim --list", name);
 	}
 	arm->trivial = arm->kind == AQM_ARM_ENQUEUE || arm->kind == AQM_ARM_RANDOM || strcmp(name, "fifo") == 0;
 	return AQM_OK;
@@ -109,8 +109,9 @@ static int add_policy(struct aqm_closed_plan *plan, struct aqm_arm arm, const st
 
 	for (size_t e = 0; e < ways && code == AQM_OK; e++) {
 		if ((every[e] > 0) != packets)
-			code = aqm_error_set(AQM_EUSAGE, packets ? "this policy decides on packets: --every wants numbers, not 'update'"
-			                                         : "this policy decides once an update interval: --every wants 'update'");
+			code = aqm_error_set(AQM_EUSAGE,
+			                     packets ? "this policy decides on packets: --every wants numbers, not 'update'"
+			                             : "this policy decides once an update interval: --every wants 'update'");
 		for (size_t d = 0; d < delay_count; d++)
 			for (size_t t = 0; t < (o->targets ? o->target_count : 1); t++)
 				for (size_t c = 0; c < (o->contexts ? o->context_count : 1) && code == AQM_OK; c++) {
@@ -236,7 +237,8 @@ static int add_grid(struct aqm_closed_plan *plan)
 
 		code = cell ? aqm_grid_cell(grid, i, &from) : AQM_ERUN;
 		if (code == AQM_OK && from.epsilon > 0)
-			code = aqm_error_set(AQM_EUSAGE, "'%s' has cells with random actions (epsilon): that is for pools", o->grid_path);
+			code = aqm_error_set(AQM_EUSAGE, "'%s' has cells with random actions (epsilon): that is for pools",
+			                     o->grid_path);
 		if (code == AQM_OK)
 			code = aqm_scenario_copy(&cell->scenario, &from.scenario);
 		if (code == AQM_OK) {
@@ -373,6 +375,8 @@ int aqm_closed_plan_init(struct aqm_closed_plan *plan, const struct aqm_closed_o
 	if (code != AQM_OK)
 		return code;
 	plan->utility_name = aqm_utility_name(plan->utility, &plan->utility_help);
+	if (aqm_sha256_file("/proc/self/exe", plan->program) != AQM_OK)
+		*plan->program = 0;
 	if (options->seed_count == 0)
 		return aqm_error_set(AQM_EUSAGE, "an evaluation wants seeds");
 	code = options->grid_path ? add_grid(plan) : add_scenario(plan);
@@ -458,6 +462,9 @@ int aqm_closed_key(const struct aqm_closed_plan *plan, const struct aqm_scenario
 		code = mode ? aqm_sha256_new(&hash) : AQM_ERUN;
 	if (code == AQM_OK) {
 		aqm_sha256_update(hash, "closed loop 1\n", 14);
+		/* Another build may simulate or decide otherwise: nothing of it is mixed in. */
+		aqm_sha256_update(hash, plan->program, strlen(plan->program));
+		aqm_sha256_update(hash, AQM_VERSION "\n", strlen(AQM_VERSION) + 1);
 		aqm_sha256_update(hash, mode, strlen(mode));
 		aqm_sha256_update(hash, yaml, strlen(yaml));
 		aqm_sha256_finish(hash, digest);

@@ -53,9 +53,9 @@ static int look_on(const struct aqm_arm *arm, const struct aqm_scenario *scenari
 		code = aqm_sim_run(&other, &(struct aqm_sim_options){.hook = hook}, &result);
 	}
 	if (code == AQM_OK && aqm_sim_policy_watched(policy) < wanted)
-		code = aqm_error_set(AQM_EUSAGE, "%g s of '%s' have %llu decisions, too few for %lld windows of %lld", other.seconds,
-		                     other.name, (unsigned long long)aqm_sim_policy_watched(policy), (long long)arm->context,
-		                     (long long)window);
+		code = aqm_error_set(AQM_EUSAGE, "%g s of '%s' have %llu decisions, too few for %lld windows of %lld",
+		                     other.seconds, other.name, (unsigned long long)aqm_sim_policy_watched(policy),
+		                     (long long)arm->context, (long long)window);
 	aqm_sim_policy_watch(policy, 0, 0);
 	aqm_sim_result_release(&result);
 	aqm_scenario_release(&other);
@@ -233,11 +233,13 @@ static int find_time(struct crew *crew)
 	int code = AQM_OK, threads = aqm_threads();
 
 	for (size_t i = 0; i < crew->results->time_count; i++)
-		if (strcmp(crew->results->times[i].policy, plan->policy_digest) == 0) {
+		if (strcmp(crew->results->times[i].policy, plan->policy_digest) == 0 &&
+		    strcmp(crew->results->times[i].program, plan->program) == 0) {
 			plan->decision = crew->results->times[i];
 			return AQM_OK;
 		}
 	snprintf(plan->decision.policy, sizeof plan->decision.policy, "%s", plan->policy_digest);
+	snprintf(plan->decision.program, sizeof plan->decision.program, "%s", plan->program);
 	aqm_threads_set(1);
 	code = load(plan, &policy);
 	if (code == AQM_OK)
@@ -338,7 +340,8 @@ int aqm_closed_simulate(struct aqm_closed_plan *plan, struct aqm_closed_file *fi
 		aqm_progress_end(&crew.progress);
 		code = crew.code;
 		if (code == AQM_EINTERRUPTED)
-			aqm_error_set(code, "interrupted; '%s' holds %zu of %zu simulations, and the same command goes on from there",
+			aqm_error_set(code,
+			              "interrupted; '%s' holds %zu of %zu simulations, and the same command goes on from there",
 			              file->path, all - crew.count + crew.finished, all);
 		else if (code != AQM_OK)
 			aqm_error_set(code, "%s", crew.message);

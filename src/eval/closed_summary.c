@@ -170,9 +170,8 @@ static void add_figures(json_t *object, const struct aqm_closed_plan *plan, int6
 		if (of_policy && (difference || plan->arms[arm].kind != AQM_ARM_POLICY))
 			continue;
 		set_nested(object, aqm_figure_name((enum aqm_figure)f),
-		           estimate_json(difference
-		                             ? aqm_closed_difference(plan, cell, arm, plan->baseline, (enum aqm_figure)f)
-		                             : aqm_closed_figure(plan, cell, arm, (enum aqm_figure)f)));
+		           estimate_json(difference ? aqm_closed_difference(plan, cell, arm, plan->baseline, (enum aqm_figure)f)
+		                                    : aqm_closed_figure(plan, cell, arm, (enum aqm_figure)f)));
 	}
 }
 
@@ -185,9 +184,9 @@ static json_t *arm_json(const struct aqm_closed_plan *plan, size_t index)
 
 	return json_pack("{s:s, s:s, s:b, s:b, s:o, s:o, s:b, s:o, s:o, s:o, s:I}", "name", arm->name, "label", arm->label,
 	                 "policy", learned, "trivial", arm->trivial, "every", every, "decision_delay_ms",
-	                 policy ? number(arm->delay) : json_null(), "decision_delay_measured", arm->measured, "target_return",
-	                 policy ? number(own_target ? plan->own_target : arm->target) : json_null(), "context_windows",
-	                 policy ? json_integer(arm->context) : json_null(), "host",
+	                 policy ? number(arm->delay) : json_null(), "decision_delay_measured", arm->measured,
+	                 "target_return", policy ? number(own_target ? plan->own_target : arm->target) : json_null(),
+	                 "context_windows", policy ? json_integer(arm->context) : json_null(), "host",
 	                 arm->kind == AQM_ARM_RULES ? json_null() : json_string(aqm_closed_host(plan, arm)), "seeds",
 	                 (json_int_t)plan->options->seed_count);
 }
@@ -206,8 +205,8 @@ static json_t *cdf_json(const struct aqm_closed_plan *plan, size_t cell, size_t 
 			json_decref(list);
 			return json_null();
 		}
-		json_array_append_new(list, json_pack("[o, o]", number(sum / (double)plan->options->seed_count),
-		                                      number(aqm_cdf_share(i))));
+		json_array_append_new(
+			list, json_pack("[o, o]", number(sum / (double)plan->options->seed_count), number(aqm_cdf_share(i))));
 	}
 	return list;
 }
@@ -255,11 +254,11 @@ static json_t *cells_json(const struct aqm_closed_plan *plan)
 	for (size_t c = 0; c < plan->cell_count; c++) {
 		const struct aqm_closed_cell *cell = &plan->cells[c];
 
-		json_array_append_new(
-			list, json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "name", cell->name, "scenario", cell->scenario.name, "seconds",
-		                    number(cell->scenario.seconds), "link_mbps", number(cell->scenario.link.rate), "trained",
-		                    plan->knows_cells ? json_boolean(cell->trained) : json_null(), "aqms",
-		                    arms_json(plan, (int64_t)c)));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "name", cell->name, "scenario",
+		                                      cell->scenario.name, "seconds", number(cell->scenario.seconds),
+		                                      "link_mbps", number(cell->scenario.link.rate), "trained",
+		                                      plan->knows_cells ? json_boolean(cell->trained) : json_null(), "aqms",
+		                                      arms_json(plan, (int64_t)c)));
 	}
 	return list;
 }
@@ -307,13 +306,13 @@ static void add_generalisation(json_t *root, const struct aqm_closed_plan *plan)
 		for (size_t c = 0; c < plan->cell_count; c++)
 			json_array_append_new(
 				cells,
-				json_pack("{s:s, s:b, s:o, s:o}", "name", plan->cells[c].name, "trained", plan->cells[c].trained, "utility",
-			              estimate_json(aqm_closed_figure(plan, (int64_t)c, a, AQM_FIGURE_UTILITY)), "difference",
-			              estimate_json(aqm_closed_difference(plan, (int64_t)c, a, plan->baseline, AQM_FIGURE_UTILITY))));
-		json_array_append_new(policies,
-		                      json_pack("{s:s, s:o, s:o, s:o}", "aqm", plan->arms[a].label, "inside",
-		                                estimate_json(aqm_closed_transfer(plan, a, true)), "outside",
-		                                estimate_json(aqm_closed_transfer(plan, a, false)), "cells", cells));
+				json_pack(
+					"{s:s, s:b, s:o, s:o}", "name", plan->cells[c].name, "trained", plan->cells[c].trained, "utility",
+					estimate_json(aqm_closed_figure(plan, (int64_t)c, a, AQM_FIGURE_UTILITY)), "difference",
+					estimate_json(aqm_closed_difference(plan, (int64_t)c, a, plan->baseline, AQM_FIGURE_UTILITY))));
+		json_array_append_new(policies, json_pack("{s:s, s:o, s:o, s:o}", "aqm", plan->arms[a].label, "inside",
+		                                          estimate_json(aqm_closed_transfer(plan, a, true)), "outside",
+		                                          estimate_json(aqm_closed_transfer(plan, a, false)), "cells", cells));
 	}
 	json_object_set_new(root, "generalisation", json_pack("{s:o, s:o}", "trained", trained, "policies", policies));
 }
@@ -341,15 +340,16 @@ json_t *aqm_closed_summary(const struct aqm_closed_plan *plan)
 
 	for (size_t i = 0; i < o->seed_count; i++)
 		json_array_append_new(seeds, json_integer((json_int_t)o->seeds[i]));
-	root = json_pack(
-		"{s:s, s:s, s:s, s:s, s:o, s:s, s:{s:f, s:s}, s:{s:s, s:s}, s:o, s:o, s:o, s:{s:o}}", "kind", "closed-loop",
-		"version", AQM_VERSION, "command", o->command ? o->command : "", "name", plan->name, "seeds", seeds, "baseline",
-		plan->arms[plan->baseline].label, "confidence", "level", 0.95, "method",
-		"over seeds, mean +- t s / sqrt(n) with Student's t; differences are paired by seed; over several cells, of each "
-		"seed's mean over them",
-		"utility", "name", plan->utility_name, "definition", plan->utility_help, "policy", policy_json(plan),
-		"decision_delay_ms", decision_json(&plan->decision), "cells", cells_json(plan), "overall", "aqms",
-		arms_json(plan, AQM_ALL_CELLS));
+	root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:{s:f, s:s}, s:{s:s, s:s}, s:o, s:o, s:o, s:{s:o}}", "kind",
+	                 "closed-loop", "version", AQM_VERSION, "program", plan->program, "command",
+	                 o->command ? o->command : "", "name", plan->name, "seeds", seeds, "baseline",
+	                 plan->arms[plan->baseline].label, "confidence", "level", 0.95, "method",
+	                 "over seeds, mean +- t s / sqrt(n) with Student's t; differences are paired by seed; over several "
+	                 "cells, of each "
+	                 "seed's mean over them",
+	                 "utility", "name", plan->utility_name, "definition", plan->utility_help, "policy",
+	                 policy_json(plan), "decision_delay_ms", decision_json(&plan->decision), "cells", cells_json(plan),
+	                 "overall", "aqms", arms_json(plan, AQM_ALL_CELLS));
 	if (root && plan->policy_path) {
 		json_object_set_new(root, "control", json_string(aqm_config_word("control", (int)plan->control)));
 		add_sweep(root, plan);

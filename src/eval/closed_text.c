@@ -88,9 +88,9 @@ static void print_cells(const struct aqm_closed_plan *plan, FILE *out)
 			continue;
 		if (a == plan->baseline)
 			continue;
-		fprintf(out, "%s, cell by cell%s\n", plan->arms[a].label,
-		        plan->knows_cells ? " (* it was trained there)" : "");
-		fprintf(out, "  %-*s %20s %20s %20s\n", (int)width, "", "utility", plan->arms[plan->baseline].label, "difference");
+		fprintf(out, "%s, cell by cell%s\n", plan->arms[a].label, plan->knows_cells ? " (* it was trained there)" : "");
+		fprintf(out, "  %-*s %20s %20s %20s\n", (int)width, "", "utility", plan->arms[plan->baseline].label,
+		        "difference");
 		for (size_t c = 0; c < plan->cell_count; c++) {
 			fprintf(out, "%c %-*s", plan->knows_cells && plan->cells[c].trained ? '*' : ' ', (int)width,
 			        plan->cells[c].name);
@@ -130,9 +130,10 @@ static void print_response(const struct aqm_closed_plan *plan, FILE *out)
 	fprintf(out, ", utility ");
 	put_estimate(out, 0, 2, 1, of_utility);
 	fprintf(out, "\n%s\n\n",
-	        of_return.mean - of_return.half > 0   ? "Asking for more gives more."
-	        : of_return.mean + of_return.half < 0 ? "Asking for more gives less."
-	                                              : "Asking for more does not change what is obtained, as far as these seeds show.");
+	        of_return.mean - of_return.half > 0 ? "Asking for more gives more."
+	        : of_return.mean + of_return.half < 0
+	            ? "Asking for more gives less."
+	            : "Asking for more does not change what is obtained, as far as these seeds show.");
 }
 
 static void print_verdicts(const struct aqm_closed_plan *plan, FILE *out)
@@ -155,22 +156,26 @@ void aqm_closed_print(const struct aqm_closed_plan *plan, FILE *out)
 {
 	const struct aqm_closed_options *o = plan->options;
 
-	fprintf(out, "%s: %zu cell%s, %zu seeds; mean +- half of the 95 %% interval over seeds (Student's t); differences "
-	             "on the same seeds\n",
+	fprintf(out,
+	        "%s: %zu cell%s, %zu seeds; mean +- half of the 95 %% interval over seeds (Student's t); differences "
+	        "on the same seeds\n",
 	        plan->name, plan->cell_count, plan->cell_count == 1 ? "" : "s", o->seed_count);
 	fprintf(out, "utility %s: %s\n", plan->utility_name, plan->utility_help);
 	if (plan->policy_path && plan->arms[plan->arm_count - 1].kind == AQM_ARM_POLICY)
-		fprintf(out, "policy: %s, control: %s, in %s\n", plan->policy_path, aqm_config_word("control", (int)plan->control),
+		fprintf(out, "policy: %s, control: %s, in %s\n", plan->policy_path,
+		        aqm_config_word("control", (int)plan->control),
 		        aqm_closed_host(plan, &plan->arms[plan->arm_count - 1]));
 	if (plan->decision.decisions)
 		fprintf(out, "a decision takes %.3f ms here, on one thread: mean; median %.3f, P99 %.3f, of %llu\n",
-		        plan->decision.mean, plan->decision.p50, plan->decision.p99, (unsigned long long)plan->decision.decisions);
+		        plan->decision.mean, plan->decision.p50, plan->decision.p99,
+		        (unsigned long long)plan->decision.decisions);
 	if (o->seed_count < 10)
 		fprintf(out, "Fewer than 10 seeds: take the intervals for what they are.\n");
 	fputc('\n', out);
 	if (plan->cell_count == 1 || plan->cell_count * plan->arm_count <= LINES_MAX)
 		for (size_t c = 0; c < plan->cell_count; c++) {
-			fprintf(out, "%s%s\n", plan->cells[c].name, plan->knows_cells && plan->cells[c].trained ? " (trained here)" : "");
+			fprintf(out, "%s%s\n", plan->cells[c].name,
+			        plan->knows_cells && plan->cells[c].trained ? " (trained here)" : "");
 			print_table(plan, (int64_t)c, out);
 		}
 	if (plan->cell_count > 1) {

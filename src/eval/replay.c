@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The paper's replay of a pool, as its authors ran it (llm_framework/plm_special/test_seq.py), so that old results can be
- * compared. It is no closed loop, nor a simulation: it walks over the rows of the pool.
+ * The paper's replay of a pool, as its authors ran it (llm_framework/plm_special/test_seq.py), so that old results can
+ * be compared. It is no closed loop, nor a simulation: it walks over the rows of the pool.
  *
  *   row = 0
  *   step i = 0, 1, ...:
@@ -30,11 +30,11 @@ struct replay {
 	const struct aqm_config *config;
 	aqm_policy *policy;
 	size_t rows, features;
-	double *columns;                       /* owned: (features, rows) */
+	double *columns;                        /* owned: (features, rows) */
 	double *queue, *bytes, *packet, *delay; /* owned; us */
-	uint8_t *logged;                       /* owned: actions */
-	uint8_t *decided;                      /* owned: the policy's, UNKNOWN where it was not asked yet */
-	size_t *alike;                         /* owned: the first row with the same contents */
+	uint8_t *logged;                        /* owned: actions */
+	uint8_t *decided;                       /* owned: the policy's, UNKNOWN where it was not asked yet */
+	size_t *alike;                          /* owned: the first row with the same contents */
 };
 
 /* ---- the pool ---- */
@@ -126,7 +126,8 @@ static int open_replay(struct replay *r, const aqm_pool *pool)
 	r->config = aqm_policy_config(r->policy);
 	r->rows = aqm_pool_rows(pool);
 	if (!aqm_pool_has(pool, "len_bytes"))
-		return aqm_error_set(AQM_EDATA, "'%s' has no len_bytes, by which the replay finds its next row", aqm_pool_path(pool));
+		return aqm_error_set(AQM_EDATA, "'%s' has no len_bytes, by which the replay finds its next row",
+		                     aqm_pool_path(pool));
 	r->logged = aqm_malloc_array(r->rows, sizeof *r->logged);
 	r->decided = aqm_malloc_array(r->rows, sizeof *r->decided);
 	int code = r->logged && r->decided ? aqm_pool_actions(pool, r->config->pool.labels, r->logged) : AQM_ERUN;

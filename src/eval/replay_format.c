@@ -95,8 +95,9 @@ static json_t *walk_json(const struct aqm_replay_walk *w)
 {
 	return json_pack("{s:I, s:I, s:o, s:o, s:I, s:I, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o}", "steps",
 	                 (json_int_t)w->steps, "stuck", (json_int_t)w->stuck, "repeated_share", number(repeated_share(w)),
-	                 "seen_before_share", number(seen_share(w)), "distinct", (json_int_t)w->distinct, "period", (json_int_t)w->period, "period_share", number(w->period_share),
-	                 "quantiles", quantiles_json(&w->delay, 1), "bandwidth", "authors", quantiles_json(&w->bandwidth, 1),
+	                 "seen_before_share", number(seen_share(w)), "distinct", (json_int_t)w->distinct, "period",
+	                 (json_int_t)w->period, "period_share", number(w->period_share), "quantiles",
+	                 quantiles_json(&w->delay, 1), "bandwidth", "authors", quantiles_json(&w->bandwidth, 1),
 	                 "corrected", quantiles_json(&w->bandwidth, typo), "delay_ms", list_json(w->delay_ms, w->steps),
 	                 "throughput", list_json(w->throughput, w->steps), "cdf", cdf_json(w));
 }
@@ -105,9 +106,9 @@ static json_t *result_json(const struct aqm_replay_result *r, const struct aqm_r
 {
 	const struct aqm_replay_walk *policy = &r->walks[AQM_REPLAY_POLICY];
 	json_t *root = json_pack(
-		"{s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:I, s:I, s:o, s:I, s:I, s:o, s:o}", "kind", "replay", "version", AQM_VERSION,
-		"command", command ? command : "", "policy_path", o->policy_path, "pool", "path", o->pool_path, "sha256",
-		r->pool_digest, "interval", (json_int_t)r->interval, "rows", (json_int_t)r->rows, "repeated_share",
+		"{s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:I, s:I, s:o, s:I, s:I, s:o, s:o}", "kind", "replay", "version",
+		AQM_VERSION, "command", command ? command : "", "policy_path", o->policy_path, "pool", "path", o->pool_path,
+		"sha256", r->pool_digest, "interval", (json_int_t)r->interval, "rows", (json_int_t)r->rows, "repeated_share",
 		number(repeated_share(policy)), "distinct", (json_int_t)policy->distinct, "period", (json_int_t)policy->period,
 		"period_share", number(policy->period_share), "true_mbps", number(r->true_mbps));
 
@@ -122,11 +123,12 @@ static void print(const struct aqm_replay_result *r, FILE *out)
 {
 	const struct aqm_replay_walk *policy = &r->walks[AQM_REPLAY_POLICY];
 
-	fprintf(out, "The paper's replay, an action that counts every %lld rows, over %zu rows. No queue reacts to it: see what "
-	             "repeats.\n\n",
+	fprintf(out,
+	        "The paper's replay, an action that counts every %lld rows, over %zu rows. No queue reacts to it: see what "
+	        "repeats.\n\n",
 	        (long long)r->interval, r->rows);
-	fprintf(out, "%-26s %6s %7s %9s %9s %9s %7s %8s %8s %8s %8s %8s\n", "", "rows", "stuck", "repeat %", "again %", "distinct",
-	        "period", "median", "mean ms", "P99 ms", "\"Mb/s\"", "by 1024");
+	fprintf(out, "%-26s %6s %7s %9s %9s %9s %7s %8s %8s %8s %8s %8s\n", "", "rows", "stuck", "repeat %", "again %",
+	        "distinct", "period", "median", "mean ms", "P99 ms", "\"Mb/s\"", "by 1024");
 	for (size_t i = 0; i < AQM_REPLAY_WALKS; i++) {
 		const struct aqm_replay_walk *w = &r->walks[i];
 
@@ -136,12 +138,14 @@ static void print(const struct aqm_replay_result *r, FILE *out)
 			fprintf(out, "%7zu", w->period);
 		else
 			fprintf(out, "%7s", "-");
-		fprintf(out, " %8.4g %8.4g %8.4g %8.3f %8.3f\n", w->delay.median, w->delay.mean, w->delay.p99, w->bandwidth.median,
-		        w->bandwidth.median * typo);
+		fprintf(out, " %8.4g %8.4g %8.4g %8.3f %8.3f\n", w->delay.median, w->delay.mean, w->delay.p99,
+		        w->bandwidth.median, w->bandwidth.median * typo);
 	}
-	fprintf(out, "\nrepeat: rows that say the same as the one before; again: as any before; period: by which most of the "
-	             "second half repeats (of the policy's, %.1f %%)\nmedian: of the queue's delay, ms; \"Mb/s\": the authors' formula, pkt_len * 8 / (1024 * 1034) / "
-	             "(delay + 10 ms), median; by 1024: its typo put right; neither is a rate\n",
+	fprintf(out,
+	        "\nrepeat: rows that say the same as the one before; again: as any before; period: by which most of the "
+	        "second half repeats (of the policy's, %.1f %%)\nmedian: of the queue's delay, ms; \"Mb/s\": the authors' "
+	        "formula, pkt_len * 8 / (1024 * 1034) / "
+	        "(delay + 10 ms), median; by 1024: its typo put right; neither is a rate\n",
 	        100 * policy->period_share);
 	if (isfinite(r->true_mbps))
 		fprintf(out, "what the logged rows carried, by their clock: %.3f Mb/s\n", r->true_mbps);

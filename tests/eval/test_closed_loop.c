@@ -17,10 +17,12 @@
 
 static const char scenario[] = "name: short\nseconds: 3\nwarmup: 1\nlink: {rate: 10}\n"
 							   "flows: [{cc: prague, rtt: 10}, {cc: cubic, rtt: 10}]\n";
-static const char with_target[] = "name: short\nseconds: 3\nwarmup: 1\nlink: {rate: 10}\naqm: {kind: dualpi2, target: 5}\n"
-								  "flows: [{cc: prague, rtt: 10}, {cc: cubic, rtt: 10}]\n";
-static const char grid[] = "name: two\nbase: {seconds: 2, warmup: 0.5, flows: [{cc: prague, rtt: 10}, {cc: cubic, rtt: 10}]}\n"
-						   "axes: {link.rate: [5, 10]}\nseeds: 7\n";
+static const char with_target[] =
+	"name: short\nseconds: 3\nwarmup: 1\nlink: {rate: 10}\naqm: {kind: dualpi2, target: 5}\n"
+	"flows: [{cc: prague, rtt: 10}, {cc: cubic, rtt: 10}]\n";
+static const char grid[] =
+	"name: two\nbase: {seconds: 2, warmup: 0.5, flows: [{cc: prague, rtt: 10}, {cc: cubic, rtt: 10}]}\n"
+	"axes: {link.rate: [5, 10]}\nseeds: 7\n";
 static const char *const all[] = {"dualpi2", "random:0.5", "codel", "enqueue", "fifo"};
 static const uint64_t seeds[] = {1, 2, 3, 4, 5};
 
@@ -96,9 +98,8 @@ static const json_t *arm_of(const json_t *aqms, const char *label)
 	size_t i;
 	json_t *arm;
 
-	json_array_foreach (aqms, i, arm)
-		if (strcmp(json_string_value(json_object_get(arm, "label")), label) == 0)
-			return arm;
+	json_array_foreach(aqms, i,
+	                   arm) if (strcmp(json_string_value(json_object_get(arm, "label")), label) == 0) return arm;
 	fail_msg("no '%s'", label);
 	return NULL;
 }
@@ -387,9 +388,9 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sanity),   cmocka_unit_test(test_figures), cmocka_unit_test(test_continue),
+		cmocka_unit_test(test_sanity),    cmocka_unit_test(test_figures),  cmocka_unit_test(test_continue),
 		cmocka_unit_test(test_interrupt), cmocka_unit_test(test_settings), cmocka_unit_test(test_grid),
-		cmocka_unit_test(test_guest),    cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_guest),     cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, NULL);

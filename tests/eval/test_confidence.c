@@ -15,9 +15,9 @@ static void test_student(void **state)
 		size_t freedom;
 		double level, t;
 	} table[] = {
-		{1, 0.95, 12.7062}, {2, 0.95, 4.3027}, {3, 0.95, 3.1824},  {4, 0.95, 2.7764},  {5, 0.95, 2.5706},
-		{9, 0.95, 2.2622},  {10, 0.95, 2.2281}, {29, 0.95, 2.0452}, {30, 0.95, 2.0423}, {120, 0.95, 1.9799},
-		{1, 0.99, 63.6567}, {9, 0.99, 3.2498}, {1000, 0.95, 1.9623},
+		{1, 0.95, 12.7062}, {2, 0.95, 4.3027},  {3, 0.95, 3.1824},    {4, 0.95, 2.7764},  {5, 0.95, 2.5706},
+		{9, 0.95, 2.2622},  {10, 0.95, 2.2281}, {29, 0.95, 2.0452},   {30, 0.95, 2.0423}, {120, 0.95, 1.9799},
+		{1, 0.99, 63.6567}, {9, 0.99, 3.2498},  {1000, 0.95, 1.9623},
 	};
 
 	(void)state;
@@ -64,7 +64,7 @@ static void test_correlation(void **state)
 	(void)state;
 	check_correlation(aqm_rank_correlation(up, bent, 4), 1);
 	check_correlation(aqm_rank_correlation(up, down, 4), -1);
-	check_correlation(aqm_rank_correlation(up, mixed, 4), 0.6);            /* 1 - 6 * 4 / (4 * 15) */
+	check_correlation(aqm_rank_correlation(up, mixed, 4), 0.6);              /* 1 - 6 * 4 / (4 * 15) */
 	check_correlation(aqm_rank_correlation(up, tied, 4), 4 / sqrt(5 * 4.0)); /* ranks 1.5 1.5 3.5 3.5 */
 	check_correlation(aqm_rank_correlation(up, flat, 4), 0);
 	assert_true(isnan(aqm_rank_correlation(up, up, 1)));
