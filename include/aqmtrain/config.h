@@ -35,6 +35,7 @@ enum aqm_schedule { AQM_SCHEDULE_CONSTANT, AQM_SCHEDULE_LINEAR, AQM_SCHEDULE_COS
 enum aqm_arithmetic { AQM_ARITHMETIC_FLOAT32, AQM_ARITHMETIC_INT8 };
 enum aqm_best { AQM_BEST_AUTO, AQM_BEST_MACRO_F1, AQM_BEST_LOSS, AQM_BEST_ACCURACY, AQM_BEST_WITHIN, AQM_BEST_LAST };
 enum aqm_level_scale { AQM_LEVEL_LOG, AQM_LEVEL_LINEAR };
+enum aqm_change_from { AQM_FROM_NOW, AQM_FROM_RULE };
 enum aqm_distill_returns { AQM_DISTILL_TARGET, AQM_DISTILL_LOGGED };
 enum aqm_distill_student { AQM_DISTILL_NETWORK, AQM_DISTILL_TREE };
 enum aqm_distill_activation { AQM_DISTILL_RELU, AQM_DISTILL_LEAKY };
@@ -83,6 +84,7 @@ struct aqm_config {
 		bool residual;                 /* policy.residual */
 		int64_t bins;                  /* policy.bins: of control: update; 0 = one output and squared error */
 		enum aqm_level_scale level;    /* policy.level: scale on which control: update tells and changes p' */
+		enum aqm_change_from from;     /* policy.change_from: now = the p' in force; rule = what the rules would set next */
 	} policy;
 
 	struct {

@@ -44,7 +44,7 @@ int aqm_decider_decide(aqm_decider *decider, const double *features, enum aqm_ac
 int aqm_decider_observe(aqm_decider *decider, enum aqm_action action, double reward);
 
 /* The same for control: update, at the end of each update interval: from the features of the interval and the base probability p'
- * that was in force in it (0 to 1), the p' for the next one. The pair before is for packets only, this one for updates only: AQM_EUSAGE
+ * that was in force in it (0 to 1; with policy.change_from: rule, what the rules would set next), the p' for the next one. The pair before is for packets only, this one for updates only: AQM_EUSAGE
  * for the other. */
 int aqm_decider_update(aqm_decider *decider, const double *features, double now, double *next);
 /* The p' that was set in the end. */

@@ -192,6 +192,7 @@ struct aqm_update {
 	size_t packets;
 	double now;                  /* p' that was in force, 0 to 1 */
 	double rule;                 /* what the rule-based AQM would set next */
+	double reference;            /* what it would with its default settings */
 	double (*feature)(const struct aqm_update *update, const char *name); /* NAN for an unknown name */
 	const void *state;
 };

@@ -16,11 +16,30 @@ int aqm_utility_find(const char *name, size_t *index);
 /* Of a finished run. Terms of what the run did not have (a queue without packets, one class of flows only) are 0. */
 double aqm_utility(size_t index, const struct aqm_sim_result *result);
 
+struct aqm_collect_updates {
+	const struct aqm_grid *grid;
+	size_t utility;
+	const char *policy, *base; /* a trained policy that runs beside the cells, and its base model; either may be NULL */
+	int64_t policy_runs;       /* of it, a group */
+	bool relabel;              /* actions and ranks of other runs of the group */
+	int threads;               /* 0: all cores */
+	const char *output;
+};
+
 /* Run all cells of a grid into a pool of update intervals, an episode a controller of each run. Beside the columns of
  * update intervals: elapsed (us since the controller was asked last), other_bytes, other_dropped, other_marked,
  * other_qdelay (of the other queue meanwhile), utility (of the run), utility_rank (the share of the group's other runs
- * that were worth less, 0 to 1; a group is the cells that differ only in aqm.* and epsilon). The same grid gives the
- * same pool, whatever the number of threads. AQM_EUSAGE for a discipline that keeps no records. */
-int aqm_sim_collect_updates(const struct aqm_grid *grid, size_t utility, int threads, const char *path);
+ * that were worth less, 0 to 1; a group is that of aqm_grid_group()). The same grid gives the
+ * same pool, whatever the number of threads. AQM_EUSAGE for a discipline that keeps no records.
+ *
+ * With `relabel`, a row's action is what other runs of its group, about a rank that is drawn for each row, would have
+ * done in this row's place (the mean of up to five), and its utility_rank is theirs: rules are a function of what the
+ * controller sees. In pools as they were collected, a controller's own doing shows in what it sees (a low target in low
+ * delays), and who learns from them repeats what was done instead of choosing by rank. Only dualpi2 and dualpi2-linux
+ * can be asked so.
+ *
+ * A policy (control: update) makes the pool tell what became of its own decisions too: so many runs a group, in the
+ * place of the group's first cell, asked for ranks between 0.4 and 1.1. */
+int aqm_sim_collect_updates(const struct aqm_collect_updates *options);
 
 #endif

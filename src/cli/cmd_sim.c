@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "aqmtrain/sim.h"
+#include "aqmtrain/utility.h"
 #include "base/size.h"
 #include "base/thread.h"
 #include "cli/command.h"
@@ -26,6 +27,10 @@ enum {
 	KEY_HOST,
 	KEY_COLLECT,
 	KEY_GRID,
+	KEY_UTILITY,
+	KEY_POLICY,
+	KEY_RELABEL,
+	KEY_POLICY_RUNS,
 	KEY_RUNS,
 	KEY_THREADS,
 	KEY_FIXED,
@@ -34,13 +39,13 @@ enum {
 };
 
 struct sim_arguments {
-	const char *path, *aqm, *host, *log, *series, *collect, *grid, *base;
+	const char *path, *aqm, *host, *log, *series, *collect, *grid, *base, *utility, *policy;
 	const char **assignments; /* --set, --seconds, --seed, in order; `made` of them are ours */
 	char *made[8];
 	size_t assignment_count, made_count;
-	bool chatter, json, fixed, list, dump;
+	bool chatter, json, fixed, relabel, list, dump;
 	double epsilon, delay, seconds;
-	int64_t every, runs;
+	int64_t every, runs, policy_runs;
 	int threads;
 	uint64_t seed;
 	enum aqm_device_kind device;
@@ -70,6 +75,13 @@ static const struct argp_option option_list[] = {
 	{NULL, 0, NULL, 0, "Collecting:", 2},
 	{"collect", KEY_COLLECT, "POOL.h5", 0, "Run many scenarios, of many kinds, on all cores, into one pool", 0},
 	{"grid", KEY_GRID, "GRID.yaml", 0, "What to run: its cells, an episode each; --set replaces axes", 0},
+	{"utility", KEY_UTILITY, "NAME", 0,
+     "Of a grid: rows of update intervals instead of packets, with how each run ranks among those under the same conditions, by "
+     "this utility: balanced, l4s, power", 0},
+	{"relabel", KEY_RELABEL, NULL, 0,
+     "Then the action of a row is what other runs of its group would have done in its place, with their rank", 0},
+	{"policy", KEY_POLICY, "RUN", 0, "Then also runs of this trained policy, asked for ranks from 0.4 to 1.1", 0},
+	{"policy-runs", KEY_POLICY_RUNS, "N", 0, "So many in each group of equal conditions (default 4)", 0},
 	{"runs", KEY_RUNS, "N", 0, "Without a grid: so many runs that are drawn (default 100)", 0},
 	{"threads", KEY_THREADS, "N", 0, "Runs at the same time; 0 = one a core", 0},
 	{"fixed", KEY_FIXED, NULL, 0, "Without a grid: leave the settings of the AQMs at their defaults", 0},
@@ -170,6 +182,18 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		return 0;
 	case KEY_GRID:
 		a->grid = argument;
+		return 0;
+	case KEY_UTILITY:
+		a->utility = argument;
+		return 0;
+	case KEY_RELABEL:
+		a->relabel = true;
+		return 0;
+	case KEY_POLICY:
+		a->policy = argument;
+		return 0;
+	case KEY_POLICY_RUNS:
+		a->policy_runs = aqm_cli_int(state, "--policy-runs", argument, 1, 10000);
 		return 0;
 	case KEY_RUNS:
 		a->runs = aqm_cli_int(state, "--runs", argument, 1, 1000000);
@@ -310,6 +334,22 @@ static int print_cells(const struct aqm_grid *grid)
 	return code;
 }
 
+static int collect_updates(const struct sim_arguments *a, const struct aqm_grid *grid)
+{
+	struct aqm_collect_updates options = {
+		.grid = grid,
+		.policy = a->policy,
+		.base = a->base,
+		.policy_runs = a->policy_runs ? a->policy_runs : 4,
+		.relabel = a->relabel,
+		.threads = a->threads,
+		.output = a->collect,
+	};
+	int code = aqm_utility_find(a->utility, &options.utility);
+
+	return code == AQM_OK ? aqm_sim_collect_updates(&options) : code;
+}
+
 static int collect(const struct sim_arguments *a)
 {
 	struct aqm_grid *grid = NULL;
@@ -319,8 +359,14 @@ static int collect(const struct sim_arguments *a)
 		code = aqm_error_set(AQM_EUSAGE, "--runs and --fixed are for runs that are drawn, not for those of a grid");
 	if (code == AQM_OK && !a->grid && a->assignment_count > a->made_count)
 		code = aqm_error_set(AQM_EUSAGE, "--set is for a grid or a scenario: runs that are drawn take none of it");
+	if (code == AQM_OK && a->utility && !grid)
+		code = aqm_error_set(AQM_EUSAGE, "--utility wants --grid: runs can only be compared under the same conditions");
+	if (code == AQM_OK && !a->utility && (a->policy || a->policy_runs || a->relabel))
+		code = aqm_error_set(AQM_EUSAGE, "--relabel, --policy and --policy-runs want --utility");
 	if (code == AQM_OK && a->dump) {
 		code = grid ? print_cells(grid) : aqm_error_set(AQM_EUSAGE, "--dump wants --grid or a scenario");
+	} else if (code == AQM_OK && a->utility) {
+		code = collect_updates(a, grid);
 	} else if (code == AQM_OK) {
 		const struct aqm_collect_options options = {
 			.output = a->collect,

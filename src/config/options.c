@@ -81,6 +81,9 @@ const struct aqm_option aqm_options[] = {
 	    "control: update: cross-entropy over this many bins of the change of log p'; 0 = squared error"),
 	WORD("policy.level", policy.level, "log", WORDS("log", "linear"),
 	     "control: update: p' is told and changed on a logarithmic scale, or as it is, in which controllers reckon"),
+	WORD("policy.change_from", policy.from, "now", WORDS("now", "rule"),
+	     "control: update: what the head gives is the change from the p' in force, or from the one that the rules would set next "
+	     "(pools of sim --collect --utility know it): then a policy corrects its host"),
 
 	INT("lora.rank", lora.rank, "128", 0, 65536, "rank of the adapters; 0 = full fine-tuning"),
 	NUMBER("lora.alpha", lora.alpha, "32", 0, 1e6, "adapters are scaled by alpha / rank"),

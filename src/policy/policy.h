@@ -19,7 +19,7 @@ struct aqm_rows {
 	/* (rows) labels by config.pool.labels. control: update: where p' goes, which samplers look at: 0 stays within 10 %,
 	 * 1 rises, 2 falls. */
 	uint8_t *actions;
-	float *level, *next_level; /* (rows) p' in force and the one set next, on the scale of policy.level; NULL for packets */
+	float *level, *next_level; /* (rows) p' that the change is from (policy.change_from) and the one set next, on the scale of policy.level; NULL for packets */
 	size_t *episode_start; /* (rows) first row of the row's episode: sequences and windows do not look before it */
 };
 

@@ -11,11 +11,18 @@
 
 #include "sim/qdisc.h"
 
+struct control {
+	aqm_time target;
+	double alpha, beta; /* Hz */
+};
+static const struct control rfc_control = {15 * AQM_MS, 0.15, 3}, linux_control = {15 * AQM_MS, 41.0 / 256, 819.0 / 256};
+
 struct dualpi2 {
 	struct aqm_fifo queues[AQM_QUEUES];
 	bool linux_variant;
-	aqm_time target, tupdate, step, range;
-	double alpha, beta, coupling; /* alpha and beta in Hz */
+	struct control control;
+	aqm_time tupdate, step, range;
+	double coupling;
 	bool ecn;
 	uint32_t limit;
 	double weights[AQM_QUEUES], credit, first_credit; /* credit > 0: the classic queue's turn */
@@ -25,14 +32,21 @@ struct dualpi2 {
 	uint64_t packets[AQM_QUEUES], bytes[AQM_QUEUES], drops[AQM_QUEUES];
 };
 
+static struct control control_of(const struct control *initial, const struct aqm_aqm_settings *settings)
+{
+	return (struct control){
+		.target = aqm_ms(settings->target, (double)initial->target / AQM_MS),
+		.alpha = aqm_or(settings->alpha, initial->alpha),
+		.beta = aqm_or(settings->beta, initial->beta),
+	};
+}
+
 static int prepare(struct dualpi2 *d, struct aqm_bottleneck *b, const struct aqm_aqm_settings *settings)
 {
 	double share = aqm_or(settings->classic_share, d->linux_variant ? 0.1 : 1.0 / 16);
 
-	d->target = aqm_ms(settings->target, 15);
+	d->control = control_of(d->linux_variant ? &linux_control : &rfc_control, settings);
 	d->tupdate = aqm_ms(settings->tupdate, d->linux_variant ? 16 : 15);
-	d->alpha = aqm_or(settings->alpha, d->linux_variant ? 41.0 / 256 : 0.15);
-	d->beta = aqm_or(settings->beta, d->linux_variant ? 819.0 / 256 : 3);
 	d->coupling = aqm_or(settings->coupling, 2);
 	d->step = aqm_ms(settings->step, d->linux_variant ? 1 : 0.8);
 	d->range = aqm_ms(settings->range, 0.4);
@@ -147,11 +161,11 @@ static void fill_record(const struct dualpi2 *d, const struct aqm_bottleneck *b,
 	for (size_t i = 0; i < AQM_LOG_FIELDS; i++)
 		fields[i] = 0;
 	fields[AQM_FIELD_QUEUE_TYPE] = queue;
-	fields[AQM_FIELD_QDELAY_REF] = (uint64_t)(d->target / AQM_US);
+	fields[AQM_FIELD_QDELAY_REF] = (uint64_t)(d->control.target / AQM_US);
 	fields[AQM_FIELD_TUPDATE] = (uint64_t)(d->tupdate / AQM_US);
 	fields[AQM_FIELD_MAX_ECNTH] = (uint64_t)(8192 / (d->coupling * d->coupling));
-	fields[AQM_FIELD_ALPHA] = (uint64_t)(d->alpha * 8192 + 0.5);
-	fields[AQM_FIELD_BETA] = (uint64_t)(d->beta * 8192 + 0.5);
+	fields[AQM_FIELD_ALPHA] = (uint64_t)(d->control.alpha * 8192 + 0.5);
+	fields[AQM_FIELD_BETA] = (uint64_t)(d->control.beta * 8192 + 0.5);
 	fields[AQM_FIELD_FLAGS] = 1;
 	fields[AQM_FIELD_DROP_PROB] = (uint64_t)(d->probability * 0x1p31);
 	fields[AQM_FIELD_CURRENT_QDELAY] = (uint64_t)((b->now - packet->queued) / AQM_US);
@@ -198,18 +212,40 @@ static struct aqm_packet *dequeue(void *state, struct aqm_bottleneck *b)
 	return NULL;
 }
 
+static double next_probability(const struct control *c, const struct aqm_control_step *step)
+{
+	double change = c->alpha * (double)(step->delay - c->target) + c->beta * (double)(step->delay - step->last_delay);
+
+	return fmin(fmax(step->now + change * 1e-9, 0), 1);
+}
+
+static double would_set_rfc(const struct aqm_aqm_settings *settings, const struct aqm_control_step *step)
+{
+	const struct control control = control_of(&rfc_control, settings);
+
+	return next_probability(&control, step);
+}
+
+static double would_set_linux(const struct aqm_aqm_settings *settings, const struct aqm_control_step *step)
+{
+	const struct control control = control_of(&linux_control, settings);
+
+	return next_probability(&control, step);
+}
+
 static aqm_time update(void *state, struct aqm_bottleneck *b)
 {
 	struct dualpi2 *d = state;
 	aqm_time classic = aqm_fifo_wait(&d->queues[AQM_CLASSIC], b->now), l4s = aqm_fifo_wait(&d->queues[AQM_L4S], b->now);
 	aqm_time delay = classic > l4s ? classic : l4s;
-	double step = d->alpha * (double)(delay - d->target) + d->beta * (double)(delay - d->last_delay);
-	double next = fmin(fmax(d->probability + step * 1e-9, 0), 1);
-	size_t asked = b->intervals[AQM_CLASSIC].packets ? AQM_CLASSIC : AQM_L4S;
+	struct aqm_control_step step = {.controller = AQM_CLASSIC, .now = d->probability, .delay = delay,
+	                                .last_delay = d->last_delay};
 
-	d->probability = aqm_queue_set(
-		b, &(struct aqm_control_step){AQM_CLASSIC, asked, d->probability, next, delay, d->last_delay});
-	b->intervals[!asked] = b->others[!asked] = (struct aqm_interval){0};
+	step.queue = b->intervals[AQM_CLASSIC].packets ? AQM_CLASSIC : AQM_L4S;
+	step.next = next_probability(&d->control, &step);
+	step.reference = next_probability(d->linux_variant ? &linux_control : &rfc_control, &step);
+	d->probability = aqm_queue_set(b, &step);
+	b->intervals[!step.queue] = b->others[!step.queue] = (struct aqm_interval){0};
 	d->last_delay = delay;
 	return b->now + d->tupdate;
 }
@@ -240,6 +276,7 @@ const struct aqm_qdisc_type aqm_qdisc_dualpi2 = {
 	.enqueue = enqueue,
 	.dequeue = dequeue,
 	.update = update,
+	.would_set = would_set_rfc,
 	.probability = probability,
 	.backlog = backlog,
 };
@@ -254,6 +291,7 @@ const struct aqm_qdisc_type aqm_qdisc_dualpi2_linux = {
 	.enqueue = enqueue,
 	.dequeue = dequeue,
 	.update = update,
+	.would_set = would_set_linux,
 	.probability = probability,
 	.backlog = backlog,
 };

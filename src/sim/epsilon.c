@@ -31,14 +31,15 @@ static int decide(void *context, const struct aqm_decision *decision, enum aqm_a
 	return code;
 }
 
-/* p' is moved on its own, logarithmic, scale. */
+/* p' becomes anything up to its double: neither larger nor smaller in the mean, which controllers would have to make up
+ * for. */
 static int update(void *context, const struct aqm_update *update, double *next)
 {
 	struct aqm_epsilon *e = context;
 	int code = e->inner.update ? e->inner.update(e->inner.context, update, next) : AQM_OK;
 
 	if (code == AQM_OK && uniform(e) < e->epsilon)
-		*next = fmin(fmax(*next, 1e-4) * exp2(2 * uniform(e) - 1), 1);
+		*next = fmin(fmax(*next, 1e-4) * 2 * uniform(e), 1);
 	return code;
 }
 

@@ -314,9 +314,16 @@ static void update_queue(struct freebsd_l4s *s, struct aqm_bottleneck *b, size_t
 	if (q->fifo.bytes == 0)
 		q->delay = 0;
 	int64_t next = next_probability(s, q);
-	double set = aqm_queue_set(
-		b, &(struct aqm_control_step){queue, queue, (double)q->probability / 0x1p31, (double)next / 0x1p31,
-	                                  q->delay * AQM_US, q->old_delay * AQM_US});
+	double wanted = (double)next / 0x1p31;
+	double set = aqm_queue_set(b, &(struct aqm_control_step){
+									  .controller = queue,
+									  .queue = queue,
+									  .now = (double)q->probability / 0x1p31,
+									  .next = wanted,
+									  .reference = wanted, /* as it is set: an integer law of its own */
+									  .delay = q->delay * AQM_US,
+									  .last_delay = q->old_delay * AQM_US,
+								  });
 	q->probability = b->hook && b->hook->update ? (int64_t)(set * (double)PROBABILITY_MAX) : next;
 	q->old_delay = q->delay;
 	q->burst = q->burst > s->tupdate ? q->burst - s->tupdate : 0;

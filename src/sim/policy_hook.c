@@ -209,7 +209,8 @@ static int update(void *context, const struct aqm_update *update, double *next)
 			return aqm_error_set(AQM_EUSAGE, "the policy wants '%s', which no interval in the simulator has",
 			                     names->items[i]);
 	}
-	int code = aqm_decider_update(decider, features, update->now, &wanted);
+	double from = p->config->policy.from == AQM_FROM_RULE ? update->reference : update->now;
+	int code = aqm_decider_update(decider, features, from, &wanted);
 	if (code != AQM_OK)
 		return code;
 	double reward =

@@ -127,6 +127,7 @@ static double controller_feature(const struct question *q, const char *name)
 		double value;
 	} of[] = {
 		{"elapsed", q->elapsed},
+		{"rule_drop_prob", floor(q->step->reference * 0x1p31)},
 		{"controller_delay", (double)q->step->delay / AQM_US},
 		{"controller_delay_old", (double)q->step->last_delay / AQM_US},
 		{"slow_bytes", q->slow->bytes},
@@ -184,6 +185,7 @@ static void ask(struct aqm_bottleneck *b, const struct aqm_control_step *step)
 		.packets = b->intervals[queue].packets,
 		.now = step->now,
 		.rule = step->next,
+		.reference = step->reference,
 		.feature = feature_of,
 		.state = &question,
 	};

@@ -28,7 +28,7 @@ enum { AQM_ANSWERS_MAX = 64 };
 struct aqm_control_step {
 	size_t controller; /* the number of its queue; one that serves both is 0 */
 	size_t queue;      /* whose interval it asks about, and which then begins anew */
-	double now, next;
+	double now, next, reference; /* reference: what the same rules would set with their default settings */
 	aqm_time delay, last_delay; /* the delay that it looks at, and looked at before */
 };
 
@@ -50,6 +50,8 @@ struct aqm_qdisc_type {
 	struct aqm_packet *(*dequeue)(void *state, struct aqm_bottleneck *b);
 	/* NULL, or the work of a timer, called at b->next_update; returns when it wants to be called next. */
 	aqm_time (*update)(void *state, struct aqm_bottleneck *b);
+	/* NULL, or the p' that a discipline with these settings would set: its rules as a function. */
+	double (*would_set)(const struct aqm_aqm_settings *settings, const struct aqm_control_step *step);
 	double (*probability)(const void *state, size_t queue); /* NULL: none */
 	void (*backlog)(const void *state, uint64_t bytes[AQM_QUEUES], uint64_t packets[AQM_QUEUES]);
 };

@@ -11,9 +11,9 @@ const char *const aqm_updates_columns[AQM_UPDATES_COLUMNS] = {
 	"flags",         "sflags",       "burst_allowance", "drop_prob",    "current_qdelay", "qdelay_old",
 	"accu_prob",     "length",       "len_bytes",      "packets",       "arrived_bytes", "dropped",
 	"marked",        "qdelay_end",   "qdelay_peak",    "elapsed",       "other_bytes",   "other_dropped",
-	"other_marked",  "other_qdelay", "controller_delay",
+	"other_marked",  "other_qdelay", "rule_drop_prob", "controller_delay",
 	"controller_delay_old", "slow_bytes", "slow_other_bytes", "slow_delay", "slow_swing", "slow_drop_prob",
-	"next_drop_prob",
+	"utility", "utility_rank", "next_drop_prob",
 };
 
 static int grow(struct aqm_updates_rows *rows)

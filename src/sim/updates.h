@@ -8,8 +8,9 @@
 
 #include "sim/qdisc.h"
 
-enum { AQM_UPDATES_COLUMNS = 34 };
-/* Names of the columns in their order; the last one is next_drop_prob, the action. */
+enum { AQM_UPDATES_COLUMNS = 37 };
+/* Names of the columns in their order; the last one is next_drop_prob, the action. utility and utility_rank are left to
+ * who knows them. */
 extern const char *const aqm_updates_columns[AQM_UPDATES_COLUMNS];
 
 struct aqm_updates {
