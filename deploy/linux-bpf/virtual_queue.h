@@ -52,6 +52,7 @@ struct virtual_port {
 	uint32_t probability; /* p', 1/2^31 */
 	uint32_t delay_old;   /* us: the longer one at the last update */
 	struct virtual_queue queues[VIRTUAL_QUEUES];
+	struct aqm_student_record record; /* of the packet at hand */
 };
 
 struct virtual_packet {
@@ -61,6 +62,9 @@ struct virtual_packet {
 };
 
 #define VIRTUAL_SECOND 1000000000ull
+/* What was computed is read from memory again. The verifier of eBPF follows every way through the code, as long as they differ in
+ * what it knows of registers and stack: of a map's contents it knows nothing, and ways that meet here go on as one. */
+#define VIRTUAL_MEET() __asm__ volatile("" ::: "memory")
 #define VIRTUAL_ONE 0x7fffffffu /* the largest p' */
 
 /* A setting, or its default; within what keeps products in 64 bits. */
@@ -156,46 +160,49 @@ VIRTUAL_INLINE void virtual_advance(struct virtual_port *port, const struct virt
 		uint64_t until = port->next_update > port->clock ? (port->next_update - port->clock) / 1000 : 0;
 
 		virtual_update(port, s, until, 1); /* which may rise beyond p' = 1; then, with no packets, p' falls */
+		VIRTUAL_MEET();
 		if (due > 1)
 			virtual_update(port, s, until + tupdate / 1000, due - 1);
+		VIRTUAL_MEET();
 		if (last > port->clock) {
 			virtual_drain(port, s->rate, last - port->clock);
 			port->clock = last;
 		}
+		VIRTUAL_MEET();
 		port->queues[VIRTUAL_CLASSIC].delay_old = virtual_delay(port, s->rate, VIRTUAL_CLASSIC);
 		port->queues[VIRTUAL_L4S].delay_old = virtual_delay(port, s->rate, VIRTUAL_L4S);
 		port->next_update = last + tupdate;
 	}
+	VIRTUAL_MEET();
 	virtual_drain(port, s->rate, now - port->clock);
 	port->clock = now;
 }
 
-VIRTUAL_INLINE struct aqm_student_record virtual_record(const struct virtual_port *port, const struct virtual_settings *s,
-                                                        const struct virtual_packet *packet, uint32_t queue)
+VIRTUAL_INLINE void virtual_record(struct virtual_port *port, const struct virtual_settings *s, const struct virtual_packet *packet,
+                                   uint32_t queue)
 {
 	const struct virtual_queue *q = &port->queues[queue];
-	struct aqm_student_record record = {0};
+	struct aqm_student_record *record = &port->record; /* what is not set is 0, for ever */
 
-	record.queue_type = queue;
-	record.qdelay_ref = virtual_or(s->target, 15000);
-	record.tupdate = virtual_or(s->tupdate, 15000);
-	record.max_ecnth = virtual_or(s->max_ecnth, 2048);
-	record.alpha = virtual_or(s->alpha, 1229);
-	record.beta = virtual_or(s->beta, 24576);
-	record.flags = 1;
-	record.drop_prob = port->probability;
-	record.current_qdelay = virtual_delay(port, s->rate, queue);
-	record.qdelay_old = q->delay_old;
-	record.accu_prob = q->accumulated + port->probability;
-	record.measurement_start = (uint32_t)(port->clock / 1000);
-	record.sflags = 1;
-	record.tot_pkts = q->packets;
-	record.tot_bytes = q->bytes;
-	record.length = q->mean_bytes ? (uint32_t)((q->backlog * 16 + q->mean_bytes - 1) / q->mean_bytes) : 0;
-	record.len_bytes = q->backlog < 0xffffffffu ? (uint32_t)q->backlog : 0xffffffffu;
-	record.drops = q->drops;
-	record.pkt_len = packet->pkt_len;
-	return record;
+	record->queue_type = queue;
+	record->qdelay_ref = virtual_or(s->target, 15000);
+	record->tupdate = virtual_or(s->tupdate, 15000);
+	record->max_ecnth = virtual_or(s->max_ecnth, 2048);
+	record->alpha = virtual_or(s->alpha, 1229);
+	record->beta = virtual_or(s->beta, 24576);
+	record->flags = 1;
+	record->drop_prob = port->probability;
+	record->current_qdelay = virtual_delay(port, s->rate, queue);
+	record->qdelay_old = q->delay_old;
+	record->accu_prob = q->accumulated + port->probability;
+	record->measurement_start = (uint32_t)(port->clock / 1000);
+	record->sflags = 1;
+	record->tot_pkts = q->packets;
+	record->tot_bytes = q->bytes;
+	record->length = q->mean_bytes ? (uint32_t)((q->backlog * 16 + q->mean_bytes - 1) / q->mean_bytes) : 0;
+	record->len_bytes = q->backlog < 0xffffffffu ? (uint32_t)q->backlog : 0xffffffffu;
+	record->drops = q->drops;
+	record->pkt_len = packet->pkt_len;
 }
 
 /* Never more than a second's worth, so that a second empties the queues. */
@@ -214,15 +221,17 @@ VIRTUAL_INLINE uint32_t virtual_arrive(struct virtual_port *port, const struct v
 	struct virtual_queue *q = &port->queues[queue];
 
 	virtual_advance(port, s, now);
-	struct aqm_student_record record = virtual_record(port, s, packet, queue);
-	uint32_t action = (uint32_t)aqm_student_decide(&q->student, &record);
+	VIRTUAL_MEET();
+	virtual_record(port, s, packet, queue);
+	VIRTUAL_MEET();
+	uint32_t action = (uint32_t)aqm_student_decide(&q->student, &port->record);
 
 	if (action == AQM_STUDENT_MARK && packet->codepoint == VIRTUAL_NOT_ECT)
 		action = AQM_STUDENT_DROP;
 	if (port->queues[VIRTUAL_CLASSIC].backlog + port->queues[VIRTUAL_L4S].backlog + packet->bytes >
 	    virtual_limit(s))
 		action = AQM_STUDENT_DROP;
-	q->accumulated = action == AQM_STUDENT_ENQUEUE ? record.accu_prob : 0;
+	q->accumulated = action == AQM_STUDENT_ENQUEUE ? port->record.accu_prob : 0;
 	q->packets++;
 	q->bytes += packet->bytes;
 	q->mean_bytes += packet->bytes - (q->mean_bytes >> 4);

@@ -24,7 +24,7 @@ static inline void *shim_value(const void *map, size_t bytes)
 {
 	static struct {
 		const void *map;
-		uint64_t value[128];
+		uint64_t value[512];
 	} entries[8];
 
 	for (size_t i = 0; bytes <= sizeof entries[i].value && i < sizeof entries / sizeof *entries; i++)
