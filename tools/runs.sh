@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Sourced by results.sh and differences.sh: runs over bases, pools and seeds, each with its figures on the held-out rows in a folder of
-# its own, and the rows of tables that follow from them. Wants $data, $work, $aqmtrain. A finished run is not repeated.
+# its own, and the rows of tables that follow from them. Wants $data, $work, $aqmtrain; with $KEEP policies stay.
+# A finished run is not repeated.
 
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE || true # a pinned kernel would slow it down
 export OMP_WAIT_POLICY=passive
@@ -42,11 +43,12 @@ prepare_base() {
 	esac
 }
 
-# prepare_pool POOL: import and split by time
+# prepare_pool POOL: import, and split by time or by episodes
 prepare_pool() {
 	[ ! -f "$work/$1-eval.h5" ] || return 0
 	case $1 in
 	logs) "$aqmtrain" pool parse "$data/logs" -o "$work/logs.h5" ;;
+	simulated) cp "$data/simulated.h5" "$work/simulated.h5" ;;
 	*) "$aqmtrain" pool import "$data/$1.csv.gz" -o "$work/$1.h5" ;;
 	esac
 	"$aqmtrain" pool split "$work/$1.h5" --train "$work/$1-train.h5" --eval "$work/$1-eval.h5" --fraction 0.7
@@ -89,7 +91,8 @@ train_one() {
 	done >"$folder/figures.part"
 	printf 'steps %s\n' "$(grep -c '"lr"' "$folder/run/metrics.jsonl")" >>"$folder/figures.part"
 	mv "$folder/figures.part" "$folder/figures"
-	rm -rf "$folder/run/checkpoints" "$folder/run/best" "$folder/run/policy.h5"
+	rm -rf "$folder/run/checkpoints"
+	[ -n "${KEEP:-}" ] || rm -rf "$folder/run/best" "$folder/run/policy.h5"
 }
 
 figures_below() {

@@ -235,6 +235,45 @@ static void put_table(const struct aqm_page *page, const struct group *group)
 	aqm_html_table_end(out);
 }
 
+/* The best mode of each policy, in a word. */
+static void put_cards(const struct aqm_page *page, const struct group *group)
+{
+	const char *baseline = aqm_json_text(group->first, "baseline");
+	FILE *out = page->out;
+	char text[256];
+
+	fputs("<ul class=\"verdicts\">\n", out);
+	for (size_t run = 0; run < page->run_count; run++) {
+		const struct entry *best = NULL;
+
+		for (size_t i = 0; i < group->count; i++) {
+			const struct entry *entry = &group->entries[i];
+			double utility = interval_at(entry->json, "utility", 1).mean;
+
+			if (entry->policy && entry->run == run && isfinite(utility) &&
+			    (!best || utility > interval_at(best->json, "utility", 1).mean))
+				best = entry;
+		}
+		if (!best)
+			continue;
+		struct interval d = interval_at(best->json, "difference/utility", 1);
+		bool better = d.low > 0, worse = d.high < 0;
+		fprintf(out, "<li class=\"%s\"><b>", better ? "good" : worse ? "bad" : "");
+		aqm_html_text(out, label_of(page, best, text, sizeof text));
+		fputs("</b><span class=\"big\">", out);
+		aqm_html_number(out, interval_at(best->json, "utility", 1).mean, 3);
+		fputs("</span> utility, its best mode<br /><small>", out);
+		aqm_html_text(out, *baseline ? baseline : "the baseline");
+		fputs(" ", out);
+		aqm_html_number(out, interval_at(best->json, "utility", 1).mean - d.mean, 3);
+		fputs(better  ? ": beaten</small></li>\n"
+		      : worse ? ": not beaten</small></li>\n"
+		              : ": undecided</small></li>\n",
+		      out);
+	}
+	fputs("</ul>\n", out);
+}
+
 static void put_conditions(const struct aqm_page *page, const struct group *group)
 {
 	const json_t *json = group->first;
@@ -304,7 +343,9 @@ static int plot_scatter(struct aqm_page *page, const struct group *group)
 
 static enum aqm_mark mark_of(const struct entry *entry)
 {
-	return entry->policy ? AQM_MARK_LINE : entry->trivial ? AQM_MARK_DOTS : AQM_MARK_DASHES;
+	bool second = strcmp(aqm_json_text(entry->json, "name"), "dualpi2-linux") == 0; /* of its colour */
+
+	return entry->policy ? AQM_MARK_LINE : entry->trivial || second ? AQM_MARK_DOTS : AQM_MARK_DASHES;
 }
 
 static int plot_cdf(struct aqm_page *page, const struct group *group, const char *queue)
@@ -341,6 +382,23 @@ static bool is_followed(const struct group *group, const struct entry *entry)
 	return entry->policy || strcmp(aqm_json_text(entry->json, "name"), aqm_json_text(group->first, "baseline")) == 0;
 }
 
+/* A queue that overflows beside one that does not: only a logarithm shows both. */
+static bool wants_logarithm(const struct aqm_figure *figure)
+{
+	enum { TIMES = 30 };
+	double least = INFINITY, most = 0;
+
+	for (size_t i = 0; i < figure->count; i++) {
+		double peak = 0;
+
+		for (size_t k = 0; k < figure->series[i].count; k++)
+			peak = fmax(peak, figure->series[i].points[k].y);
+		least = fmin(least, peak);
+		most = fmax(most, peak);
+	}
+	return least > 0 && most > TIMES * least;
+}
+
 static int plot_series(struct aqm_page *page, const struct group *group, const char *key, const char *id_part,
                        const char *what, const char *axis)
 {
@@ -369,6 +427,7 @@ static int plot_series(struct aqm_page *page, const struct group *group, const c
 		shown++;
 	}
 	figure.from_zero = true;
+	figure.y_log = wants_logarithm(&figure);
 	aqm_figure_describe(&figure, "Lines of one seed");
 	cite(page, group, &figure);
 	return aqm_page_figure(page, &figure);
@@ -473,6 +532,8 @@ static int put_group(struct aqm_page *page, const struct group *group)
 	fputs("<h3>", page->out);
 	aqm_html_text(page->out, group->name);
 	fputs("</h3>\n", page->out);
+	if (any_has(group, "difference/utility"))
+		put_cards(page, group);
 	put_conditions(page, group);
 	aqm_page_figures_begin(page);
 	int code = plot_scatter(page, group);
