@@ -3,7 +3,9 @@
  * aqmtrain bench step: whole training steps, as `train` makes them, on synthetic bases: 16 windows of 20 steps of 8
  * features (3200 tokens), LoRA of rank 128 on q and v. The limit is the sgemm rate of this process.
  */
+#include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/progress.h"
 #include "base/random.h"
@@ -20,7 +22,7 @@ struct step {
 	struct aqm_mat dlogits;
 	uint32_t number;
 	double loss;
-	size_t planned; /* bytes that all of this should take, by the plan that `train` prints */
+	size_t planned, gpu_planned; /* bytes that all of this should take, by the plan that `train` prints */
 };
 
 /* A batch like those of training, its numbers drawn at random. */
@@ -85,6 +87,7 @@ static int open_step(struct step *s, const struct aqm_bench *bench, const char *
 	if (code != AQM_OK)
 		return code;
 	/* Taking the base's fingerprint has brought all of its file into memory, even what no step touches. */
+	s->gpu_planned = aqm_plan_total(&plan);
 	s->planned = before + (opened > plan.weights ? opened : plan.weights) + plan.trainables + plan.optimizer +
 	             plan.activations + plan.workspace + plan.host;
 	s->device = aqm_policy_device(s->policy);
@@ -119,6 +122,8 @@ static int time_steps(struct step *s, const struct aqm_bench *bench, int runs, d
 		double start = aqm_clock_seconds();
 
 		train_step(s);
+		if (s->device->own_memory)
+			(void)aqm_device_check(s->device); /* waits */
 		double taken = aqm_clock_seconds() - start;
 
 		all += taken;
@@ -132,12 +137,51 @@ static int time_steps(struct step *s, const struct aqm_bench *bench, int runs, d
 	return aqm_device_check(s->device);
 }
 
+/* How tools/peer_torch.py is run for the same step. */
+static void print_peer(const struct aqm_bench *bench, const struct step *s)
+{
+	const struct aqm_model_shape *shape = aqm_model_shape(aqm_policy_model(s->policy));
+	const struct aqm_config *c = &s->config;
+	FILE *stream = bench->json ? stderr : stdout;
+
+	if (strcmp(shape->architecture, "t5") == 0 || strcmp(shape->architecture, "qwen2") == 0) {
+		fprintf(stream, "no peer for a base of architecture %s\n", shape->architecture);
+		return;
+	}
+	fprintf(stream,
+	        "python3 tools/peer_torch.py --arch %s --layers %" PRId64 " --width %" PRId64 " --heads %" PRId64
+	        " --kv-heads %" PRId64 " --ffn %" PRId64 " --windows %" PRId64 " --window %" PRId64
+	        " --features %zu --sequences %zu --kernel %" PRId64 " --encoder %" PRId64 " --rank %" PRId64
+	        " --alpha %g --dropout %g --dtype %s --device %s%s\n",
+	        shape->architecture, shape->used_layers, shape->width, shape->heads, shape->kv_heads, shape->ffn,
+	        c->train.windows, c->policy.window, c->policy.features.count, c->policy.sequences.count, c->policy.kernel,
+	        c->policy.encoder_width, c->lora.rank, c->lora.alpha, c->lora.dropout,
+	        s->device->dtype == AQM_BF16 ? "bf16" : "f32", s->device->ops->name,
+	        c->train.checkpoint_activations ? " --checkpoint" : "");
+}
+
+/* Bytes free on a GPU before anything is put there; 0 elsewhere. */
+static size_t free_at_first(const struct aqm_bench *bench)
+{
+	struct aqm_config config;
+	aqm_device *device = NULL;
+	size_t bytes = 0;
+
+	if (aqm_bench_configure(bench, &config) == AQM_OK && aqm_device_open(&device, config.device) == AQM_OK &&
+	    device->own_memory)
+		bytes = aqm_device_available(device);
+	aqm_device_close(device);
+	aqm_config_release(&config);
+	return bytes;
+}
+
 static int measure(struct aqm_bench *bench, const char *preset)
 {
 	struct aqm_bench_base base;
 	struct step s = {0};
 	char name[64];
 	double peak = 0, shortest = 0;
+	size_t available = free_at_first(bench);
 	int code = aqm_bench_base(&base, bench, preset, AQM_F32);
 
 	if (code != AQM_OK)
@@ -164,6 +208,13 @@ static int measure(struct aqm_bench *bench, const char *preset)
 		code = aqm_bench_add(bench, name, (double)aqm_memory_now() / 1e6, "MB", (double)s.planned / 1e6,
 		                     "planned before the first step");
 	}
+	if (code == AQM_OK && s.device->own_memory) {
+		snprintf(name, sizeof name, "step/%s/%s/memory", preset, device);
+		code = aqm_bench_add(bench, name, (double)(available - aqm_device_available(s.device)) / 1e6, "MB",
+		                     (double)s.gpu_planned / 1e6, "planned before the first step");
+	}
+	if (code == AQM_OK && bench->peer)
+		print_peer(bench, &s);
 	close_step(&s);
 	aqm_bench_base_release(&base);
 	return code;
