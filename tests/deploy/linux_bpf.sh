@@ -164,6 +164,7 @@ for kind in network tree; do
 	student attach va student.h rate=20mbit >why 2>&1 || die "a $kind is refused: $(cat why)"
 	udp 2 2000 300
 	counter dropped
-	[ "$received" = $((300 - classic)) ] || die "a $kind: $(cat udp shown)"
+	# some may have been the datagrams that end the stream
+	[ "$missing" -le "$classic" ] && [ "$classic" -le $((missing + 50)) ] || die "a $kind: $(cat udp shown)"
 	student detach va
 done
