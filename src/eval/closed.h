@@ -132,7 +132,8 @@ struct aqm_estimate {
 struct aqm_estimate aqm_estimate(const double *values, size_t count);
 /* The t that a Student variable stays within, above and below 0, with probability `level`. */
 double aqm_student_t(double level, size_t freedom);
-/* Spearman's: Pearson's of the ranks, equal values sharing theirs; 0 where all are equal, NAN of fewer than two. */
+/* Spearman's: Pearson's of the ranks, equal values sharing theirs; 0 where all are equal, NAN of fewer than two and
+ * where one is NAN. */
 double aqm_rank_correlation(const double *a, const double *b, size_t count);
 
 /* ---- closed_summary.c ---- */

@@ -108,8 +108,10 @@ struct aqm_estimate aqm_closed_response(const struct aqm_closed_plan *plan, enum
 				if (before || n < 2)
 					continue;
 				double correlation = aqm_rank_correlation(asked, obtained, n);
-				values[s] += correlation;
-				groups++;
+				if (isfinite(correlation)) {
+					values[s] += correlation;
+					groups++;
+				}
 			}
 		values[s] = groups ? values[s] / (double)groups : (double)NAN;
 	}
@@ -266,10 +268,11 @@ static json_t *cells_json(const struct aqm_closed_plan *plan)
 /* A point a target, over all cells. */
 static void add_sweep(json_t *root, const struct aqm_closed_plan *plan)
 {
-	struct aqm_estimate response = aqm_closed_response(plan, AQM_FIGURE_RETURN);
+	struct aqm_estimate of_return = aqm_closed_response(plan, AQM_FIGURE_RETURN),
+						of_utility = aqm_closed_response(plan, AQM_FIGURE_UTILITY);
 	json_t *list;
 
-	if (response.count == 0)
+	if (of_utility.count == 0)
 		return;
 	list = json_array();
 	for (size_t a = 0; a < plan->arm_count; a++)
@@ -280,9 +283,9 @@ static void add_sweep(json_t *root, const struct aqm_closed_plan *plan)
 			json_array_append_new(list, object);
 		}
 	json_object_set_new(root, "sweep", list);
-	json_object_set_new(root, "rank_correlation",
-	                    json_pack("{s:o, s:o}", "return", estimate_json(response), "utility",
-	                              estimate_json(aqm_closed_response(plan, AQM_FIGURE_UTILITY))));
+	json_object_set_new(
+		root, "rank_correlation",
+		json_pack("{s:o, s:o}", "return", estimate_json(of_return), "utility", estimate_json(of_utility)));
 }
 
 static void add_generalisation(json_t *root, const struct aqm_closed_plan *plan)

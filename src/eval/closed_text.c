@@ -115,8 +115,11 @@ static void print_response(const struct aqm_closed_plan *plan, FILE *out)
 	struct aqm_estimate of_return = aqm_closed_response(plan, AQM_FIGURE_RETURN),
 						of_utility = aqm_closed_response(plan, AQM_FIGURE_UTILITY);
 
-	if (of_return.count == 0)
+	if (of_utility.count == 0)
 		return;
+	/* A policy that is rewarded by the run's utility sees no reward on the way. */
+	const struct aqm_estimate *verdict = of_return.count ? &of_return : &of_utility;
+
 	fprintf(out, "return asked for: %-22s %20s %20s\n", "", "return obtained", "utility");
 	for (size_t a = 0; a < plan->arm_count; a++)
 		if (plan->arms[a].kind == AQM_ARM_POLICY && isfinite(plan->arms[a].target)) {
@@ -130,8 +133,8 @@ static void print_response(const struct aqm_closed_plan *plan, FILE *out)
 	fprintf(out, ", utility ");
 	put_estimate(out, 0, 2, 1, of_utility);
 	fprintf(out, "\n%s\n\n",
-	        of_return.mean - of_return.half > 0 ? "Asking for more gives more."
-	        : of_return.mean + of_return.half < 0
+	        verdict->mean - verdict->half > 0 ? "Asking for more gives more."
+	        : verdict->mean + verdict->half < 0
 	            ? "Asking for more gives less."
 	            : "Asking for more does not change what is obtained, as far as these seeds show.");
 }

@@ -78,6 +78,9 @@ double aqm_rank_correlation(const double *a, const double *b, size_t count)
 
 	if (count < 2)
 		return (double)NAN;
+	for (size_t i = 0; i < count; i++)
+		if (isnan(a[i]) || isnan(b[i]))
+			return (double)NAN;
 	for (size_t i = 0; i < count; i++) {
 		double x = rank_of(a, count, i) - middle, y = rank_of(b, count, i) - middle;
 

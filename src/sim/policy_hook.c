@@ -92,6 +92,8 @@ double aqm_sim_policy_return(const struct aqm_sim_policy *policy)
 	double sum = 0;
 	uint64_t number = 0;
 
+	if (policy->config->reward.kind == AQM_REWARD_UTILITY) /* known when the run is over, and not of decisions */
+		return NAN;
 	for (size_t i = 0; i < AQM_QUEUES; i++) {
 		uint64_t of_one;
 

@@ -59,7 +59,7 @@ static void check_correlation(double value, double expected)
 static void test_correlation(void **state)
 {
 	static const double up[] = {1, 2, 3, 4}, bent[] = {1, 10, 100, 1e6}, down[] = {9, 3, 2, -5}, flat[] = {2, 2, 2, 2};
-	static const double mixed[] = {2, 1, 4, 3}, tied[] = {1, 1, 2, 2};
+	static const double mixed[] = {2, 1, 4, 3}, tied[] = {1, 1, 2, 2}, with_gap[] = {1, NAN, 2, 3};
 
 	(void)state;
 	check_correlation(aqm_rank_correlation(up, bent, 4), 1);
@@ -68,6 +68,7 @@ static void test_correlation(void **state)
 	check_correlation(aqm_rank_correlation(up, tied, 4), 4 / sqrt(5 * 4.0)); /* ranks 1.5 1.5 3.5 3.5 */
 	check_correlation(aqm_rank_correlation(up, flat, 4), 0);
 	assert_true(isnan(aqm_rank_correlation(up, up, 1)));
+	assert_true(isnan(aqm_rank_correlation(up, with_gap, 4)));
 }
 
 int main(void)
