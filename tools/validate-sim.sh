@@ -144,36 +144,76 @@ tables() {
 }
 
 # The authors' rows (543,423 of ten runs) beside one run of ours, logged and parsed.
+# A run of the paper's testbed, logged; its figures, of which the awk program behind them prints what it wants.
+figures() { # PROGRAM OPTION...
+	program=$1
+	shift
+	for seed in 1 2 3; do
+		"$aqmtrain" sim -c configs/scenarios/paper.yaml --seed $seed --emit-log "$work/paper.log" "$@" >/dev/null
+		"$aqmtrain" pool parse "$work/paper.log" -o "$work/paper.h5"
+		"$aqmtrain" pool export "$work/paper.h5" -o "$work/paper.csv"
+		awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+			{ n++; l += $at["queue_type"]; a[$at["action_logged"]]++; d = $at["current_qdelay"] / 1000; sum += d; hist[int(d / 10)]++
+			if (d > max) max = d; bytes[$at["pkt_len"]]++; p0 += $at["drop_prob"] == 0; if ($at["drop_prob"] > pmax) pmax = $at["drop_prob"]
+			if ($at["len_bytes"] > lmax) lmax = $at["len_bytes"]; tot[$at["queue_type"]] = $at["tot_bytes"] }
+			END { for (i = 0; i * 10 <= max && seen < n / 2; i++) seen += hist[i]; for (v in hist) values++
+			print n, 100 * l / n, 100 * bytes[1500] / n, 100 * bytes[52] / n, 100 * a[0] / n, 100 * a[1] / n, 100 * a[2] / n, values,
+				(i - 1) * 10, sum / n, max, 100 * p0 / n, pmax, lmax, 100 * tot[1] / (tot[0] + tot[1]) }' "$work/paper.csv"
+	done | awk '{ for (i = 1; i <= NF; i++) v[i] += $i / 3 } END { '"$program"' }'
+}
+
 paper() {
-	"$aqmtrain" sim -c configs/scenarios/paper.yaml --emit-log "$work/paper.log" >/dev/null
-	"$aqmtrain" pool parse "$work/paper.log" -o "$work/paper.h5"
-	"$aqmtrain" pool export "$work/paper.h5" -o "$work/paper.csv"
-	awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
-		{ n++; l += $at["queue_type"]; a[$at["action_logged"]]++; b[$at["action"]]++; d[n] = $at["current_qdelay"] / 1000; sum += d[n]
-		if (d[n] > max) max = d[n]; bytes[$at["pkt_len"]]++; p0 += $at["drop_prob"] == 0; hist[int(d[n] / 10)]++; if ($at["drop_prob"] > pmax) pmax = $at["drop_prob"]
-		if ($at["len_bytes"] > lmax) lmax = $at["len_bytes"] }
-		END { for (i = 0; i * 10 <= max && seen < n / 2; i++) seen += hist[i]; values = 0; for (v in hist) values++
-		print "| figure | simulator | the authors |"; print "|---|---|---|"
-		printf "| rows a minute of 8 Mb/s | %d | 54,342 |\n", n
-		printf "| rows of the L4S queue | %.1f %% | 17.5 %% |\n", 100 * l / n
-		printf "| rows of 1500 bytes / of 52 bytes | %.1f / %.1f %% | 62.9 / 27.9 %% |\n", 100 * bytes[1500] / n, 100 * bytes[52] / n
-		printf "| enqueued / dropped / marked, as logged | %.2f / %.2f / %.2f %% | 99.2 / 0.73 / 0.07 %% |\n", 100 * a[0] / n, 100 * a[1] / n, 100 * a[2] / n
-		printf "| current_qdelay: distinct values, step | %d, 10 ms | 75, 10 ms |\n", values
-		printf "| current_qdelay: median / mean / largest | %d / %.1f / %d ms | 10 / 87.4 / 910 ms |\n", (i - 1) * 10, sum / n, max
-		printf "| rows with drop_prob 0 | %.1f %% | 62.0 %% |\n", 100 * p0 / n
-		printf "| largest drop_prob | %.3g | 1.16e9 |\n", pmax
-		printf "| largest len_bytes | %d | 626,332 |\n", lmax }' "$work/paper.csv"
+	program='printf "%d|%.1f %%|%.1f %%|%.1f / %.1f %%|%.2f / %.2f / %.2f %%|%d, 10 ms|%d / %.1f / %d ms|%.1f %%|%.3g|%d\n", v[1], v[2], v[15], v[3], v[4],
+		v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13], v[14]'
+	{
+		figures "$program"
+		figures "$program" --set aqm.link_tick=0
+		echo "54,342|17.5 %|(see below)|62.9 / 27.9 %|99.2 / 0.73 / 0.07 %|75, 10 ms|10 / 87.4 / 910 ms|62.0 %|1.16e9|626,332"
+	} | awk -F'|' 'BEGIN { split("rows a minute of 8 Mb/s|rows of the L4S queue|bytes of the L4S queue|rows of 1500 bytes / of 52 bytes|" \
+			"enqueued / dropped / marked, as logged|current_qdelay: distinct values, step|current_qdelay: median / mean / largest|" \
+			"rows with drop_prob 0|largest drop_prob|largest len_bytes", names, "|") }
+		{ for (i = 1; i <= NF; i++) cell[i] = cell[i] " | " $i; n = NF }
+		END { print "| figure | link in ticks | link served at once | the authors |"; print "|---|---|---|---|"
+		for (i = 1; i <= n; i++) print "| " names[i] cell[i] " |" }'
+}
+
+# What each guess would explain.
+why() {
+	echo "| guess | set | rows | L rows % | L bytes % | dropped % | marked % | delay median / mean / largest | drop_prob 0 % |"
+	echo "|---|---|---|---|---|---|---|---|---|"
+	echo "| **the authors' 543,423 rows** | | 54,342 | **17.5** | | **0.73** | **0.07** | **10 / 87 / 910** | **62.0** |"
+	echo "| an earlier recording, 10 runs | | | | 45-71 | | | | |"
+	while IFS='|' read -r guess options; do
+		set --
+		for option in $options; do set -- "$@" --set "$option"; done
+		printf '| %s | %s ' "$guess" "${options:-}"
+		figures 'printf "| %d | %.1f | %.1f | %.2f | %.2f | %d / %.0f / %d | %.1f |\n", v[1], v[2], v[15], v[6], v[7], v[9], v[10], v[11], v[12]' "$@"
+	done <<-END
+		as configs/scenarios/paper.yaml has it|
+		CUBIC and NewReno without ECN, as FreeBSD's clients are|flows.ecn=auto
+		acknowledgements on a path of their own|link.acks=free
+		slow start ends by HyStart++|flows.hystart=on
+		losses are seen after three packets, lost repeats by the timer|flows.recovery=dupacks
+		the firewall's rule matches in and out: two passes|link.passes=2
+		a clock of 1 ms instead of 10 ms|aqm.tick=1
+		stamps of 10 ms, but a link that serves at once|aqm.link_tick=0
+		that, with recovery as in FreeBSD|aqm.link_tick=0 flows.recovery=dupacks
+		that, and without ECN|aqm.link_tick=0 flows.recovery=dupacks flows.ecn=auto
+		that, and HyStart++|aqm.link_tick=0 flows.recovery=dupacks flows.ecn=auto flows.hystart=on
+		stamps of 10 ms, link at once, two passes|aqm.link_tick=0 link.passes=2
+	END
 }
 
 tables >"$work/tables.md" 2>"$work/checks"
 awk '{ c += $1; f += $2 } END { printf "\n%d figures have a tolerance, %d of them are missed.\n", c, f }' "$work/checks" >>"$work/tables.md"
 paper >"$work/paper.md"
-cat "$work/tables.md" "$work/paper.md"
+why >"$work/why.md"
+cat "$work/tables.md" "$work/paper.md" "$work/why.md"
 
 # Put the tables between their markers.
 [ -e $document ] || exit 0
 awk -v work="$work" '
-	/^<!-- (tables|paper): begin/ { print; name = $2; sub(/:/, "", name); file = work "/" name ".md"; print ""
+	/^<!-- (tables|paper|why): begin/ { print; name = $2; sub(/:/, "", name); file = work "/" name ".md"; print ""
 		while ((getline line < file) > 0) print line; print ""; skip = 1; next }
 	/^<!-- .*: end/ { skip = 0 }
 	!skip' $document >"$work/document.md"

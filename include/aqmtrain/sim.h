@@ -180,7 +180,7 @@ void aqm_cell_release(struct aqm_cell *cell);
 struct aqm_decision {
 	double time;                 /* s since the start */
 	size_t queue;                /* 0 classic, 1 L4S */
-	const uint64_t *fields;      /* in the order of aqm_fields() */
+	const uint64_t *fields;      /* all 24 in the order of aqm_fields(), as integers; action_logged is 0 */
 	enum aqm_action rule;        /* what the rule-based AQM would do */
 };
 /* At the end of an update interval of a queue: means over the interval's packets, by the names that

@@ -81,6 +81,7 @@ enum aqm_action aqm_queue_decide(struct aqm_bottleneck *b, uint64_t *fields, enu
 	enum aqm_action action = rule;
 
 	if (b->hook && b->hook->decide && b->code == AQM_OK) {
+		fields[AQM_FIELD_ACTION_LOGGED] = AQM_ENQUEUE; /* no hint of what the rules would do */
 		const struct aqm_decision decision = {(double)b->now * 1e-9, fields[AQM_FIELD_QUEUE_TYPE], fields, rule};
 
 		b->code = b->hook->decide(b->hook->context, &decision, &action);

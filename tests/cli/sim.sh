@@ -47,6 +47,14 @@ says err "keeps no records"
 [ ! -e x.log ] || die "a log is left"
 wrong --collect c.h5 --aqm pie
 
+# The sample log in data/ is what its commands make.
+seed=1
+for log in messages.1.bz2 messages.0.gz messages; do
+	expect 0 "$program" sim -c "$source/configs/scenarios/sample.yaml" --seed $seed --chatter --emit-log sample-$log
+	cmp sample-$log "$source/data/sample-log/$log" || die "data/sample-log/$log is not what data/README.md says"
+	seed=$((seed + 1))
+done
+
 # A log parses back, whatever it is compressed with.
 for log in messages messages.gz messages.bz2; do
 	expect 0 "$program" sim -c "$source/configs/scenarios/paper.yaml" --seconds 10 --emit-log $log --json
@@ -66,6 +74,27 @@ expect 0 "$program" pool info pool.h5
 says out "episodes         6"
 expect 0 "$program" sim --collect again.h5 --runs 6 --seconds 1 --epsilon 0.2 --seed 3 --threads 1
 cmp pool.h5 again.h5 || die "the same seed gives another pool"
+
+# Over a grid: an episode a cell, named; with other axes; what is wrong is said.
+expect 0 "$program" sim --grid "$source/configs/grids/small.yaml" --dump
+[ "$(wc -l <out)" = 4 ] || die "not four cells"
+says out "link.rate=40 flows.rtt=10 seed=1"
+expect 0 "$program" sim --grid "$source/configs/grids/small.yaml" --collect grid.h5 --set seconds=2 \
+	--set aqm.kind=dualpi2,freebsd-l4s --epsilon 0.1
+expect 0 "$program" pool info grid.h5
+says out "episodes         8"
+says out "behaviours       dualpi2 epsilon=0.1: 4 episodes"
+expect 0 "$program" pool split grid.h5 --train grid-a.h5 --eval grid-b.h5
+expect 0 "$program" pool info grid-b.h5 --json
+says out '"behaviours": [{"name": "freebsd-l4s epsilon=0.1"'
+wrong --grid "$source/configs/grids/small.yaml"
+wrong --grid "$source/configs/grids/small.yaml" --collect x.h5 --runs 3
+wrong --grid "$source/configs/grids/small.yaml" --collect x.h5 --set link.rate=0
+says err "'rate' wants a number"
+printf 'axes: {link.rate: [5, x]}\n' >bad.yaml
+wrong --grid bad.yaml --collect x.h5
+says err "bad.yaml:1:19: 'rate' wants"
+[ ! -e x.h5 ] || die "a pool is left"
 
 # A policy decides: of packets, one in ten with a delay; of updates.
 make_inputs

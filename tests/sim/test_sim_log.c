@@ -145,6 +145,59 @@ static int set_tenth(void *context, const struct aqm_update *update, double *nex
 	return AQM_OK;
 }
 
+/* The record that a hook sees is the one that is logged, but for what the decision changes. */
+struct witness {
+	uint64_t fields[AQM_LOG_FIELDS];
+	size_t asked, logged;
+};
+
+static int see(void *context, const struct aqm_decision *decision, enum aqm_action *action)
+{
+	struct witness *w = context;
+
+	(void)action;
+	memcpy(w->fields, decision->fields, sizeof w->fields);
+	assert_int_equal(w->fields[AQM_FIELD_ACTION_LOGGED], 0);
+	assert_int_equal(w->fields[AQM_FIELD_QUEUE_TYPE], decision->queue);
+	w->asked++;
+	return AQM_OK;
+}
+
+static int confirm(void *context, double time, const uint64_t *fields, enum aqm_action action, enum aqm_action logged)
+{
+	struct witness *w = context;
+
+	(void)time;
+	(void)action;
+	(void)logged;
+	for (size_t i = 0; i < AQM_LOG_FIELDS; i++)
+		if (i != AQM_FIELD_ACTION_LOGGED && i != AQM_FIELD_ACCU_PROB)
+			assert_int_equal(w->fields[i], fields[i]);
+	w->logged++;
+	return AQM_OK;
+}
+
+static void hooks_see_the_record(void **state)
+{
+	static const char *const names[] = {"freebsd-l4s", "dualpi2", "dualpi2-linux"};
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct witness w = {0};
+		const struct aqm_sim_hook hook = {.context = &w, .decide = see};
+		const struct aqm_sim_sink sink = {&w, confirm};
+		struct aqm_scenario s;
+		struct aqm_sim_result r;
+
+		make(&s, names[i]);
+		CHECK_OK(aqm_sim_run(&s, &(struct aqm_sim_options){.hook = &hook, .sink = &sink}, &r));
+		assert_true(w.asked > 500);
+		assert_int_equal(w.asked, w.logged);
+		aqm_sim_result_release(&r);
+		aqm_scenario_release(&s);
+	}
+}
+
 static void hooks_decide(void **state)
 {
 	size_t asked = 0;
@@ -219,7 +272,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(logs_parse_back),
 		cmocka_unit_test(chatter_is_survived),
-		cmocka_unit_test(hooks_decide),
+		cmocka_unit_test(hooks_see_the_record), cmocka_unit_test(hooks_decide),
 		cmocka_unit_test(collected_pools),
 	};
 
