@@ -9,7 +9,8 @@
 #include <aqmtrain/aqmtrain.h>
 #include <stdio.h>
 
-#define FIELDS "%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%lu,%u,%u,%u,%u,%lu,%lu,%u,%u,%u,%lu,%u" /* LP64: uint64_t is a long */
+#define FIELDS \
+	"%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%u,%lu,%u,%u,%u,%u,%lu,%lu,%u,%u,%u,%lu,%u" /* LP64: uint64_t is a long */
 
 int main(int argc, char **argv)
 {
@@ -26,10 +27,12 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	while (fgets(line, sizeof line, stdin)) {
-		if (sscanf(line, "%u,%*[^,]," FIELDS ",%u", &episode, &r.queue_type, &r.qdelay_ref, &r.tupdate, &r.max_burst, &r.max_ecnth,
-		           &r.alpha, &r.beta, &r.flags, &r.burst_allowance, &r.drop_prob, &r.current_qdelay, &r.qdelay_old, &r.accu_prob,
-		           &r.measurement_start, &r.avg_dq_time, &r.dq_count, &r.sflags, &r.tot_pkts, &r.tot_bytes, &r.length,
-		           &r.len_bytes, &r.drops, &r.pkt_len, &r.action_logged, &happened) != 26 || happened >= AQM_ACTIONS)
+		if (sscanf(line, "%u,%*[^,]," FIELDS ",%u", &episode, &r.queue_type, &r.qdelay_ref, &r.tupdate, &r.max_burst,
+		           &r.max_ecnth, &r.alpha, &r.beta, &r.flags, &r.burst_allowance, &r.drop_prob, &r.current_qdelay,
+		           &r.qdelay_old, &r.accu_prob, &r.measurement_start, &r.avg_dq_time, &r.dq_count, &r.sflags,
+		           &r.tot_pkts, &r.tot_bytes, &r.length, &r.len_bytes, &r.drops, &r.pkt_len, &r.action_logged,
+		           &happened) != 26 ||
+		    happened >= AQM_ACTIONS)
 			continue; /* the header */
 		if (episode != last_episode)
 			aqm_controller_reset(controller);

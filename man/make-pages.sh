@@ -1,15 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# make-pages.sh PROGRAM TEMPLATES DATADIR OUTPUT: the manual pages whose contents the program knows itself: commands from --help, options
-# from its table.
+# make-pages.sh PROGRAM TEMPLATES DATADIR OUTPUT: the manual pages whose contents the program knows itself: commands
+# from --help, options from its table.
 set -eu
 program=$1 templates=$2 datadir=$3 output=$4
 
 # Lines of text as a literal block of mdoc.
 literal() {
 	echo ".Bd -literal"
-	sed '/^  -?, --help /d; /^      --usage  /d; /^  -V, --version  /d; /^Mandatory or optional/,/^for any/d; s/\\/\\e/g; s/^[.'\'']/\\\&&/; s/[[:space:]]*$//; s/-/\\-/g' | awk 'NF { blank = 0; print; next } !blank++ { print }' | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}'
+	sed '/^  -?, --help /d; /^      --usage  /d; /^  -V, --version  /d; /^Mandatory or optional/,/^for any/d
+		s/[[:space:]]*$//; s/\\/\\e/g; s/^[.'\'']/\\\&&/; s/-/\\-/g' |
+		awk 'NF { for (; blank > 0; blank = 0) print ""; print; next } { blank = 1 }' # one empty line where there were more
 	echo ".Ed"
 }
 

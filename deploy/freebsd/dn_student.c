@@ -51,7 +51,7 @@ dn_student_enqueue(struct dn_student *student, struct pie_status *pst, const str
 {
 	struct aqm_student_record record;
 
-	/* With the packet's own share, and begun anew where nothing is to be dropped: what the rules do before they decide. */
+	/* With the packet's own share, and begun anew where nothing is to be dropped: as the rules do before they decide. */
 	pst->accu_prob = pst->drop_prob == 0 ? 0 : pst->accu_prob + pst->drop_prob;
 	fill_record(&record, pst, counts, queue_type, (uint64_t)m->m_pkthdr.len);
 	int answer = aqm_student_decide(&student->state, &record);

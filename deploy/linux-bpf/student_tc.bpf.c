@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0
  *
- * A student at the egress of a Linux interface, as a tc classifier (clsact, direct action). Packets do not wait here: they pass
- * through a virtual DualPI2 queue at the rate that is set in the map `settings`, and the student marks or drops what it would in a
- * real one. Not-ECT packets that it would mark are dropped. What is neither IPv4 nor IPv6 passes.
+ * A student at the egress of a Linux interface, as a tc classifier (clsact, direct action). Packets do not wait here:
+ * they pass through a virtual DualPI2 queue at the rate that is set in the map `settings`, and the student marks or
+ * drops what it would in a real one. Not-ECT packets that it would mark are dropped. What is neither IPv4 nor IPv6
+ * passes.
  *
  *     clang -O2 -g -target bpf -ffreestanding -include student.h -c student_tc.bpf.c
  *

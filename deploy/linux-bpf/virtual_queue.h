@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0
  *
- * A virtual DualPI2 queue in integers: what the queue of a slower link would be, were the packets that pass to wait there. It
- * keeps the numbers that a student reads; the student decides, the caller marks or drops.
+ * A virtual DualPI2 queue in integers: what the queue of a slower link would be, were the packets that pass to wait
+ * there. It keeps the numbers that a student reads; the student decides, the caller marks or drops.
  *
- * Two queues, classic and L4S, share the configured rate as a fluid: while both are backlogged the classic one gets 1/16
- * (RFC 9332, appendix A), else all goes to the one that is. A queue's delay is the time until a packet that arrives now would
- * leave. Every tupdate p' follows the longer delay (PI2); updates that are due are made up for when a packet comes.
+ * Two queues, classic and L4S, share the configured rate as a fluid: while both are backlogged the classic one gets
+ * 1/16 (RFC 9332, appendix A), else all goes to the one that is. A queue's delay is the time until a packet that
+ * arrives now would leave. Every tupdate p' follows the longer delay (PI2); updates that are due are made up for when a
+ * packet comes.
  *
  * Freestanding C for any compiler, eBPF's among them: no library, no loop, no signed division. The caller
  * has included the student's header.
@@ -22,7 +23,8 @@
 enum { VIRTUAL_CLASSIC, VIRTUAL_L4S, VIRTUAL_QUEUES };
 enum { VIRTUAL_NOT_ECT, VIRTUAL_ECT1, VIRTUAL_ECT0, VIRTUAL_CE }; /* the two ECN bits */
 
-/* All 64 bits wide, so that they are easy to write from outside. Rate 0: not set up, everything passes. Other zeros are defaults. */
+/* All 64 bits wide, so that they are easy to write from outside. Rate 0: not set up, everything passes. Other zeros are
+ * defaults. */
 struct virtual_settings {
 	uint64_t rate;      /* bytes a second */
 	uint64_t limit;     /* bytes that both queues hold; default 250 ms at the rate */
@@ -35,8 +37,8 @@ struct virtual_settings {
 };
 
 struct virtual_queue {
-	uint64_t backlog;    /* bytes */
-	uint64_t accumulated; /* 1/2^31: of p' since the last drop or mark */
+	uint64_t backlog;        /* bytes */
+	uint64_t accumulated;    /* 1/2^31: of p' since the last drop or mark */
 	uint64_t packets, bytes; /* that came in */
 	uint32_t drops;
 	uint32_t delay_old;  /* us, at the last update */
@@ -62,8 +64,9 @@ struct virtual_packet {
 };
 
 #define VIRTUAL_SECOND 1000000000ull
-/* What was computed is read from memory again. The verifier of eBPF follows every way through the code, as long as they differ in
- * what it knows of registers and stack: of a map's contents it knows nothing, and ways that meet here go on as one. */
+/* What was computed is read from memory again. The verifier of eBPF follows every way through the code, as long as they
+ * differ in what it knows of registers and stack: of a map's contents it knows nothing, and ways that meet here go on
+ * as one. */
 #define VIRTUAL_MEET() __asm__ volatile("" ::: "memory")
 #define VIRTUAL_ONE 0x7fffffffu /* the largest p' */
 
@@ -73,11 +76,13 @@ VIRTUAL_INLINE uint32_t virtual_or(uint64_t value, uint32_t initial)
 	return value == 0 ? initial : value < 1 << 24 ? (uint32_t)value : 1 << 24;
 }
 
-/* Serve both queues for `ns` nanoseconds, at most one second of which counts: by then, everything within the limit is gone. */
+/* Serve both queues for `ns` nanoseconds, at most one second of which counts: by then, everything within the limit is
+ * gone. */
 VIRTUAL_INLINE void virtual_drain(struct virtual_port *port, uint64_t rate, uint64_t ns)
 {
 	struct virtual_queue *classic = &port->queues[VIRTUAL_CLASSIC], *l4s = &port->queues[VIRTUAL_L4S];
-	uint64_t credit = (ns < VIRTUAL_SECOND ? ns : VIRTUAL_SECOND) * rate + port->leftover, bytes = credit / VIRTUAL_SECOND;
+	uint64_t credit = (ns < VIRTUAL_SECOND ? ns : VIRTUAL_SECOND) * rate + port->leftover,
+			 bytes = credit / VIRTUAL_SECOND;
 	uint64_t backlog = classic->backlog + l4s->backlog, share = (bytes + port->shared) >> 4;
 
 	if (bytes >= backlog) { /* an idle link saves nothing up */
@@ -102,11 +107,12 @@ VIRTUAL_INLINE uint32_t virtual_us(uint64_t bytes, uint64_t rate)
 	return us < 0xffffffffu ? (uint32_t)us : 0xffffffffu;
 }
 
-/* us until a packet that comes to `queue` now would leave: behind both backlogs, unless its own queue is empty before the
- * other, by its share of the rate. */
+/* us until a packet that comes to `queue` now would leave: behind both backlogs, unless its own queue is empty before
+ * the other, by its share of the rate. */
 VIRTUAL_INLINE uint32_t virtual_delay(const struct virtual_port *port, uint64_t rate, uint32_t queue)
 {
-	uint64_t classic = port->queues[VIRTUAL_CLASSIC].backlog, l4s = port->queues[VIRTUAL_L4S].backlog, bytes = classic + l4s;
+	uint64_t classic = port->queues[VIRTUAL_CLASSIC].backlog, l4s = port->queues[VIRTUAL_L4S].backlog,
+			 bytes = classic + l4s;
 
 	if (queue == VIRTUAL_CLASSIC && classic * 15 < l4s)
 		bytes = classic * 16;
@@ -120,10 +126,12 @@ VIRTUAL_INLINE int64_t virtual_bound(int64_t x, int64_t bound)
 	return x < -bound ? -bound : x > bound ? bound : x;
 }
 
-/* PI2 at `due` updates, the first `until` us from now, of which no packet came in between: p' += alpha (delay - target) +
- * beta (delay - delay before) at each. The longer delay of both queues is what all bytes take, which falls by a us a us: so the
- * first parts are an arithmetic series over the updates that still find a delay, and the second ones all but cancel out. */
-VIRTUAL_INLINE void virtual_update(struct virtual_port *port, const struct virtual_settings *s, uint64_t until, uint64_t due)
+/* PI2 at `due` updates, the first `until` us from now, of which no packet came in between: p' += alpha (delay - target)
+ * + beta (delay - delay before) at each. The longer delay of both queues is what all bytes take, which falls by a us a
+ * us: so the first parts are an arithmetic series over the updates that still find a delay, and the second ones all but
+ * cancel out. */
+VIRTUAL_INLINE void virtual_update(struct virtual_port *port, const struct virtual_settings *s, uint64_t until,
+                                   uint64_t due)
 {
 	uint64_t tupdate = virtual_or(s->tupdate, 15000), target = virtual_or(s->target, 15000);
 	uint64_t longest = virtual_us(port->queues[VIRTUAL_CLASSIC].backlog + port->queues[VIRTUAL_L4S].backlog, s->rate);
@@ -178,8 +186,8 @@ VIRTUAL_INLINE void virtual_advance(struct virtual_port *port, const struct virt
 	port->clock = now;
 }
 
-VIRTUAL_INLINE void virtual_record(struct virtual_port *port, const struct virtual_settings *s, const struct virtual_packet *packet,
-                                   uint32_t queue)
+VIRTUAL_INLINE void virtual_record(struct virtual_port *port, const struct virtual_settings *s,
+                                   const struct virtual_packet *packet, uint32_t queue)
 {
 	const struct virtual_queue *q = &port->queues[queue];
 	struct aqm_student_record *record = &port->record; /* what is not set is 0, for ever */
@@ -217,7 +225,8 @@ VIRTUAL_INLINE uint64_t virtual_limit(const struct virtual_settings *s)
 VIRTUAL_INLINE uint32_t virtual_arrive(struct virtual_port *port, const struct virtual_settings *s, uint64_t now,
                                        const struct virtual_packet *packet)
 {
-	uint32_t queue = packet->codepoint == VIRTUAL_ECT1 || packet->codepoint == VIRTUAL_CE ? VIRTUAL_L4S : VIRTUAL_CLASSIC;
+	uint32_t queue =
+		packet->codepoint == VIRTUAL_ECT1 || packet->codepoint == VIRTUAL_CE ? VIRTUAL_L4S : VIRTUAL_CLASSIC;
 	struct virtual_queue *q = &port->queues[queue];
 
 	virtual_advance(port, s, now);
@@ -228,8 +237,7 @@ VIRTUAL_INLINE uint32_t virtual_arrive(struct virtual_port *port, const struct v
 
 	if (action == AQM_STUDENT_MARK && packet->codepoint == VIRTUAL_NOT_ECT)
 		action = AQM_STUDENT_DROP;
-	if (port->queues[VIRTUAL_CLASSIC].backlog + port->queues[VIRTUAL_L4S].backlog + packet->bytes >
-	    virtual_limit(s))
+	if (port->queues[VIRTUAL_CLASSIC].backlog + port->queues[VIRTUAL_L4S].backlog + packet->bytes > virtual_limit(s))
 		action = AQM_STUDENT_DROP;
 	q->accumulated = action == AQM_STUDENT_ENQUEUE ? port->record.accu_prob : 0;
 	q->packets++;

@@ -14,9 +14,10 @@
  *         ...                                    do it
  *     aqm_controller_close(controller);
  *
- * A controller belongs to one thread at a time; different controllers may be used by different threads at once. There is no state
- * besides controllers, but for each thread's last error message. The library prints nothing, never exits, and installs no
- * signal handler. Functions that can fail return AQM_OK or a negative code of enum aqm_error. libaqmtrain(3) says more.
+ * A controller belongs to one thread at a time; different controllers may be used by different threads at once. There
+ * is no state besides controllers, but for each thread's last error message. The library prints nothing, never exits,
+ * and installs no signal handler. Functions that can fail return AQM_OK or a negative code of enum aqm_error.
+ * libaqmtrain(3) says more.
  */
 #ifndef AQMTRAIN_AQMTRAIN_H
 #define AQMTRAIN_AQMTRAIN_H
@@ -24,14 +25,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Version of this header. Until 1.0 a new minor version may break programs; the library's name (soname) has both numbers. */
+/* Version of this header. Until 1.0 a new minor version may break programs; the library's name (soname) has both
+ * numbers. */
 #define AQMTRAIN_VERSION_MAJOR 0
 #define AQMTRAIN_VERSION_MINOR 1
 #define AQMTRAIN_VERSION_PATCH 0
 /* For #if: AQMTRAIN_VERSION >= AQMTRAIN_VERSION_NUMBER(0, 2, 0) */
-#define AQMTRAIN_VERSION_NUMBER(major, minor, patch) ((major) * 10000 + (minor) * 100 + (patch))
-#define AQMTRAIN_VERSION \
-	AQMTRAIN_VERSION_NUMBER(AQMTRAIN_VERSION_MAJOR, AQMTRAIN_VERSION_MINOR, AQMTRAIN_VERSION_PATCH)
+#define AQMTRAIN_VERSION_NUMBER(major, minor, patch) ((major)*10000 + (minor)*100 + (patch))
+#define AQMTRAIN_VERSION AQMTRAIN_VERSION_NUMBER(AQMTRAIN_VERSION_MAJOR, AQMTRAIN_VERSION_MINOR, AQMTRAIN_VERSION_PATCH)
 
 #if defined(__GNUC__)
 #define AQM_API __attribute__((visibility("default")))
@@ -57,8 +58,8 @@ enum aqm_error {
 	AQM_ENOTFOUND = -5,    /* no such key, tensor or field */
 };
 
-/* The calling thread's last message: one line, what failed, where, and what was expected; "" if none. Valid until the thread's
- * next error. */
+/* The calling thread's last message: one line, what failed, where, and what was expected; "" if none. Valid until the
+ * thread's next error. */
 AQM_API const char *aqm_error_message(void);
 
 /* ---- records ---- */
@@ -67,9 +68,9 @@ AQM_API const char *aqm_error_message(void);
 enum aqm_action { AQM_ENQUEUE, AQM_DROP, AQM_MARK };
 enum { AQM_ACTIONS = 3 };
 
-/* The state of a packet's queue at the moment of a decision, as the kernel logs it: the fields, units and widths of a log
- * line (dn_sched_l4s), in its order. The queue's numbers do not count the packet itself. Only the fields that the policy was
- * trained on are read (policy.features of its configuration); others may be left 0. */
+/* The state of a packet's queue at the moment of a decision, as the kernel logs it: the fields, units and widths of a
+ * log line (dn_sched_l4s), in its order. The queue's numbers do not count the packet itself. Only the fields that the
+ * policy was trained on are read (policy.features of its configuration); others may be left 0. */
 struct aqm_record {
 	uint32_t queue_type;        /* queue of the packet: 0 classic, 1 L4S */
 	uint32_t qdelay_ref;        /* us; target delay */
@@ -102,10 +103,10 @@ struct aqm_record {
 /* One stream of decisions: a trained policy, or a student of one, and what it has seen of its queue. */
 typedef struct aqm_controller aqm_controller;
 
-/* Load what decides: a bundle (`aqmtrain export --bundle`), a policy file or run directory, or a student. A policy needs its base
- * model: `base_path`, or, if that is NULL, the path that the policy was trained with; the weights must be the ones it was
- * trained on. A student needs none. Computes on the CPU. AQM_EDATA when a file is unusable, AQM_ERUN without memory; then
- * *controller is NULL. */
+/* Load what decides: a bundle (`aqmtrain export --bundle`), a policy file or run directory, or a student. A policy
+ * needs its base model: `base_path`, or, if that is NULL, the path that the policy was trained with; the weights must
+ * be the ones it was trained on. A student needs none. Computes on the CPU. AQM_EDATA when a file is unusable, AQM_ERUN
+ * without memory; then *controller is NULL. */
 AQM_API int aqm_controller_open(aqm_controller **controller, const char *path, const char *base_path);
 /* NULL is allowed. */
 AQM_API void aqm_controller_close(aqm_controller *controller);
@@ -113,26 +114,27 @@ AQM_API void aqm_controller_close(aqm_controller *controller);
 /* Forget what was seen: the queue was emptied, or another one begins. */
 AQM_API void aqm_controller_reset(aqm_controller *controller);
 
-/* The return that decisions aim at from here on, in units of the reward of training; resets. NAN: the policy's own target. A student
- * has its teacher's target built in: AQM_EUSAGE. */
+/* The return that decisions aim at from here on, in units of the reward of training; resets. NAN: the policy's own
+ * target. A student has its teacher's target built in: AQM_EUSAGE. */
 AQM_API int aqm_controller_aim(aqm_controller *controller, double target_return);
 
 /* Whether it sets probabilities (control: update) instead of deciding on packets (control: packet). */
 AQM_API bool aqm_controller_updates(const aqm_controller *controller);
 
-/* control: packet. What to do with the packet of this record. probabilities (may be NULL) are those of enqueue, drop and
- * mark. AQM_EUSAGE for a controller that updates. */
+/* control: packet. What to do with the packet of this record. probabilities (may be NULL) are those of enqueue, drop
+ * and mark. AQM_EUSAGE for a controller that updates. */
 AQM_API int aqm_controller_decide(aqm_controller *controller, const struct aqm_record *record, enum aqm_action *action,
                                   double probabilities[AQM_ACTIONS]);
-/* What in the end happened to the packet of the last decision, where that is not what was decided (a packet that cannot be marked,
- * a full queue). Policies look back at it; without this call the decision is taken to have been carried out. At most once a
- * decision, and before the next. */
+/* What in the end happened to the packet of the last decision, where that is not what was decided (a packet that cannot
+ * be marked, a full queue). Policies look back at it; without this call the decision is taken to have been carried out.
+ * At most once a decision, and before the next. */
 AQM_API int aqm_controller_observe(aqm_controller *controller, enum aqm_action happened);
 
-/* control: update. A packet of the present update interval, and what happened to it. AQM_EUSAGE for a controller that decides. */
+/* control: update. A packet of the present update interval, and what happened to it. AQM_EUSAGE for a controller that
+ * decides. */
 AQM_API int aqm_controller_count(aqm_controller *controller, const struct aqm_record *record, enum aqm_action happened);
-/* control: update, at the end of an update interval in which packets were counted: *next is the base probability p' (0 to 1) for
- * the next interval. AQM_EUSAGE when none was counted: p' then stays what it is. */
+/* control: update, at the end of an update interval in which packets were counted: *next is the base probability p' (0
+ * to 1) for the next interval. AQM_EUSAGE when none was counted: p' then stays what it is. */
 AQM_API int aqm_controller_update(aqm_controller *controller, double *next);
 
 #ifdef __cplusplus

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The API of libaqmtrain, over the decider of a policy or over a student: records in, features out of them, and what was done fed
- * back.
+ * The API of libaqmtrain, over the decider of a policy or over a student: records in, features out of them, and what
+ * was done fed back.
  */
 #include <math.h>
 #include <pthread.h>

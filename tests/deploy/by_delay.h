@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A student for tests whose answers one can foresee, with the interface of those that `aqmtrain export --c-header` writes: L4S is marked
- * from 1 ms on, classic from 10 ms on, and dropped from 40 ms on.
+ * A student for tests whose answers one can foresee, with the interface of those that `aqmtrain export --c-header`
+ * writes: L4S is marked from 1 ms on, classic from 10 ms on, and dropped from 40 ms on.
  */
 #ifndef AQM_STUDENT_H
 #define AQM_STUDENT_H

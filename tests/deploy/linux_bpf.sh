@@ -41,7 +41,11 @@ student() {
 }
 header=$source/tests/deploy/by_delay.h
 student attach va "$header" rate=50mbit >why 2>&1 ||
-	if grep -qi 'not permitted\|not supported\|no clsact\|denied' why; then skip "this kernel refuses: $(tail -1 why)"; else die "$(cat why)"; fi
+	if grep -qi 'not permitted\|not supported\|no clsact\|denied' why; then
+		skip "this kernel refuses: $(tail -1 why)"
+	else
+		die "$(cat why)"
+	fi
 
 # udp TOS RATE COUNT: datagrams of 1500 bytes with their headers, through the student; sets $received $missing $ce
 udp() {
@@ -102,7 +106,9 @@ student set va watch=0
 
 # ce_packets: that the receiver's kernel has seen.
 ce_packets() {
-	ip netns exec $b awk '/^IpExt:/ { if (!n) n = split($0, name); else { split($0, value); for (i = 2; i <= n; i++) if (name[i] == "InCEPkts") print value[i] } }' /proc/net/netstat
+	ip netns exec $b awk '
+		/^IpExt:/ && !n { n = split($0, name); next }
+		/^IpExt:/ { split($0, value); for (i = 2; i <= n; i++) if (name[i] == "InCEPkts") print value[i] }' /proc/net/netstat
 }
 
 # tcp BYTES: in the background

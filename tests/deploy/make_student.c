@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * make_student network|tree OUTPUT.h: the C header of a student of the default size and more, whose numbers were drawn and not
- * learned, for tests of where it is to run.
+ * make_student network|tree OUTPUT.h: the C header of a student of the default size and more, whose numbers were drawn
+ * and not learned, for tests of where it is to run.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,8 +81,13 @@ int main(int argc, char **argv)
 	add_input(&student, AQM_FIELD_LEN_BYTES, false, 4);
 	add_input(&student, AQM_FIELD_DROPS, true, 1);
 	add_input(&student, AQM_FIELD_PKT_LEN, false, 1);
-	*n = (struct aqm_student_network){
-		.units = 4, .hidden = 32, .outputs = AQM_ACTIONS, .leaky = true, .encoder_shift = 6, .dense_shift = 7, .head_shift = 7};
+	*n = (struct aqm_student_network){.units = 4,
+	                                  .hidden = 32,
+	                                  .outputs = AQM_ACTIONS,
+	                                  .leaky = true,
+	                                  .encoder_shift = 6,
+	                                  .dense_shift = 7,
+	                                  .head_shift = 7};
 	fill(n->encoder, sizeof n->encoder);
 	fill(n->dense, sizeof n->dense);
 	fill(n->head, sizeof n->head);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * deploy/freebsd against stubs of the kernel's headers: each field gets where it belongs, and answers are obeyed as the kernel's
- * own are.
+ * deploy/freebsd against stubs of the kernel's headers: each field gets where it belongs, and answers are obeyed as the
+ * kernel's own are.
  */
 #include "../check.h"
 
@@ -51,8 +51,8 @@ static void test_record(void **state)
 	says = AQM_STUDENT_ENQUEUE;
 	pst.burst_allowance = 9;
 	assert_int_equal(dn_student_enqueue(&student, &pst, &counts, 1, &m), ENQUE);
-	const struct aqm_student_record expected = {
-		1, 1, 2, 3, 4, 5, 6, 7, 9, 1000, 11, 12, 6000, 14, 15, 16, PIE_ACTIVE, 21, 22, 23, 24, 25, 1500, 0};
+	const struct aqm_student_record expected = {1,    1,  2,  3,  4,          5,  6,  7,  9,  1000, 11,   12,
+	                                            6000, 14, 15, 16, PIE_ACTIVE, 21, 22, 23, 24, 25,   1500, 0};
 #define SAME(field) assert_int_equal(seen.field, expected.field)
 	SAME(queue_type), SAME(qdelay_ref), SAME(tupdate), SAME(max_burst), SAME(max_ecnth), SAME(alpha), SAME(beta);
 	SAME(flags), SAME(burst_allowance), SAME(drop_prob), SAME(current_qdelay), SAME(qdelay_old), SAME(accu_prob);

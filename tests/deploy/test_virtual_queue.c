@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The classifier of deploy/linux-bpf as plain C: its virtual queue beside one computed in floating point, and what it does to
- * packets.
+ * The classifier of deploy/linux-bpf as plain C: its virtual queue beside one computed in floating point, and what it
+ * does to packets.
  */
 #include "../check.h"
 
@@ -344,7 +344,8 @@ static void test_extremes(void **state)
 			shim_clock += 1ull << (rand() % 60 % 50);
 		packet((uint32_t)rand() % 65536 + 20, rand() % 5);
 		assert_true(the_port()->probability <= VIRTUAL_ONE);
-		assert_true(!s->rate || the_port()->queues[0].backlog + the_port()->queues[1].backlog <= 12500000000ull + 65556);
+		assert_true(!s->rate ||
+		            the_port()->queues[0].backlog + the_port()->queues[1].backlog <= 12500000000ull + 65556);
 	}
 }
 

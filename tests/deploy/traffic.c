@@ -2,7 +2,7 @@
  *
  * Traffic for tests between network namespaces.
  *
- *     traffic tcp-receive PORT                          one connection: "bytes N", and exit status 1 if they are not what was sent
+ *     traffic tcp-receive PORT                          one connection: "bytes N"; status 1 if they are not what was sent
  *     traffic tcp-send ADDRESS PORT BYTES
  *     traffic udp-receive PORT                          until a datagram of one byte: "received N missing N ce N bytes N"
  *     traffic udp-send ADDRESS PORT TOS RATE COUNT SIZE RATE datagrams a second
@@ -109,7 +109,8 @@ static int udp_receive(const char *port)
 	setsockopt(s, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
 	for (;;) {
 		struct iovec piece = {data, sizeof data};
-		struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+		struct msghdr message = {
+			.msg_iov = &piece, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
 		ssize_t n = recvmsg(s, &message, 0);
 
 		if (n < 0)
@@ -170,7 +171,8 @@ int main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "udp-receive") == 0)
 		return udp_receive(argv[2]);
 	if (argc == 8 && strcmp(argv[1], "udp-send") == 0)
-		return udp_send(argv[2], argv[3], atoi(argv[4]), atof(argv[5]), strtoull(argv[6], NULL, 10), (size_t)atoi(argv[7]));
+		return udp_send(argv[2], argv[3], atoi(argv[4]), atof(argv[5]), strtoull(argv[6], NULL, 10),
+		                (size_t)atoi(argv[7]));
 	fprintf(stderr, "usage: see the head of traffic.c\n");
 	return 2;
 }

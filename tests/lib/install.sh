@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# libaqmtrain as others have it: installed into a folder of its own, found through pkg-config, linked both ways, and deciding as
-# `aqmtrain eval` does.
+# libaqmtrain as others have it: installed into a folder of its own, found through pkg-config, linked both ways, and
+# deciding as `aqmtrain eval` does.
 . "$(dirname "$0")/../cli/helper.sh"
 build=$(realpath "$4")
 : "${CC:=cc}" "${AQM_SANITIZE:=}"

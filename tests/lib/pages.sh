@@ -23,7 +23,11 @@ done
 [ $commands -ge 15 ] || die "only $commands commands found"
 
 keys=0
-for key in $("$program" config --defaults | awk '/^[a-z_]+:$/ { s = $1; sub(/:$/, ".", s); next } /^[a-z_]+:/ { s = "" } /^ *[a-z_]+:/ { k = $1; sub(/:.*/, "", k); print s k }'); do
+"$program" config --defaults | awk '
+	/^[a-z_]+:$/ { section = substr($1, 1, length($1) - 1) "."; next }
+	/^[a-z_]+:/ { section = "" }
+	/^ *[a-z_]+:/ { key = $1; sub(/:.*/, "", key); print section key }' >keys
+for key in $(cat keys); do
 	expect 0 "$program" config --explain "$key"
 	grep -qx "\.It Cm $key" "$options" || die "no '$key' in aqmtrain.yaml.5"
 	keys=$((keys + 1))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The API of libaqmtrain: a controller decides as the policy's decider does, looks back at what happened, tells errors apart, and
- * works beside others in threads.
+ * The API of libaqmtrain: a controller decides as the policy's decider does, looks back at what happened, tells errors
+ * apart, and works beside others in threads.
  */
 #include "../helper_policy.h"
 
@@ -173,13 +173,16 @@ static const char student_path[] = "./student.json";
 static void make_tree(void)
 {
 	struct aqm_student_node nodes[5] = {
-		{.threshold = 11999, .low = 1, .high = 2},
-		{.label = AQM_ENQUEUE, .share = {250, 2, 3}},
-		{.threshold = 19999, .low = 3, .high = 4},
-		{.label = AQM_MARK, .share = {5, 20, 230}},
+		{.threshold = 11999, .low = 1, .high = 2}, {.label = AQM_ENQUEUE, .share = {250, 2, 3}},
+		{.threshold = 19999, .low = 3, .high = 4}, {.label = AQM_MARK, .share = {5, 20, 230}},
 		{.label = AQM_DROP, .share = {0, 255, 0}},
 	};
-	aqm_student tree = {.control = AQM_CONTROL_PACKET, .kind = AQM_STUDENT_TREE, .count = 1, .values = 1, .nodes = nodes, .node_count = 5};
+	aqm_student tree = {.control = AQM_CONTROL_PACKET,
+	                    .kind = AQM_STUDENT_TREE,
+	                    .count = 1,
+	                    .values = 1,
+	                    .nodes = nodes,
+	                    .node_count = 5};
 
 	tree.inputs[0] = (struct aqm_student_source){.name = "current_qdelay", .place = 10, .bits = 32, .length = 1};
 	tree.depth = 2;
@@ -228,9 +231,17 @@ static void test_updates_as_the_student(void **state)
 	double next, raised = 0;
 
 	(void)state;
-	network.inputs[0] = (struct aqm_student_source){.name = "qdelay_end", .bits = 64, .length = 1, .center = 10 << 10, .shift = 2};
-	network.network = (struct aqm_student_network){.units = 1, .hidden = 1, .outputs = 1, .encoder = {{64}}, .encoder_shift = 6,
-	                                               .dense = {{64}}, .dense_shift = 6, .head = {{64}}, .head_shift = 6};
+	network.inputs[0] =
+		(struct aqm_student_source){.name = "qdelay_end", .bits = 64, .length = 1, .center = 10 << 10, .shift = 2};
+	network.network = (struct aqm_student_network){.units = 1,
+	                                               .hidden = 1,
+	                                               .outputs = 1,
+	                                               .encoder = {{64}},
+	                                               .encoder_shift = 6,
+	                                               .dense = {{64}},
+	                                               .dense_shift = 6,
+	                                               .head = {{64}},
+	                                               .head_shift = 6};
 	CHECK_OK(aqm_student_save(&network, student_path));
 	CHECK_OK(aqm_student_load(&loaded, student_path));
 	CHECK_OK(aqm_controller_open(&controller, student_path, NULL));
@@ -299,7 +310,8 @@ static void test_features_that_records_lack(void **state)
 	aqm_controller *controller;
 
 	(void)state;
-	small_policy_config(&config, (const char *const[]){"policy.sequences=[]", "policy.features=[current_qdelay, length_of_neighbour]",
+	small_policy_config(&config, (const char *const[]){"policy.sequences=[]",
+	                                                   "policy.features=[current_qdelay, length_of_neighbour]",
 	                                                   "reward.kind=tradeoff", "reward.delay_weight=0", NULL});
 	CHECK_OK(aqm_pool_from_columns(&pool, 8, 2, names, columns, actions, actions, 1, &start));
 	memset(&fit, 0, sizeof fit);
@@ -332,7 +344,8 @@ static void decide_all(struct worker *worker, double probabilities[DECISIONS][AQ
 	enum aqm_action action;
 
 	aqm_threads_set(1);
-	if (aqm_controller_open(&controller, worker->missing, NULL) == AQM_OK || !strstr(aqm_error_message(), worker->missing))
+	if (aqm_controller_open(&controller, worker->missing, NULL) == AQM_OK ||
+	    !strstr(aqm_error_message(), worker->missing))
 		worker->error = "another thread's message";
 	if (aqm_controller_open(&controller, bundle, NULL) != AQM_OK) {
 		worker->error = "not opened";
@@ -386,7 +399,8 @@ static void test_version(void **state)
 	char expected[32];
 
 	(void)state;
-	snprintf(expected, sizeof expected, "%d.%d.%d", AQMTRAIN_VERSION_MAJOR, AQMTRAIN_VERSION_MINOR, AQMTRAIN_VERSION_PATCH);
+	snprintf(expected, sizeof expected, "%d.%d.%d", AQMTRAIN_VERSION_MAJOR, AQMTRAIN_VERSION_MINOR,
+	         AQMTRAIN_VERSION_PATCH);
 	assert_string_equal(aqm_version(), expected);
 }
 

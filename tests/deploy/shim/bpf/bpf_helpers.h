@@ -12,12 +12,12 @@
 
 #define SEC(name)
 #define __uint(name, value) int(*name)[value]
-#define __type(name, type)  type *name
+#define __type(name, type) type *name
 
-static uint8_t shim_header[2];  /* of the packet: begin of its IP header */
-static uint64_t shim_clock;     /* ns */
-static int shim_locked;         /* helpers must not be called meanwhile */
-static int shim_marks;          /* of bpf_skb_ecn_set_ce */
+static uint8_t shim_header[2]; /* of the packet: begin of its IP header */
+static uint64_t shim_clock;    /* ns */
+static int shim_locked;        /* helpers must not be called meanwhile */
+static int shim_marks;         /* of bpf_skb_ecn_set_ce */
 
 /* The value of a map's only entry, zeroed at first. */
 static inline void *shim_value(const void *map, size_t bytes)
