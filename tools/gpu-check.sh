@@ -36,6 +36,9 @@ fi
 [ $# -ge 1 ] || { echo "$usage" >&2; exit 2; }
 folder=$1 report=${2:-gpu-report.md} seconds=${AQM_GPU_SECONDS:-465} status=0
 begin=$(date +%s)
+# In memory where there is plenty: bases are written and read at its speed.
+room=$(df --output=avail -BG /dev/shm 2>/dev/null | tail -n 1 | tr -dc 0-9)
+[ "${room:-0}" -lt 40 ] || : "${TMPDIR:=/dev/shm}"
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/gpu-check-XXXXXX") || exit 1
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
@@ -182,8 +185,9 @@ fi
 # ---- on a GPU ----
 
 # Bases are made beside the tests, which leave the processor alone; each is there when its file is.
-for type in q4_0 bf16 q8_0; do
-	"$program" model synth --preset llama2-7b --type $type -o "$scratch/$type.gguf" >"$scratch/synth-$type.log" 2>&1 &&
+for base in gpt2:f32 llama2-7b:q4_0 llama2-7b:bf16 llama2-7b:q8_0; do
+	type=${base#*:}
+	"$program" model synth --preset "${base%:*}" --type "$type" -o "$scratch/$type.gguf" >"$scratch/synth-$type.log" 2>&1 &&
 		: >"$scratch/$type.made"
 done &
 maker=$!
@@ -193,7 +197,7 @@ step 60 'CUDA ops against the CPU' "$folder/test_cuda_ops"
 step 60 'policies against the CPU, decisions, resuming' "$folder/test_cuda_policy"
 step 30 'CUDA ops with other numbers' env AQM_TEST_SEED=7 "$folder/test_cuda_ops"
 step 60 'what each op takes' "$folder/bench_cuda_ops"
-training 'GPT-2 small, everything trained' --set lora.rank=0 --set train.windows=32
+wait_for f32 && training 'GPT-2 small, everything trained' --model "$scratch/f32.gguf" --set lora.rank=0 --set train.windows=32
 if wait_for q4_0; then
 	training 'Llama-2-7B Q4_0, 32 windows' --model "$scratch/q4_0.gguf" --set train.windows=32
 	training 'Llama-2-7B Q4_0, 32 windows, checkpoints' --model "$scratch/q4_0.gguf" --set train.windows=32 \

@@ -164,7 +164,6 @@ void aqm_buffers_carve(const aqm_model *model, struct aqm_buffers *buffers, stru
 	const struct aqm_model_options *options = &model->options;
 	bool lora = model->adapter_count > 0;
 	bool remakes_act = aqm_base_linear_needs_input(&model->stacks[0].blocks[0].ffn.down);
-	int64_t small_rows = training || rows < AQM_FEW_ROWS ? rows : AQM_FEW_ROWS;
 
 	bool checkpoints = training && options->checkpoints;
 
@@ -193,7 +192,7 @@ void aqm_buffers_carve(const aqm_model *model, struct aqm_buffers *buffers, stru
 		.params = model->params,
 		.expanded = aqm_arena_take(arena, model->expanded_floats, (size_t)aqm_element_bytes(model->device->dtype)),
 		.masked = take(model, arena, training && options->dropout > 0 ? rows : 0, widest_adapted(model)).data,
-		.small = take(model, arena, lora ? small_rows : 0, options->rank).data,
+		.small = take(model, arena, lora && training ? rows : 0, options->rank).data,
 		.dropout = (float)options->dropout,
 		.seed = options->seed,
 		.training = training,

@@ -57,12 +57,9 @@ static void lora_forward(const struct aqm_linear_context *context, const struct 
 	struct aqm_mat y_part = aqm_mat_cols(y, part->first, part->count);
 
 	if (takes_few(context, x)) {
-		struct aqm_mat scaled = aqm_mat_of(device->dtype, context->small, u.rows, u.cols);
-
 		ops->linear_few(device, x, a, 0.0f, u);
-		ops->zero(device, scaled);
-		ops->axpy(device, part->scale, u, scaled);
-		ops->linear_few(device, scaled, b, 1.0f, y_part);
+		ops->scale(device, part->scale, u); /* nobody wants it as it was: this is not training */
+		ops->linear_few(device, u, b, 1.0f, y_part);
 		return;
 	}
 	ops->gemm(device, 1.0f, dropped(context, part, x), false, a, true, 0.0f, u);

@@ -42,7 +42,7 @@ struct aqm_linear_context {
 	const struct aqm_params *params;
 	void *expanded; /* room for the largest matrix that is not of the device's type */
 	void *masked;   /* (tokens, widest adapted input) for drop(X) and mask(T A); absent without dropout */
-	void *small;    /* (tokens, r): T, or a few rows of scale U */
+	void *small;    /* (tokens, r): T; only in training */
 	float dropout;
 	uint64_t seed;
 	uint32_t step;

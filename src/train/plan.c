@@ -194,10 +194,10 @@ int aqm_trainer_announce(struct aqm_trainer *t, size_t base_resident)
 		t->memory_planned = reached;
 	announce_size(t);
 	aqm_log_info("memory: base model %.1f MB, parameters and gradients %.1f MB, optimizer %.1f MB, activations %.1f MB, "
-	             "workspace %.1f MB%s %.1f MB%s, pools and program %.1f MB",
+	             "workspace %.1f MB%s %.1f MB%s pools and program %.1f MB",
 	             megabytes(plan.weights), megabytes(plan.trainables), megabytes(plan.optimizer),
 	             megabytes(plan.activations), megabytes(plan.workspace), gpu ? "; on the GPU" : "; together",
-	             megabytes(gpu ? aqm_plan_total(&plan) : t->memory_planned), gpu ? " and beside it" : ", of which",
+	             megabytes(gpu ? aqm_plan_total(&plan) : t->memory_planned), gpu ? ", beside them" : ", with",
 	             megabytes(other));
 	return AQM_OK;
 }

@@ -65,16 +65,19 @@ struct aqm_lt {
 	int count;
 };
 
+/* Loaded once and kept: a library of kernels is not made to be unloaded, and loading it takes a while. */
 static void *open_library(void)
 {
+	static void *kept;
 	char path[1024];
 
+	if (kept)
+		return kept;
 	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
 		snprintf(path, sizeof path, "%s%s%s", folders[i] ? folders[i] : "", folders[i] ? "/" : "", library_name);
-		void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-
-		if (library)
-			return library;
+		kept = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+		if (kept)
+			return kept;
 	}
 	return NULL;
 }
@@ -158,8 +161,6 @@ void aqm_lt_close(struct aqm_lt *lt)
 		lt->f.cublasLtDestroy(lt->handle);
 	}
 	cudaFree(lt->workspace);
-	if (lt->library)
-		dlclose(lt->library);
 	free(lt);
 }
 

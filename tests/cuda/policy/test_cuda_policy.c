@@ -24,11 +24,7 @@ static const char *const presets[PRESETS] = {"tiny-llama", "tiny-gpt2", "tiny-op
 
 static const char base[] = "./base.gguf";
 
-#ifdef AQM_EMULATED
-static const bool slow = true; /* some of what a GPU does */
-#else
-static const bool slow = false;
-#endif
+static bool slow; /* emulated, or under a sanitizer (AQM_TEST_SMALL): some of it is enough */
 
 /* Settings, NULL at the end. */
 struct settings {
@@ -168,7 +164,7 @@ static void check_decisions(struct fixture *f, double tolerance)
 
 	CHECK_OK(aqm_policy_score(f->policy, &f->rows, target, scored));
 	CHECK_OK(aqm_decider_new(&decider, f->policy, target));
-	for (size_t i = 0; i < (slow ? 14 : SECOND_EPISODE); i++) { /* two windows and a half */
+	for (size_t i = 0; i < (slow ? 14 : (size_t)SECOND_EPISODE); i++) { /* two windows and a half */
 		enum aqm_action action;
 		float logits[AQM_ACTIONS];
 
@@ -281,7 +277,9 @@ int main(void)
 	};
 	aqm_device *device;
 
+	slow = getenv("AQM_TEST_SMALL") != NULL;
 #ifdef AQM_EMULATED
+	slow = true;
 	setenv("AQM_EMULATE_PRODUCTS", "direct", 1); /* test_cuda_ops has the other ones */
 #endif
 	if (aqm_device_open(&device, AQM_DEVICE_CUDA) != AQM_OK) {
