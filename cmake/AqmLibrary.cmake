@@ -16,8 +16,8 @@ if(NOT AQM_PORTABLE) # archives of dependencies need not be position-independent
   install(TARGETS aqmtrain_shared)
 endif()
 
-# The static library is one object, linked from what is needed of the rooms, with hidden symbols made local: its names cannot
-# collide with the program's.
+# The static library is one object, linked from what is needed of the rooms, with all else made local: its names cannot collide
+# with the program's.
 set(rooms)
 foreach(room IN ITEMS distill eval train sim policy model compute gguf pool config ranks base)
   get_target_property(type aqm_${room} TYPE)
@@ -31,7 +31,8 @@ set(aqm_static_library ${CMAKE_BINARY_DIR}/libaqmtrain.a)
 add_custom_command(OUTPUT ${aqm_static_library}
   COMMAND ${CMAKE_C_COMPILER} -r -nostdlib -o aqmtrain-all.o $<TARGET_OBJECTS:aqm_lib>
           -Wl,--start-group ${archives} -Wl,--end-group
-  COMMAND ${CMAKE_OBJCOPY} --localize-hidden aqmtrain-all.o aqmtrain-api.o
+  COMMAND ${CMAKE_OBJCOPY} --wildcard --keep-global-symbol=aqm_version --keep-global-symbol=aqm_error_message
+          --keep-global-symbol=aqm_controller_* aqmtrain-all.o aqmtrain-api.o
   COMMAND ${CMAKE_COMMAND} -E rm -f ${aqm_static_library}
   COMMAND ${CMAKE_AR} qcs ${aqm_static_library} aqmtrain-api.o
   DEPENDS aqm_lib $<TARGET_OBJECTS:aqm_lib> ${rooms}
