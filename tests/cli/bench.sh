@@ -17,6 +17,13 @@ expect 0 "$program" bench step --quick --profile
 says err "gemm"
 says err "attention"
 
+expect 0 "$program" bench step --quick --peer
+says out "python3 tools/peer_torch.py --arch llama --layers 3 --width 96"
+expect 0 "$program" bench decide --quick --batch 3
+says out "decide/tiny-llama/q4_0/cpu/batch3/whole"
+expect 2 "$program" bench decide --quick --batch 0
+expect 2 "$program" bench step --quick --batch 3
+
 expect 0 "$program" model synth --preset tiny-gpt2 -o base.gguf
 expect 0 "$program" bench decide --quick --model base.gguf
 says out "decide/model/cpu"
