@@ -89,7 +89,7 @@ step() {
 	timeout -k 5 "$limit" "$@" >"$scratch/out" 2>&1
 	code=$?
 	say '```'
-	tr -d '\r' <"$scratch/out" | grep -v '^\[ *\(RUN\|OK\) *\]' | tail -n 60 | cut -c1-200 | tee -a "$body"
+	tr -d '\r' <"$scratch/out" | grep -v '^\[ *\(RUN\|OK\) *\]' | tail -n 60 | cut -c1-400 | tee -a "$body"
 	say '```'
 	say ''
 	case $code in
