@@ -12,9 +12,11 @@
 #include <string.h>
 
 #include "aqmtrain/utility.h"
+#include "base/file.h"
 #include "base/progress.h"
 #include "base/size.h"
 #include "base/thread.h"
+#include "pool/store.h"
 #include "sim/updates.h"
 
 struct episode {
@@ -23,9 +25,28 @@ struct episode {
 	struct aqm_aqm_settings settings;
 	bool by_rules; /* no policy, nothing random */
 	double utility, rank;
+	char name[AQM_CELL_NAME_MAX + 40]; /* "sim link.rate=4 seed=1: by the rules" */
+	char digest[65];                   /* of the scenario */
 	int code;
 	char message[256];
 };
+
+static int digest(const struct aqm_scenario *scenario, char hex[65])
+{
+	aqm_sha256 *hash;
+	char *yaml;
+	int code = aqm_scenario_dump(scenario, &yaml);
+
+	if (code != AQM_OK)
+		return code;
+	code = aqm_sha256_new(&hash);
+	if (code == AQM_OK) {
+		aqm_sha256_update(hash, yaml, strlen(yaml));
+		aqm_sha256_finish(hash, hex);
+	}
+	free(yaml);
+	return code;
+}
 
 struct run {
 	size_t cell;
@@ -65,8 +86,14 @@ static int simulate(const struct aqm_collect_updates *o, const struct run *run, 
 	if (code == AQM_OK && !aqm_qdisc_find(cell.scenario.aqm.kind)->keeps_records)
 		code = aqm_error_set(AQM_EUSAGE, "'%s' is no AQM that keeps records; those are freebsd-l4s, dualpi2, dualpi2-linux",
 		                     cell.scenario.aqm.kind);
+	if (code == AQM_OK)
+		code = digest(&cell.scenario, e->digest);
 	e->settings = cell.scenario.aqm;
 	e->by_rules = isnan(run->asked) && cell.epsilon <= 0;
+	if (isnan(run->asked))
+		snprintf(e->name, sizeof e->name, "sim %s: by the rules", cell.name);
+	else
+		snprintf(e->name, sizeof e->name, "sim %s: a policy, asked for %.3f", cell.name, run->asked);
 	if (code == AQM_OK && o->relabel && !aqm_qdisc_find(e->settings.kind)->would_set)
 		code = aqm_error_set(AQM_EUSAGE, "'%s' cannot be asked what it would have done; dualpi2, dualpi2-linux can",
 		                     e->settings.kind);
@@ -199,8 +226,8 @@ static void relabel_rows(struct episode *e, struct episode *const *rules, size_t
 			double *row = e->updates.of[q].rows[r];
 			const struct aqm_control_step step = {
 				.now = row[now] * 0x1p-31,
-				.delay = (aqm_time)(row[delay] * AQM_US),
-				.last_delay = (aqm_time)(row[last] * AQM_US),
+				.delay = (aqm_time)(row[delay] * AQM_US + 0.5),
+				.last_delay = (aqm_time)(row[last] * AQM_US + 0.5),
 			};
 
 			size_t place = aqm_rng_below(rng, (uint32_t)count);
@@ -246,6 +273,23 @@ static void tell_utilities(struct episode *episodes, size_t count)
 
 /* ---- the pool ---- */
 
+/* Where each episode comes from: the run stands in the pool where a log would. */
+static int name_sources(aqm_pool *pool, const struct episode *episodes, size_t count)
+{
+	size_t at = 0;
+	int code = AQM_OK;
+
+	for (size_t i = 0; code == AQM_OK && i < count * AQM_QUEUES; i++) {
+		const struct episode *e = &episodes[i / AQM_QUEUES];
+
+		if (i % AQM_QUEUES == 0)
+			code = aqm_provenance_add_input(&pool->provenance, e->name, 0, e->digest);
+		if (e->updates.of[i % AQM_QUEUES].count)
+			pool->episodes[at++].source = (uint32_t)(i / AQM_QUEUES);
+	}
+	return code;
+}
+
 static int write_pool(const struct episode *episodes, size_t count, const char *path)
 {
 	const double *columns[AQM_UPDATES_COLUMNS];
@@ -275,6 +319,8 @@ static int write_pool(const struct episode *episodes, size_t count, const char *
 	if (code == AQM_OK)
 		code = aqm_pool_from_columns(&pool, rows, AQM_UPDATES_COLUMNS, aqm_updates_columns, columns, NULL, NULL,
 		                             starts_count, starts);
+	if (code == AQM_OK)
+		code = name_sources(pool, episodes, count);
 	if (code == AQM_OK)
 		code = aqm_pool_save(pool, path);
 	aqm_pool_free(pool);

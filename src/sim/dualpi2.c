@@ -186,6 +186,7 @@ static struct aqm_packet *dequeue(void *state, struct aqm_bottleneck *b)
 	struct dualpi2 *d = state;
 	struct aqm_packet *packet;
 
+	d->probability = aqm_queue_in_force(b, AQM_CLASSIC, d->probability);
 	while ((packet = schedule(d))) {
 		uint64_t fields[AQM_LOG_FIELDS];
 		aqm_time delay = b->now - packet->queued;

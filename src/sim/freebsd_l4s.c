@@ -179,6 +179,9 @@ static enum aqm_action decide(struct freebsd_l4s *s, struct aqm_bottleneck *b, s
 {
 	uint64_t fields[AQM_LOG_FIELDS];
 
+	double late = aqm_queue_in_force(b, packet->queue, -1);
+	if (late >= 0)
+		q->probability = (int64_t)(late * (double)PROBABILITY_MAX);
 	uint64_t sum = q->accumulated + (uint64_t)q->probability;
 	enum aqm_action logged = rule(s, b, q, packet), action;
 	if (b->wants_records) {

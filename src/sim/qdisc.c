@@ -201,20 +201,33 @@ static void ask(struct aqm_bottleneck *b, const struct aqm_control_step *step)
 	b->intervals[queue] = b->others[queue] = (struct aqm_interval){.time = update.time};
 }
 
+/* Take the answers that are there by now; whether there were any. */
+static bool take_answers(struct aqm_bottleneck *b, size_t of)
+{
+	size_t due = 0;
+
+	while (due < b->answer_count[of] && b->answers[of][due].at <= b->now)
+		b->answered[of] = b->answers[of][due++].value;
+	b->answer_count[of] -= due;
+	if (due)
+		memmove(b->answers[of], b->answers[of] + due, b->answer_count[of] * sizeof b->answers[of][0]);
+	return due > 0;
+}
+
+double aqm_queue_late(struct aqm_bottleneck *b, size_t controller, double probability)
+{
+	return take_answers(b, controller) ? b->answered[controller] : probability;
+}
+
 double aqm_queue_set(struct aqm_bottleneck *b, const struct aqm_control_step *step)
 {
-	size_t of = step->controller, due = 0;
+	size_t of = step->controller;
 
 	if (!b->hook || !b->hook->update || b->code != AQM_OK)
 		return step->next;
 	if (b->intervals[step->queue].packets)
 		ask(b, step);
-	while (due < b->answer_count[of] && b->answers[of][due].at <= b->now)
-		b->answered[of] = b->answers[of][due++].value;
-	if (due) {
-		b->answer_count[of] -= due;
-		memmove(b->answers[of], b->answers[of] + due, b->answer_count[of] * sizeof b->answers[of][0]);
-	}
+	take_answers(b, of);
 	/* Until the first answer is there, and while nothing has come that could be asked about, the rules decide. */
 	return b->answered[of] < 0 ? step->next : b->answered[of];
 }

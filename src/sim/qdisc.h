@@ -152,5 +152,12 @@ enum aqm_action aqm_queue_decide(struct aqm_bottleneck *b, uint64_t *fields, enu
 void aqm_queue_log(struct aqm_bottleneck *b, const uint64_t *fields, enum aqm_action happened);
 /* What p' is to be. */
 double aqm_queue_set(struct aqm_bottleneck *b, const struct aqm_control_step *step);
+/* p' that is in force now: an answer may have come since the last update. */
+double aqm_queue_late(struct aqm_bottleneck *b, size_t controller, double probability);
+
+static inline double aqm_queue_in_force(struct aqm_bottleneck *b, size_t controller, double probability)
+{
+	return b->answer_count[controller] ? aqm_queue_late(b, controller, probability) : probability;
+}
 
 #endif

@@ -211,6 +211,95 @@ static void test_stream(void **state)
 	}
 }
 
+/* The pool with what rules would have set: `share` of the p' in force. */
+static aqm_pool *with_rules(const aqm_pool *pool, double share)
+{
+	static const char *const names[] = {"current_qdelay", "drop_prob",     "len_bytes",
+	                                    "pkt_len",        "arrived_bytes", "next_drop_prob", "rule_drop_prob"};
+	enum { COLUMNS = sizeof names / sizeof *names };
+	static double values[COLUMNS][ROWS];
+	const double *columns[COLUMNS];
+	size_t starts[2] = {0, SECOND};
+	aqm_pool *made;
+
+	for (size_t c = 0; c < COLUMNS; c++) {
+		CHECK_OK(aqm_pool_column(pool, c + 1 < COLUMNS ? names[c] : "drop_prob", values[c]));
+		columns[c] = values[c];
+	}
+	for (size_t i = 0; i < UPDATES; i++)
+		values[COLUMNS - 1][i] *= share;
+	CHECK_OK(aqm_pool_from_columns(&made, UPDATES, COLUMNS, names, columns, NULL, NULL, 2, starts));
+	return made;
+}
+
+/* On the linear scale, from the p' in force and from that of the rules: labels are differences of probabilities, and a
+ * decision adds the head's number to what it is given. */
+static void test_linear(void **state)
+{
+	static const char *const from_now[] = {"control=update", "policy.level=linear", NULL};
+	static const char *const from_rule[] = {"control=update", "policy.level=linear", "policy.change_from=rule", NULL};
+
+	(void)state;
+	for (int v = 0; v < 2; v++) {
+		struct fixture f, plain;
+		double now[ROWS], next[ROWS], features[4], set, share = v ? 0.75 : 1;
+		float scored[UPDATES];
+		aqm_decider *decider;
+
+		fixture_init(&plain, "llama.gguf", squared, 1, false);
+		f = (struct fixture){.pool = with_rules(plain.pool, 0.75)};
+		small_policy_config(&f.config, v ? from_rule : from_now);
+		CHECK_OK(aqm_fit_rows(&f.fit, &f.config, f.pool));
+		CHECK_OK(aqm_rows_init(&f.rows, f.pool, &f.config, &f.fit));
+		CHECK_OK(aqm_policy_new(&f.policy, &f.config, &f.fit, golden_path("llama.gguf"), false));
+		CHECK_OK(aqm_policy_allocate(f.policy, 2));
+		shake(f.policy, 0.1f);
+		CHECK_OK(aqm_pool_column(f.pool, "drop_prob", now));
+		CHECK_OK(aqm_pool_column(f.pool, "next_drop_prob", next));
+		const struct aqm_window window = {SECOND, 5, 0};
+		aqm_policy_fill(f.policy, &f.rows, &window, NULL, 1);
+		for (size_t t = 0; t < 5; t++) {
+			double change = (next[SECOND + t] - share * now[SECOND + t]) / 0x1p31;
+
+			assert_true(fabs((double)aqm_policy_batch(f.policy)->targets[t] * f.fit.levels.change_scale - change) < 1e-6);
+		}
+
+		double target = f.fit.return_quantiles[80];
+		CHECK_OK(aqm_decider_new(&decider, f.policy, target));
+		CHECK_OK(aqm_policy_score(f.policy, &f.rows, target, scored));
+		for (size_t i = SECOND; i < UPDATES; i++) {
+			double from = share * now[i] / 0x1p31;
+			double expected = fmin(fmax(from + (double)scored[i] * f.fit.levels.change_scale, 0), 1);
+
+			interval_features(f.pool, i, features);
+			CHECK_OK(aqm_decider_update(decider, features, from, &set));
+			if (!(fabs(set - expected) < 1e-6))
+				fail_msg("interval %zu: %g decided, %g scored", i, set, expected);
+			CHECK_OK(aqm_decider_observe_update(decider, next[i] / 0x1p31, raw_reward(&f, i)));
+		}
+		aqm_decider_free(decider);
+		fixture_release(&f);
+		fixture_release(&plain);
+	}
+}
+
+/* Pools made out of packets do not know what rules would have set. */
+static void test_no_rules(void **state)
+{
+	static const char *const from_rule[] = {"control=update", "policy.change_from=rule", NULL};
+	struct fixture f;
+	struct aqm_config config;
+	struct aqm_fit fit;
+
+	(void)state;
+	fixture_init(&f, "llama.gguf", squared, 1, false);
+	small_policy_config(&config, from_rule);
+	assert_int_equal(aqm_fit_rows(&fit, &config, f.pool), AQM_EDATA);
+	assert_non_null(strstr(aqm_error_message(), "rule_drop_prob"));
+	aqm_config_release(&config);
+	fixture_release(&f);
+}
+
 static void test_file(void **state)
 {
 	(void)state;
@@ -247,6 +336,8 @@ int main(void)
 		cmocka_unit_test(test_no_future),
 		cmocka_unit_test(test_finite_differences),
 		cmocka_unit_test(test_stream),
+		cmocka_unit_test(test_linear),
+		cmocka_unit_test(test_no_rules),
 		cmocka_unit_test(test_file),
 	};
 

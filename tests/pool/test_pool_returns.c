@@ -317,9 +317,34 @@ static void test_both_are_the_two_side_by_side(void **state)
 		}
 }
 
+/* reward.kind: utility is the row's rank, which no return adds to. */
+static void utility_is_the_rank(void **state)
+{
+	struct aqm_config config;
+	aqm_pool *pool = make_pool("utility_rank", seconds);
+	float rewards[ROWS], returns[ROWS];
+
+	(void)state;
+	aqm_config_init(&config);
+	assert_int_equal(AQM_OK, aqm_config_set(&config, "reward.kind=utility"));
+	assert_int_equal(aqm_pool_returns(pool, &config, NULL, rewards, returns), AQM_EUSAGE);
+	assert_non_null(strstr(aqm_error_message(), "reward.gamma"));
+	assert_int_equal(AQM_OK, aqm_config_set(&config, "reward.gamma=0"));
+	assert_int_equal(AQM_OK, aqm_pool_returns(pool, &config, NULL, rewards, returns));
+	for (size_t i = 0; i < ROWS; i++)
+		assert_true(rewards[i] == (float)seconds[i] && returns[i] == rewards[i]);
+	assert_true(aqm_pool_reward(&config, 1500, 1000) == 0);
+	aqm_pool_free(pool);
+	pool = make_pool("time", seconds);
+	assert_int_equal(aqm_pool_returns(pool, &config, NULL, rewards, returns), AQM_EDATA);
+	aqm_pool_free(pool);
+	aqm_config_release(&config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(utility_is_the_rank),
 		cmocka_unit_test(test_returns_are_sums_by_definition),
 		cmocka_unit_test(test_horizons_in_milliseconds),
 		cmocka_unit_test(test_a_horizon_in_milliseconds_needs_a_clock),
