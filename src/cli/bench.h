@@ -30,6 +30,7 @@ struct aqm_bench {
 	bool peer;         /* also say how to run the same elsewhere */
 	int threads;       /* 0: all cores */
 	const char *model; /* a GGUF instead of synthetic ones; may be NULL */
+	const char *student; /* bench decide: measure this student instead; may be NULL */
 	const char *settings[AQM_BENCH_SETTINGS]; /* of the configuration of steps, "key=value" */
 	size_t setting_count;
 };

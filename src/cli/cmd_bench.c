@@ -10,6 +10,7 @@
 #include "base/size.h"
 #include "base/thread.h"
 #include "cli/bench.h"
+#include "cli/bench_student.h"
 
 int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const char *unit, double limit,
                   const char *limit_is)
@@ -65,7 +66,7 @@ static int print_json(const struct aqm_bench *bench)
 
 /* ---- options ---- */
 
-enum { KEY_JSON = 256, KEY_QUICK, KEY_PROFILE, KEY_THREADS, KEY_MODEL, KEY_SET, KEY_BATCH, KEY_PEER };
+enum { KEY_JSON = 256, KEY_QUICK, KEY_PROFILE, KEY_THREADS, KEY_MODEL, KEY_SET, KEY_BATCH, KEY_PEER, KEY_STUDENT };
 
 static const struct argp_option option_list[] = {
 	{"json", KEY_JSON, NULL, 0, "Print the figures as JSON", 0},
@@ -86,6 +87,7 @@ static const struct argp_option decide_option_list[] = {
 	{"model", KEY_MODEL, "MODEL.gguf", 0, "Measure this base instead of synthetic ones of known shapes", 0},
 	{"set", KEY_SET, "KEY=VALUE", 0, "Set an option of the policy's configuration: device, dtype, lora.rank, ...", 0},
 	{"batch", KEY_BATCH, "N", 0, "N routers decide together, in one pass over the weights", 0},
+	{"student", KEY_STUDENT, "FILE", 0, "Measure this student instead, beside the rule of DualPI2; ten million decisions on one core", 0},
 	{"profile", KEY_PROFILE, NULL, 0, "Also print the time of each kind of op", 0},
 	{0},
 };
@@ -112,6 +114,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		return 0;
 	case KEY_BATCH:
 		bench->batch = (int)aqm_cli_int(state, "--batch", argument, 1, 4096);
+		return 0;
+	case KEY_STUDENT:
+		bench->student = argument;
 		return 0;
 	case KEY_PEER:
 		bench->peer = true;
@@ -185,13 +190,18 @@ static int run_step(int argc, char **argv)
 		model_option_list, aqm_bench_step);
 }
 
+static int measure_decisions(struct aqm_bench *bench)
+{
+	return bench->student ? aqm_bench_student(bench) : aqm_bench_decide(bench);
+}
+
 static int run_decide(int argc, char **argv)
 {
 	return run_bench(
 		argc, argv,
 		"Decisions on a base of SmolLM2-135M's shape in several weight types: the base's ten new tokens against a cache, and "
 		"whole decisions; against reading the weights once.",
-		decide_option_list, aqm_bench_decide);
+		decide_option_list, measure_decisions);
 }
 
 static int run_parse(int argc, char **argv)

@@ -9,11 +9,11 @@
 #include "base/log.h"
 #include "cli/command.h"
 
-enum { KEY_BASE = 256, KEY_LAST, KEY_PEFT, KEY_GGUF_LORA, KEY_MERGED, KEY_TYPE, KEY_BUNDLE };
+enum { KEY_BASE = 256, KEY_LAST, KEY_PEFT, KEY_GGUF_LORA, KEY_MERGED, KEY_TYPE, KEY_BUNDLE, KEY_C_HEADER };
 
 struct export_arguments {
 	const char *run_path, *base_path;
-	const char *peft, *gguf_lora, *merged, *type, *bundle;
+	const char *peft, *gguf_lora, *merged, *type, *bundle, *c_header;
 	bool last;
 };
 
@@ -21,8 +21,8 @@ static void check_arguments(const struct export_arguments *arguments, const stru
 {
 	if (!arguments->run_path)
 		argp_error(state, "wants a run (-r RUN)");
-	if (!arguments->peft && !arguments->gguf_lora && !arguments->merged && !arguments->bundle)
-		argp_error(state, "wants to know what to write: --peft, --gguf-lora, --merged or --bundle");
+	if (!arguments->peft && !arguments->gguf_lora && !arguments->merged && !arguments->bundle && !arguments->c_header)
+		argp_error(state, "wants to know what to write: --peft, --gguf-lora, --merged, --bundle or --c-header");
 	if (arguments->type && !arguments->merged)
 		argp_error(state, "--type goes with --merged");
 }
@@ -56,6 +56,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	case KEY_BUNDLE:
 		arguments->bundle = argument;
 		return 0;
+	case KEY_C_HEADER:
+		arguments->c_header = argument;
+		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "takes no argument such as '%s'", argument);
 		return 0;
@@ -76,6 +79,8 @@ static const struct argp_option option_list[] = {
 	{"merged", KEY_MERGED, "FILE", 0, "The base model with the adapter merged in, as GGUF", 1},
 	{"type", KEY_TYPE, "TYPE", 0, "Type of merged matrices: f32, f16, bf16, q8_0, ...; their own by default", 1},
 	{"bundle", KEY_BUNDLE, "FILE", 0, "All that a decision needs but the base weights, in one file", 1},
+	{"c-header", KEY_C_HEADER, "FILE.h", 0,
+     "A student (-r: student.json, its folder, or the run with student/ in it) as one freestanding C header, for kernels", 1},
 	{0},
 };
 
@@ -94,6 +99,22 @@ static int load_policy(aqm_policy **policy, const struct export_arguments *argum
 		return AQM_ERUN;
 	int code = aqm_policy_load(policy, last ? last : arguments->run_path, arguments->base_path, AQM_DEVICE_CPU);
 	free(last);
+	return code;
+}
+
+static bool is_policy_wanted(const struct export_arguments *arguments)
+{
+	return arguments->peft || arguments->gguf_lora || arguments->merged || arguments->bundle;
+}
+
+/* The run's student, where it has one; else what was named. */
+static int load_student(aqm_student **student, const char *path)
+{
+	char *inside = aqm_path_join(path, "student"), *file = inside ? aqm_path_join(inside, "student.json") : NULL;
+	int code = file ? aqm_student_load(student, aqm_path_exists(file) ? file : path) : AQM_ERUN;
+
+	free(inside);
+	free(file);
 	return code;
 }
 
@@ -119,23 +140,39 @@ static int export_all(aqm_policy *policy, const struct export_arguments *argumen
 	return code;
 }
 
+static int export_c_header(const struct export_arguments *arguments)
+{
+	aqm_student *student;
+	int code = load_student(&student, arguments->run_path);
+
+	if (code == AQM_OK)
+		code = report(aqm_export_c_header(student, arguments->c_header), "C header", arguments->c_header);
+	aqm_student_free(student);
+	return code;
+}
+
 static int run(int argc, char **argv)
 {
 	struct export_arguments arguments = {0};
 	aqm_policy *policy = NULL;
+	int code = AQM_OK;
 
 	aqm_cli_options(&argp, argc, argv, &arguments);
 	aqm_cli_prepare_compute(0);
-	int code = load_policy(&policy, &arguments);
-	if (code == AQM_OK)
-		code = export_all(policy, &arguments);
+	if (is_policy_wanted(&arguments)) {
+		code = load_policy(&policy, &arguments);
+		if (code == AQM_OK)
+			code = export_all(policy, &arguments);
+	}
+	if (code == AQM_OK && arguments.c_header)
+		code = export_c_header(&arguments);
 	aqm_policy_free(policy);
 	return code == AQM_OK ? 0 : aqm_cli_fail(code);
 }
 
 const struct aqm_command aqm_command_export = {
 	.name = "export",
-	.usage = "-r RUN [--peft DIR] [--gguf-lora FILE] [--merged FILE] [--bundle FILE]",
-	.help = "write a run's policy for PEFT, for llama.cpp, merged, or in one file",
+	.usage = "-r RUN [--peft DIR] [--gguf-lora FILE] [--merged FILE] [--bundle FILE] [--c-header FILE]",
+	.help = "write a run's policy for PEFT, for llama.cpp, merged, in one file, or in C",
 	.run = run,
 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aqmtrain/distill.h"
 #include "aqmtrain/sim.h"
 #include "aqmtrain/utility.h"
 #include "base/size.h"
@@ -55,7 +56,7 @@ static const struct argp_option option_list[] = {
 	{"config", 'c', "SCENARIO.yaml", 0, "The scenario; without it, Prague against Cubic, 40 Mb/s, 10 ms", 0},
 	{"set", 's', "KEY=VALUE", 0,
      "Set one thing of the scenario: link.rate=10, aqm.target=5, flows.rtt=20; may be repeated", 0},
-	{"aqm", KEY_AQM, "NAME", 0, "Queue discipline, or policy:RUN: a trained policy decides", 0},
+	{"aqm", KEY_AQM, "NAME", 0, "Queue discipline, or policy:RUN or student:FILE: what was trained decides", 0},
 	{"seconds", KEY_SECONDS, "S", 0, "Simulated time", 0},
 	{"seed", KEY_SEED, "N", 0, "Seed of all that is random", 0},
 	{"emit-log", KEY_LOG, "FILE", 0, "Write the decisions as a kernel log; compressed if FILE ends in .gz or .bz2", 0},
@@ -236,8 +237,7 @@ static int load_scenario(const struct sim_arguments *a, struct aqm_scenario *sce
 	else if (!aqm_scenario_add_flows(scenario, "prague", 1, 10) || !aqm_scenario_add_flows(scenario, "cubic", 1, 10))
 		code = AQM_ERUN;
 	if (code == AQM_OK && a->aqm) {
-		bool policy = strncmp(a->aqm, "policy:", 7) == 0;
-		const char *kind = policy ? a->host : a->aqm;
+		const char *kind = strncmp(a->aqm, "policy:", 7) == 0 || strncmp(a->aqm, "student:", 8) == 0 ? a->host : a->aqm;
 
 		if (strlen(kind) < sizeof scenario->aqm.kind)
 			snprintf(scenario->aqm.kind, sizeof scenario->aqm.kind, "%s", kind);
@@ -267,7 +267,9 @@ static int simulate(const struct sim_arguments *a, const struct aqm_scenario *sc
 {
 	struct aqm_sim_options options = {.log_path = a->log, .chatter = a->chatter, .progress = true};
 	struct aqm_sim_policy *policy = NULL;
+	struct aqm_sim_student *pupil = NULL;
 	struct aqm_epsilon *epsilon = NULL;
+	aqm_student *student = NULL;
 	struct aqm_sim_result result = {0};
 	struct aqm_sim_hook hook = {0};
 	bool of_policy = a->aqm && strncmp(a->aqm, "policy:", 7) == 0;
@@ -275,14 +277,22 @@ static int simulate(const struct sim_arguments *a, const struct aqm_scenario *sc
 
 	if (of_policy)
 		code = aqm_sim_policy_new(&policy, &hook, a->aqm + 7, a->base, a->device, a->every, a->delay);
+	if (a->aqm && strncmp(a->aqm, "student:", 8) == 0) {
+		code = aqm_student_load(&student, a->aqm + 8);
+		if (code == AQM_OK)
+			code = aqm_sim_student_new(&pupil, &hook, student);
+	}
 	if (code == AQM_OK && a->epsilon > 0)
 		code = aqm_epsilon_new(&epsilon, &hook, a->epsilon, scenario->seed);
 	if (hook.context)
 		options.hook = &hook;
 	if (code == AQM_OK)
 		code = aqm_sim_run(scenario, &options, &result);
-	if (code == AQM_OK && policy) {
-		aqm_sim_policy_counts(policy, &result.asked, &result.differed);
+	if (code == AQM_OK && (policy || pupil)) {
+		if (policy)
+			aqm_sim_policy_counts(policy, &result.asked, &result.differed);
+		else
+			aqm_sim_student_counts(pupil, &result.asked, &result.differed);
 		snprintf(result.aqm, sizeof result.aqm, "%.*s", (int)sizeof result.aqm - 1, a->aqm);
 	}
 	if (code == AQM_OK && a->series)
@@ -292,6 +302,8 @@ static int simulate(const struct sim_arguments *a, const struct aqm_scenario *sc
 	aqm_sim_result_release(&result);
 	aqm_epsilon_free(epsilon);
 	aqm_sim_policy_free(policy);
+	aqm_sim_student_free(pupil);
+	aqm_student_free(student);
 	return code;
 }
 

@@ -43,7 +43,7 @@ struct aqm_command {
 extern const struct aqm_command *const aqm_commands[];
 
 extern const struct aqm_command aqm_command_pool, aqm_command_model, aqm_command_train, aqm_command_eval,
-	aqm_command_export, aqm_command_report, aqm_command_sim, aqm_command_bench, aqm_command_config;
+	aqm_command_export, aqm_command_distill, aqm_command_report, aqm_command_sim, aqm_command_bench, aqm_command_config;
 /* Subcommands that have a file of their own. */
 extern const struct aqm_command aqm_command_model_forward;
 

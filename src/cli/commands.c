@@ -6,6 +6,7 @@ const struct aqm_command *const aqm_commands[] = {
 	&aqm_command_model,
 	&aqm_command_train,
 	&aqm_command_eval,
+	&aqm_command_distill,
 	&aqm_command_export,
 	&aqm_command_report,
 	&aqm_command_sim,

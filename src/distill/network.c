@@ -18,7 +18,7 @@ struct aqm_network_parts aqm_network_parts_of(const aqm_student *s)
 	struct aqm_network_parts p = {0};
 	size_t encoded = s->count * n->units;
 
-	p.encoder_bias = p.encoder + s->values * n->units;
+	p.encoder_bias = p.encoder + 2 * s->values * n->units;
 	p.dense = p.encoder_bias + encoded;
 	p.dense_bias = p.dense + n->hidden * encoded;
 	p.head = p.dense_bias + n->hidden;
@@ -29,24 +29,31 @@ struct aqm_network_parts aqm_network_parts_of(const aqm_student *s)
 
 /* ---- scales ---- */
 
+static struct aqm_student_scale fit_scale(double sum, double squares, double rows)
+{
+	double mean = sum / rows, deviation = sqrt(fmax(squares / rows - mean * mean, 0));
+	/* A deviation becomes about 1. A constant is told by whether it is that constant, and no more. */
+	double shift = deviation > 1e-9 * mean ? rint(log2(deviation)) - AQM_STUDENT_VALUE_BITS : 0;
+
+	return (struct aqm_student_scale){(uint64_t)fmin(rint(mean), 0x1p62), (int8_t)fmin(fmax(shift, -AQM_STUDENT_VALUE_BITS), 60)};
+}
+
 void aqm_network_fit_scales(aqm_student *s, const struct aqm_lesson *lesson)
 {
 	for (size_t i = 0; i < s->count; i++) {
-		struct aqm_student_source *input = &s->inputs[i];
-		double sum = 0, squares = 0, rows = (double)lesson->rows;
+		double log_sum = 0, log_squares = 0, sum = 0, squares = 0, rows = (double)lesson->rows;
 
 		for (size_t r = 0; r < lesson->rows; r++) {
-			double l = (double)lesson->read[r * lesson->values + input->first];
+			uint64_t whole = lesson->read[r * lesson->values + s->inputs[i].first];
+			double l = aqm_student_log2(whole), x = (double)whole;
 
-			sum += l;
-			squares += l * l;
+			log_sum += l;
+			log_squares += l * l;
+			sum += x;
+			squares += x * x;
 		}
-		double mean = sum / rows, deviation = sqrt(fmax(squares / rows - mean * mean, 0));
-
-		input->center = (int32_t)rint(mean);
-		/* A deviation becomes about 1; a constant stays what it is, so that small changes do not shout. */
-		double shift = deviation > 0 ? rint(log2(deviation / AQM_STUDENT_ONE)) : AQM_STUDENT_LOG_BITS - AQM_STUDENT_ONE_BITS;
-		input->shift = (int8_t)fmin(fmax(shift, -2), 8);
+		s->inputs[i].log = fit_scale(log_sum, log_squares, rows);
+		s->inputs[i].linear = fit_scale(sum, squares, rows);
 	}
 }
 
@@ -70,9 +77,10 @@ static void round_weights(const float *weights, size_t count, unsigned shift, in
 		out[i] = (int8_t)fminf(fmaxf(rintf(weights[i] * (float)(1 << shift)), -127), 127);
 }
 
-static void round_biases(const float *biases, size_t count, unsigned shift, int32_t *out)
+/* one: what 1.0 is in the sums. */
+static void round_biases(const float *biases, size_t count, float one, int32_t *out)
 {
-	float one = (float)(AQM_STUDENT_ONE << shift), most = AQM_STUDENT_BIAS_MAX;
+	static const float most = AQM_STUDENT_BIAS_MAX;
 
 	for (size_t i = 0; i < count; i++)
 		out[i] = (int32_t)fminf(fmaxf(rintf(biases[i] * one), -most), most);
@@ -87,24 +95,24 @@ void aqm_network_round(aqm_student *s, const float *x)
 	n->encoder_shift = shift_for(x + p.encoder, p.encoder_bias - p.encoder, 0);
 	n->dense_shift = shift_for(x + p.dense, p.dense_bias - p.dense, 0);
 	n->head_shift = shift_for(x + p.head, p.head_bias - p.head, s->control == AQM_CONTROL_UPDATE ? 2 : 0);
-	for (size_t v = 0; v < s->values; v++)
+	for (size_t v = 0; v < 2 * s->values; v++)
 		round_weights(x + p.encoder + v * n->units, n->units, n->encoder_shift, n->encoder[v]);
-	round_biases(x + p.encoder_bias, encoded, n->encoder_shift, n->encoder_bias);
+	round_biases(x + p.encoder_bias, encoded, ldexpf(1, AQM_STUDENT_VALUE_BITS + n->encoder_shift), n->encoder_bias);
 	for (size_t j = 0; j < n->hidden; j++)
 		round_weights(x + p.dense + j * encoded, encoded, n->dense_shift, n->dense[j]);
-	round_biases(x + p.dense_bias, n->hidden, n->dense_shift, n->dense_bias);
+	round_biases(x + p.dense_bias, n->hidden, ldexpf(1, AQM_STUDENT_ONE_BITS + n->dense_shift), n->dense_bias);
 	for (size_t o = 0; o < n->outputs; o++)
 		round_weights(x + p.head + o * n->hidden, n->hidden, n->head_shift, n->head[o]);
-	round_biases(x + p.head_bias, n->outputs, n->head_shift, n->head_bias);
+	round_biases(x + p.head_bias, n->outputs, ldexpf(1, AQM_STUDENT_ONE_BITS + n->head_shift), n->head_bias);
 }
 
 /* ---- passes ---- */
 
-void aqm_network_forward(const aqm_student *s, const int16_t *values, float *logits)
+void aqm_network_forward(const aqm_student *s, const int16_t *numbers, float *logits)
 {
 	int32_t outputs[AQM_ACTIONS];
 
-	aqm_student_network_run(s, values, NULL, NULL, outputs);
+	aqm_student_network_run(s, numbers, NULL, NULL, outputs);
 	for (size_t o = 0; o < s->network.outputs; o++)
 		logits[o] = ldexpf((float)outputs[o], -AQM_STUDENT_ONE_BITS - s->network.head_shift);
 }
@@ -119,7 +127,7 @@ static float slope(int16_t x, bool leaky)
 	return x < 0 ? 1.0f / (1 << AQM_STUDENT_LEAK) : 1;
 }
 
-void aqm_network_backward(const aqm_student *s, const int16_t *values, const float *dlogits, float *gradient)
+void aqm_network_backward(const aqm_student *s, const int16_t *numbers, const float *dlogits, float *gradient)
 {
 	const struct aqm_student_network *n = &s->network;
 	const struct aqm_network_parts p = aqm_network_parts_of(s);
@@ -129,7 +137,7 @@ void aqm_network_backward(const aqm_student *s, const int16_t *values, const flo
 	size_t width = s->count * n->units;
 	int32_t outputs[AQM_ACTIONS];
 
-	aqm_student_network_run(s, values, encoded, hidden, outputs);
+	aqm_student_network_run(s, numbers, encoded, hidden, outputs);
 	for (size_t o = 0; o < n->outputs; o++) {
 		for (size_t j = 0; j < n->hidden; j++)
 			gradient[p.head + o * n->hidden + j] += dlogits[o] * one * (float)hidden[j];
@@ -154,8 +162,8 @@ void aqm_network_backward(const aqm_student *s, const int16_t *values, const flo
 			size_t at = i * n->units + u;
 			float d = dencoded[at] * slope(encoded[at], n->leaky);
 
-			for (size_t v = s->inputs[i].first; v < s->inputs[i].first + (size_t)s->inputs[i].length; v++)
-				gradient[p.encoder + v * n->units + u] += d * one * (float)values[v];
+			for (size_t v = 2u * s->inputs[i].first; v < 2u * (s->inputs[i].first + s->inputs[i].length); v++)
+				gradient[p.encoder + v * n->units + u] += ldexpf(d * (float)numbers[v], -AQM_STUDENT_VALUE_BITS);
 			gradient[p.encoder_bias + at] += d;
 		}
 }
@@ -168,7 +176,7 @@ struct training {
 	const struct aqm_config *config;
 	struct aqm_config schedule; /* the learning rate's, in the words of aqm_learning_rate() */
 	struct aqm_network_parts parts;
-	int16_t *values;  /* (rows, values) scaled */
+	int16_t *numbers; /* (rows, 2 values) */
 	float *x, *gradient, *m, *v;                       /* parameters and AdamW's moments */
 	float *logits, *teacher, *dlogits, *weights, *room; /* of a batch */
 	uint8_t *labels;
@@ -188,9 +196,9 @@ static void initialise(struct training *t)
 
 	aqm_rng_init(&rng, t->config->seed, AQM_STREAM_DISTILL, 0);
 	for (size_t i = 0; i < s->count; i++)
-		for (size_t v = s->inputs[i].first; v < s->inputs[i].first + (size_t)s->inputs[i].length; v++)
+		for (size_t v = 2u * s->inputs[i].first; v < 2u * (s->inputs[i].first + s->inputs[i].length); v++)
 			for (size_t u = 0; u < n->units; u++)
-				t->x[p->encoder + v * n->units + u] = aqm_rng_normal(&rng) / sqrtf((float)s->inputs[i].length);
+				t->x[p->encoder + v * n->units + u] = aqm_rng_normal(&rng) / sqrtf(2 * (float)s->inputs[i].length);
 	for (size_t i = p->encoder_bias; i < p->dense; i++)
 		t->x[i] = 2 * aqm_rng_uniform(&rng) - 1;
 	for (size_t i = p->dense; i < p->dense_bias; i++)
@@ -217,13 +225,13 @@ static int prepare(struct training *t)
 	const struct aqm_lesson *l = t->lesson;
 	size_t batch = (size_t)t->config->distill.batch, rows = l->rows;
 
-	t->values = aqm_malloc_array(rows, s->values * sizeof *t->values);
+	t->numbers = aqm_malloc_array(rows, 2 * s->values * sizeof *t->numbers);
 	t->x = aqm_calloc_array(t->parts.count, 4 * sizeof *t->x);
 	t->logits = aqm_malloc_array(batch, (3 * AQM_ACTIONS + 1) * sizeof *t->logits);
 	t->room = aqm_malloc_array(batch, (2 * AQM_ACTIONS + 1) * sizeof *t->room);
 	t->labels = aqm_malloc_array(batch, 1);
 	t->order = aqm_malloc_array(rows, sizeof *t->order);
-	if (!t->values || !t->x || !t->logits || !t->room || !t->labels || !t->order)
+	if (!t->numbers || !t->x || !t->logits || !t->room || !t->labels || !t->order)
 		return AQM_ERUN;
 	t->gradient = t->x + t->parts.count;
 	t->m = t->gradient + t->parts.count;
@@ -232,9 +240,7 @@ static int prepare(struct training *t)
 	t->dlogits = t->teacher + batch * AQM_ACTIONS;
 	t->weights = t->dlogits + batch * AQM_ACTIONS;
 	for (size_t r = 0; r < rows; r++)
-		for (size_t i = 0; i < s->count; i++)
-			for (size_t v = s->inputs[i].first; v < s->inputs[i].first + (size_t)s->inputs[i].length; v++)
-				t->values[r * s->values + v] = (int16_t)aqm_student_scale(&s->inputs[i], (int32_t)l->read[r * s->values + v]);
+		aqm_student_numbers(s, l->read + r * s->values, t->numbers + r * 2 * s->values);
 	for (size_t r = 0; r < rows; r++)
 		t->order[r] = r;
 	return AQM_OK;
@@ -273,11 +279,11 @@ static double batch_loss(struct training *t, size_t count)
 
 static double train_batch(struct training *t, const size_t *rows, size_t count)
 {
-	size_t outputs = t->student->network.outputs, values = t->student->values;
+	size_t outputs = t->student->network.outputs, numbers = 2 * t->student->values;
 
 	aqm_network_round(t->student, t->x);
 	for (size_t b = 0; b < count; b++) {
-		aqm_network_forward(t->student, t->values + rows[b] * values, t->logits + b * outputs);
+		aqm_network_forward(t->student, t->numbers + rows[b] * numbers, t->logits + b * outputs);
 		memcpy(t->teacher + b * outputs, t->lesson->teacher + rows[b] * outputs, outputs * sizeof(float));
 		t->labels[b] = t->lesson->labels[rows[b]];
 		t->weights[b] = t->class_weight[t->lesson->answers[rows[b]]];
@@ -285,7 +291,7 @@ static double train_batch(struct training *t, const size_t *rows, size_t count)
 	double loss = batch_loss(t, count);
 	memset(t->gradient, 0, t->parts.count * sizeof *t->gradient);
 	for (size_t b = 0; b < count; b++)
-		aqm_network_backward(t->student, t->values + rows[b] * values, t->dlogits + b * outputs, t->gradient);
+		aqm_network_backward(t->student, t->numbers + rows[b] * numbers, t->dlogits + b * outputs, t->gradient);
 	adamw(t);
 	t->step++;
 	return loss;
@@ -343,7 +349,7 @@ int aqm_network_train(aqm_student *student, const struct aqm_lesson *lesson, con
 		aqm_network_round(student, t.x);
 		code = aqm_student_check(student, "(trained)");
 	}
-	free(t.values);
+	free(t.numbers);
 	free(t.x);
 	free(t.logits);
 	free(t.room);

@@ -91,7 +91,7 @@ size_t aqm_student_bytes(const aqm_student *s)
 	if (s->kind == AQM_STUDENT_TREE)
 		return s->node_count * 8; /* code: a comparison and a jump each */
 	/* Weights lie in pairs, 8 bytes each. */
-	return 8 * (s->values * ((n->units + 1u) / 2) + encoded * ((n->hidden + 1u) / 2) + n->hidden * ((n->outputs + 1u) / 2)) +
+	return 8 * (2 * s->values * ((n->units + 1u) / 2) + encoded * ((n->hidden + 1u) / 2) + n->hidden * ((n->outputs + 1u) / 2)) +
 	       4 * (encoded + n->hidden + n->outputs);
 }
 
@@ -110,14 +110,18 @@ static bool biases_good(const int32_t *bias, size_t count)
 	return true;
 }
 
+static bool scale_good(const struct aqm_student_scale *scale)
+{
+	return scale->center <= AQM_STUDENT_CENTER_MAX && scale->shift >= -AQM_STUDENT_VALUE_BITS && scale->shift <= 60;
+}
+
 static int check_network(const aqm_student *s, const char *name)
 {
 	const struct aqm_student_network *n = &s->network;
 	unsigned least = s->control == AQM_CONTROL_UPDATE ? 2 : 0;
 
 	for (size_t i = 0; i < s->count; i++)
-		if (s->inputs[i].center < 0 || s->inputs[i].center > 65 << AQM_STUDENT_LOG_BITS || s->inputs[i].shift < -4 ||
-		    s->inputs[i].shift > 16)
+		if (!scale_good(&s->inputs[i].log) || !scale_good(&s->inputs[i].linear))
 			return wrong(name, "an input's scale");
 	if (n->units < 1 || n->units > AQM_STUDENT_UNITS_MAX || n->hidden < 1 || n->hidden > AQM_STUDENT_HIDDEN_MAX ||
 	    n->outputs != (s->control == AQM_CONTROL_PACKET ? AQM_ACTIONS : 1))
@@ -185,8 +189,6 @@ void aqm_student_observe(const aqm_student *student, struct aqm_student_state *s
 			x = state->begun ? (x - state->last[i]) & mask : 0;
 			state->last[i] = now;
 		}
-		if (student->kind == AQM_STUDENT_NETWORK)
-			x = (uint64_t)aqm_student_log2(x);
 		out[0] = x;
 		for (size_t k = 0; k < length; k++)
 			out[k + 1] = state->begun ? past[k] : x;
@@ -207,7 +209,19 @@ static int32_t dot(const int8_t *w, const int16_t *x, size_t count)
 	return sum;
 }
 
-void aqm_student_network_run(const aqm_student *student, const int16_t *values, int16_t *encoded, int16_t *hidden, int32_t *outputs)
+void aqm_student_numbers(const aqm_student *student, const uint64_t *values, int16_t *numbers)
+{
+	for (size_t i = 0; i < student->count; i++) {
+		const struct aqm_student_source *input = &student->inputs[i];
+
+		for (size_t v = input->first; v < input->first + (size_t)input->length; v++) {
+			numbers[2 * v] = aqm_student_scaled((uint64_t)aqm_student_log2(values[v]), &input->log);
+			numbers[2 * v + 1] = aqm_student_scaled(values[v], &input->linear);
+		}
+	}
+}
+
+void aqm_student_network_run(const aqm_student *student, const int16_t *numbers, int16_t *encoded, int16_t *hidden, int32_t *outputs)
 {
 	const struct aqm_student_network *n = &student->network;
 	int16_t own_encoded[AQM_STUDENT_ENCODED_MAX], own_hidden[AQM_STUDENT_HIDDEN_MAX];
@@ -220,9 +234,9 @@ void aqm_student_network_run(const aqm_student *student, const int16_t *values, 
 		for (size_t u = 0; u < n->units; u++) {
 			int32_t sum = n->encoder_bias[i * n->units + u];
 
-			for (size_t v = input->first; v < input->first + (size_t)input->length; v++)
-				sum += n->encoder[v][u] * values[v];
-			encoded[i * n->units + u] = (int16_t)aqm_student_activate(sum, n->encoder_shift, n->leaky);
+			for (size_t v = 2u * input->first; v < 2u * (input->first + input->length); v++)
+				sum += n->encoder[v][u] * numbers[v];
+			encoded[i * n->units + u] = (int16_t)aqm_student_activate(sum, aqm_student_encoder_shift(n), n->leaky);
 		}
 	}
 	for (size_t j = 0; j < n->hidden; j++)
@@ -234,12 +248,10 @@ void aqm_student_network_run(const aqm_student *student, const int16_t *values, 
 
 static void run_network(const aqm_student *student, const uint64_t *values, int32_t *outputs)
 {
-	int16_t scaled[AQM_STUDENT_VALUES_MAX];
+	int16_t numbers[2 * AQM_STUDENT_VALUES_MAX];
 
-	for (size_t i = 0; i < student->count; i++)
-		for (size_t v = student->inputs[i].first; v < student->inputs[i].first + (size_t)student->inputs[i].length; v++)
-			scaled[v] = (int16_t)aqm_student_scale(&student->inputs[i], (int32_t)values[v]);
-	aqm_student_network_run(student, scaled, NULL, NULL, outputs);
+	aqm_student_numbers(student, values, numbers);
+	aqm_student_network_run(student, numbers, NULL, NULL, outputs);
 }
 
 /* ---- trees ---- */

@@ -3,17 +3,19 @@
  * Inside of a student.
  *
  *   field x  ── x, or x less what it was at the decision before (modulo 2^bits)
- *      │ L(x): integer log2 with AQM_STUDENT_LOG_BITS bits of fraction; trees read x as it is
- *      │ value = (L - center) / 2^shift, or times 2^-shift; of a sequence also the values of the decisions before
+ *      │ of a sequence also what it was at the decisions before; trees read this
+ *      │ L(x): integer log2 with AQM_STUDENT_LOG_BITS bits of fraction
+ *      │ two numbers a value, of L(x) and of x: (. - center) / 2^shift, deviations in units of 2^-AQM_STUDENT_VALUE_BITS: the first tells zero from
+ *      │ small, the second resolves large ones near a threshold
  *      ▼
- *   encoder of each input: act(W values + b), `units` numbers (one value: FC; a sequence: Conv1d over all it has)
+ *   encoder of each input: act(W numbers + b), `units` results (one value: FC; a sequence: Conv1d over all it has)
  *      ▼
  *   dense: act(W h + b), `hidden` numbers
  *      ▼
  *   head: W h + b: a score an action; or the change of L(p')
  *
  * Weights have 8 bits, sums 32, activations 14; 1.0 of an activation is AQM_STUDENT_ONE, 1.0 of a layer's weights 2^shift. Division by
- * 2^n always rounds down.
+ * 2^n rounds down, but for that of values, which rounds towards 0.
  */
 #ifndef AQM_DISTILL_STUDENT_H
 #define AQM_DISTILL_STUDENT_H
@@ -26,7 +28,8 @@ enum {
 	AQM_STUDENT_LOG_BITS = 10,
 	AQM_STUDENT_ONE_BITS = 8,
 	AQM_STUDENT_ONE = 1 << AQM_STUDENT_ONE_BITS,
-	AQM_STUDENT_CLAMP = 8191, /* activations and values lie within +- this */
+	AQM_STUDENT_VALUE_BITS = 10, /* a value's 1.0: its deviation */
+	AQM_STUDENT_CLAMP = 8191,    /* activations and values lie within +- this */
 	AQM_STUDENT_LENGTH_MAX = 8, /* values of a sequence */
 	AQM_STUDENT_VALUES_MAX = 64,
 	AQM_STUDENT_UNITS_MAX = 8,
@@ -39,6 +42,7 @@ enum {
 };
 /* p' of about 1e-6, as a fraction of 2^32: smaller ones are 0, as aqm_update_level() has it. */
 #define AQM_STUDENT_LOWEST 4295u
+#define AQM_STUDENT_CENTER_MAX (UINT64_C(1) << 62)
 
 struct aqm_student_source {
 	char name[AQM_STUDENT_NAME_MAX];
@@ -48,15 +52,17 @@ struct aqm_student_source {
 	uint8_t length; /* values: 1, or those of a sequence, the latest first */
 	uint8_t first;  /* value; they stand together */
 	uint8_t past;   /* place of the first in the state's past, of length - 1 */
-	int32_t center; /* networks only */
-	int8_t shift;
+	struct aqm_student_scale {
+		uint64_t center;
+		int8_t shift;  /* negative: times 2^-shift */
+	} log, linear;     /* networks only */
 };
 
 struct aqm_student_network {
 	uint8_t units, hidden, outputs;
 	bool leaky;
 	uint8_t encoder_shift, dense_shift, head_shift;
-	int8_t encoder[AQM_STUDENT_VALUES_MAX][AQM_STUDENT_UNITS_MAX];
+	int8_t encoder[2 * AQM_STUDENT_VALUES_MAX][AQM_STUDENT_UNITS_MAX]; /* of each value: of its logarithm, of itself */
 	int32_t encoder_bias[AQM_STUDENT_ENCODED_MAX]; /* input by input */
 	int8_t dense[AQM_STUDENT_HIDDEN_MAX][AQM_STUDENT_ENCODED_MAX];
 	int32_t dense_bias[AQM_STUDENT_HIDDEN_MAX];
@@ -128,11 +134,19 @@ static inline int32_t aqm_student_clamp(int32_t x)
 	return x > AQM_STUDENT_CLAMP ? AQM_STUDENT_CLAMP : x < -AQM_STUDENT_CLAMP ? -AQM_STUDENT_CLAMP : x;
 }
 
-/* A network's value of L. */
-static inline int32_t aqm_student_scale(const struct aqm_student_source *input, int32_t l)
+static inline int16_t aqm_student_scaled(uint64_t x, const struct aqm_student_scale *scale)
 {
-	l -= input->center;
-	return aqm_student_clamp(input->shift >= 0 ? l >> input->shift : l * (1 << -input->shift));
+	int up = scale->shift < 0 ? -scale->shift : 0, down = scale->shift > 0 ? scale->shift : 0;
+	uint64_t distance = (x >= scale->center ? x - scale->center : scale->center - x) >> down;
+	int32_t size = aqm_student_clamp((distance < AQM_STUDENT_CLAMP ? (int32_t)distance : AQM_STUDENT_CLAMP) << up);
+
+	return (int16_t)(x >= scale->center ? size : -size);
+}
+
+/* From a sum of products of numbers to an activation. */
+static inline unsigned aqm_student_encoder_shift(const struct aqm_student_network *network)
+{
+	return network->encoder_shift + AQM_STUDENT_VALUE_BITS - AQM_STUDENT_ONE_BITS;
 }
 
 static inline int32_t aqm_student_activate(int32_t sum, unsigned shift, bool leaky)
@@ -148,11 +162,13 @@ static inline int32_t aqm_student_activate(int32_t sum, unsigned shift, bool lea
  * has, and for too many values. */
 int aqm_student_new(aqm_student **out, enum aqm_control control, enum aqm_student_kind kind, size_t count,
                     const struct aqm_student_source *inputs);
-/* Take in a record: values[student->values] as the student reads them: L(x) for networks, x for trees. fields: 24 in log order, or an
+/* Take in a record: values[student->values]. fields: 24 in log order, or an
  * interval's in the order of the inputs. */
 void aqm_student_observe(const aqm_student *student, struct aqm_student_state *state, const uint64_t *fields, uint64_t *values);
-/* What a student makes of values: scores (3), or the change of L(p') in outputs[0]. Hidden numbers, of encoders and dense, where wanted (NULL). */
-void aqm_student_network_run(const aqm_student *student, const int16_t *values, int16_t *encoded, int16_t *hidden, int32_t *outputs);
+/* What a network reads of values: numbers[2 values]. */
+void aqm_student_numbers(const aqm_student *student, const uint64_t *values, int16_t *numbers);
+/* What it makes of them: scores (3), or the change of L(p') in outputs[0]. What encoders and dense layer say, where wanted (not NULL). */
+void aqm_student_network_run(const aqm_student *student, const int16_t *numbers, int16_t *encoded, int16_t *hidden, int32_t *outputs);
 const struct aqm_student_node *aqm_student_leaf(const aqm_student *student, const uint64_t *values);
 /* p' moved by a change of L. */
 uint32_t aqm_student_move(uint32_t now, int32_t change);

@@ -60,8 +60,9 @@ static json_t *inputs_json(const aqm_student *s)
 	for (size_t i = 0; i < s->count; i++) {
 		const struct aqm_student_source *input = &s->inputs[i];
 
-		json_array_append_new(list, json_pack("{s:s, s:b, s:i, s:i, s:i}", "name", input->name, "delta", input->delta, "length",
-		                                      input->length, "center", (int)input->center, "shift", input->shift));
+		json_array_append_new(list, json_pack("{s:s, s:b, s:i, s:[Ii], s:[Ii]}", "name", input->name, "delta", input->delta, "length",
+		                                      input->length, "log", (json_int_t)input->log.center, input->log.shift, "linear",
+		                                      (json_int_t)input->linear.center, input->linear.shift));
 	}
 	return list;
 }
@@ -72,7 +73,7 @@ static json_t *network_json(const aqm_student *s)
 	size_t encoded = s->count * n->units;
 	json_t *encoder = json_array(), *dense = json_array(), *head = json_array();
 
-	for (size_t v = 0; v < s->values; v++)
+	for (size_t v = 0; v < 2 * s->values; v++)
 		json_array_append_new(encoder, list_8(n->encoder[v], n->units));
 	for (size_t j = 0; j < n->hidden; j++)
 		json_array_append_new(dense, list_8(n->dense[j], encoded));
@@ -231,6 +232,15 @@ static bool is_name(const char *text)
 	return length > 0 && length < AQM_STUDENT_NAME_MAX && !text[length] && (text[0] < '0' || text[0] > '9');
 }
 
+static void read_scale(struct reader *r, const json_t *from, struct aqm_student_scale *scale)
+{
+	static const char what[] = "an input's scale";
+	const json_t *pair = list_of(r, from, 2, what);
+
+	scale->center = (uint64_t)whole(r, json_array_get(pair, 0), 0, (json_int_t)AQM_STUDENT_CENTER_MAX, what);
+	scale->shift = (int8_t)whole(r, json_array_get(pair, 1), -AQM_STUDENT_VALUE_BITS, 60, what);
+}
+
 static size_t read_inputs(struct reader *r, const json_t *list, struct aqm_student_source *inputs)
 {
 	size_t count = json_array_size(list);
@@ -251,8 +261,8 @@ static size_t read_inputs(struct reader *r, const json_t *list, struct aqm_stude
 		snprintf(input->name, sizeof input->name, "%s", name);
 		input->delta = json_is_true(json_object_get(from, "delta"));
 		input->length = (uint8_t)whole(r, json_object_get(from, "length"), 1, AQM_STUDENT_LENGTH_MAX, "an input's length");
-		input->center = (int32_t)whole(r, json_object_get(from, "center"), 0, 65 << AQM_STUDENT_LOG_BITS, "an input's center");
-		input->shift = (int8_t)whole(r, json_object_get(from, "shift"), -4, 16, "an input's shift");
+		read_scale(r, json_object_get(from, "log"), &input->log);
+		read_scale(r, json_object_get(from, "linear"), &input->linear);
 	}
 	return count;
 }
@@ -268,12 +278,12 @@ static void read_network(struct reader *r, const json_t *from, aqm_student *s)
 	n->encoder_shift = (uint8_t)whole(r, json_array_get(shifts, 0), 0, 15, "'shifts'");
 	n->dense_shift = (uint8_t)whole(r, json_array_get(shifts, 1), 0, 15, "'shifts'");
 	n->head_shift = (uint8_t)whole(r, json_array_get(shifts, 2), 0, 15, "'shifts'");
-	const json_t *encoder = list_of(r, json_object_get(from, "encoder"), s->values, "'encoder'");
+	const json_t *encoder = list_of(r, json_object_get(from, "encoder"), 2 * s->values, "'encoder'");
 	const json_t *dense = list_of(r, json_object_get(from, "dense"), n->hidden, "'dense'");
 	const json_t *head = list_of(r, json_object_get(from, "head"), n->outputs, "'head'");
 	size_t encoded = s->count * n->units;
 
-	for (size_t v = 0; encoder && v < s->values; v++)
+	for (size_t v = 0; encoder && v < 2 * s->values; v++)
 		read_8(r, json_array_get(encoder, v), n->units, n->encoder[v], "'encoder'");
 	for (size_t j = 0; dense && j < n->hidden; j++)
 		read_8(r, json_array_get(dense, j), encoded, n->dense[j], "'dense'");

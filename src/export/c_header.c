@@ -66,9 +66,24 @@ static const char arithmetic[] =
 	"\treturn (int16_t)(x > 8191 ? 8191 : x < -8191 ? -8191 : x);\n"
 	"}\n"
 	"\n"
-	"AQM_STUDENT_INLINE int16_t aqm_student_scale(uint32_t l, int32_t center, int32_t up, int32_t down)\n"
+	"/* The distance from a center, divided by 2^down, times 2^up, with its sign. */\n"
+	"AQM_STUDENT_INLINE int16_t aqm_student_scale(uint64_t x, uint64_t center, uint32_t up, uint32_t down)\n"
 	"{\n"
-	"\treturn aqm_student_clamp((((int32_t)l - center) * (1 << up)) >> down);\n"
+	"\tuint64_t distance = (x >= center ? x - center : center - x) >> down;\n"
+	"\tint32_t size = (int32_t)((distance < 8191 ? distance : 8191) << up);\n"
+	"\n"
+	"\treturn aqm_student_clamp(x >= center ? size : -size);\n"
+	"}\n"
+	"\n"
+	"/* A sequence of numbers in pairs, the latest first: behind the present pair those of the past, of which the state keeps `count` in all. */\n"
+	"AQM_STUDENT_INLINE void aqm_student_remember(int16_t *x, int16_t *past, uint32_t count, uint32_t begun)\n"
+	"{\n"
+	"\tuint32_t i;\n"
+	"\n"
+	"\tfor (i = 0; i < count; i++)\n"
+	"\t\tx[i + 2] = begun ? past[i] : x[i & 1];\n"
+	"\tfor (i = 0; i < count; i++)\n"
+	"\t\tpast[i] = x[i];\n"
 	"}\n"
 	"\n"
 	"/* Two sums of products: w has both biases, then both weights of each of x[count]. */\n"
@@ -197,14 +212,10 @@ static const char *suffix(const struct aqm_student_source *input)
 	return input->delta ? "_delta" : "";
 }
 
-/* Of what the past of a sequence is kept as: logarithms, or what a tree reads. */
-static int past_bits(const aqm_student *s, const struct aqm_student_source *input)
-{
-	return s->kind == AQM_STUDENT_NETWORK ? 32 : input->bits;
-}
-
 static void print_state(FILE *out, const aqm_student *s)
 {
+	bool tree = s->kind == AQM_STUDENT_TREE;
+
 	fputs("/* What a student knows of a queue's past. Zeros are the start. */\nstruct aqm_student_state {\n", out);
 	for (int bits = 64; bits >= 32; bits -= 32)
 		for (size_t i = 0; i < s->count; i++) {
@@ -212,10 +223,14 @@ static void print_state(FILE *out, const aqm_student *s)
 
 			if (input->delta && input->bits == bits)
 				fprintf(out, "\tuint%d_t last_%s;\n", bits, input->name);
-			if (input->length > 1 && past_bits(s, input) == bits)
+			if (tree && input->length > 1 && input->bits == bits)
 				fprintf(out, "\tuint%d_t past_%s%s[%d];\n", bits, input->name, suffix(input), input->length - 1);
 		}
-	fputs("\tuint32_t begun;\n};\n\n", out);
+	fputs("\tuint32_t begun;\n", out);
+	for (size_t i = 0; !tree && i < s->count; i++)
+		if (s->inputs[i].length > 1)
+			fprintf(out, "\tint16_t past_%s%s[%d];\n", s->inputs[i].name, suffix(&s->inputs[i]), 2 * (s->inputs[i].length - 1));
+	fputs("};\n\n", out);
 }
 
 /* ---- tables ---- */
@@ -254,7 +269,7 @@ static void print_encoder(struct table *t, const aqm_student *s)
 			bool two = u + 1 < n->units;
 
 			add(t, bias[u], two ? bias[u + 1] : 0);
-			for (size_t v = s->inputs[i].first; v < s->inputs[i].first + (size_t)s->inputs[i].length; v++)
+			for (size_t v = 2u * s->inputs[i].first; v < 2u * (s->inputs[i].first + s->inputs[i].length); v++)
 				add(t, n->encoder[v][u], two ? n->encoder[v][u + 1] : 0);
 		}
 	fputs("\n};\n\n", t->out);
@@ -312,26 +327,30 @@ static void print_begin(FILE *out, const struct aqm_student_source *input, const
 	fprintf(out, "%s;\n", now);
 }
 
-static void print_scaled(FILE *out, const aqm_student *s, const char *from)
+static void print_scale(FILE *out, const struct aqm_student_scale *scale)
+{
+	fprintf(out, "%lluull, %d, %d);\n", (unsigned long long)scale->center, scale->shift < 0 ? -scale->shift : 0,
+	        scale->shift > 0 ? scale->shift : 0);
+}
+
+static void print_numbers(FILE *out, const aqm_student *s, const char *from)
 {
 	for (size_t i = 0; i < s->count; i++) {
 		const struct aqm_student_source *input = &s->inputs[i];
-		int up = input->shift < 0 ? -input->shift : 0, down = input->shift > 0 ? input->shift : 0;
+		int first = 2 * input->first;
 
-		fputs("\tl = (uint32_t)aqm_student_log2(", out);
+		fputs("\tvalue = ", out);
 		print_source(out, input, from);
-		fputs(");\n", out);
+		fputs(";\n", out);
 		if (input->delta)
 			fprintf(out, "\tstate->last_%s = %s->%s;\n", input->name, from, input->name);
+		fprintf(out, "\tx[%d] = aqm_student_scale((uint64_t)aqm_student_log2(value), ", first);
+		print_scale(out, &input->log);
+		fprintf(out, "\tx[%d] = aqm_student_scale(value, ", first + 1);
+		print_scale(out, &input->linear);
 		if (input->length > 1)
-			print_begin(out, input, "l");
-		fprintf(out, "\tx[%d] = aqm_student_scale(l, %d, %d, %d);\n", input->first, (int)input->center, up, down);
-		for (int k = 1; k < input->length; k++)
-			fprintf(out, "\tx[%d] = aqm_student_scale(state->past_%s%s[%d], %d, %d, %d);\n", input->first + k, input->name,
-			        suffix(input), k - 1, (int)input->center, up, down);
-		print_shift(out, input);
-		if (input->length > 1)
-			fprintf(out, "\tstate->past_%s%s[0] = l;\n", input->name, suffix(input));
+			fprintf(out, "\taqm_student_remember(x + %d, state->past_%s%s, %d, state->begun);\n", first, input->name, suffix(input),
+			        2 * (input->length - 1));
 	}
 	fputs("\tstate->begun = 1;\n\n", out);
 }
@@ -343,14 +362,14 @@ static void print_network(FILE *out, const aqm_student *s, const char *from)
 	const struct aqm_student_network *n = &s->network;
 	size_t unit_pairs = (n->units + 1u) / 2, hidden_pairs = (n->hidden + 1u) / 2, encoded = s->count * n->units, at = 0;
 
-	fprintf(out, "\tint16_t x[%zu], encoded[%zu], hidden[%zu];\n\tuint32_t l;\n\n", s->values, encoded + n->units % 2, 2 * hidden_pairs);
-	print_scaled(out, s, from);
+	fprintf(out, "\tint16_t x[%zu], encoded[%zu], hidden[%zu];\n\tuint64_t value;\n\n", 2 * s->values, encoded + n->units % 2, 2 * hidden_pairs);
+	print_numbers(out, s, from);
 	for (size_t i = 0; i < s->count; i++) {
 		const struct aqm_student_source *input = &s->inputs[i];
 
-		fprintf(out, "\taqm_student_layer(encoded + %zu, %zu, %d, aqm_student_encoder + %zu, x + %d, %d);\n", i * n->units, unit_pairs,
-		        n->encoder_shift, at, input->first, input->length);
-		at += unit_pairs * (input->length + 1u);
+		fprintf(out, "\taqm_student_layer(encoded + %zu, %zu, %u, aqm_student_encoder + %zu, x + %d, %d);\n", i * n->units, unit_pairs,
+		        aqm_student_encoder_shift(n), at, 2 * input->first, 2 * input->length);
+		at += unit_pairs * (2u * input->length + 1);
 	}
 	fprintf(out, "\taqm_student_layer(hidden, %zu, %d, aqm_student_dense, encoded, %zu);\n", hidden_pairs, n->dense_shift, encoded);
 	fprintf(out, "\taqm_student_pair(scores, aqm_student_head, hidden, %d);\n", n->hidden);

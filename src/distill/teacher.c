@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "distill/teacher.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/progress.h"
+#include "base/size.h"
+#include "distill/student.h"
+#include "policy/internal.h"
+
+enum { KEEP_SECONDS = 30 };
+
+/* "RUN/best/policy.h5" -> "RUN/logits": beside the run's own files; of a single file beside it. Owned by the caller. */
+static char *default_cache(const char *path)
+{
+	char *folder = aqm_strdup(path), *slash = folder ? strrchr(folder, '/') : NULL, *cache;
+
+	if (!folder)
+		return NULL;
+	if (slash)
+		*slash = '\0';
+	size_t length = slash ? strlen(folder) : 0;
+	if (length > 5 && strcmp(folder + length - 5, "/best") == 0)
+		folder[length - 5] = '\0';
+	cache = aqm_path_join(slash ? folder : ".", "logits");
+	free(folder);
+	return cache;
+}
+
+int aqm_teacher_open(struct aqm_teacher *t, const struct aqm_config *config)
+{
+	*t = (struct aqm_teacher){.target = (double)NAN};
+	if (!*config->distill.teacher)
+		return aqm_error_set(AQM_EUSAGE, "distill.teacher is empty: who is to teach?");
+	t->path = aqm_policy_find(config->distill.teacher);
+	if (!t->path)
+		return AQM_EDATA;
+	int code = aqm_policy_load(&t->policy, t->path, *config->model.path ? config->model.path : NULL, config->device);
+	if (code == AQM_OK)
+		code = aqm_sha256_file(t->path, t->digest);
+	if (code != AQM_OK)
+		return code;
+	t->config = aqm_policy_config(t->policy);
+	memcpy(t->base_digest, t->policy->base_digest, sizeof t->base_digest);
+	t->cache = *config->distill.cache ? aqm_strdup(config->distill.cache) : default_cache(t->path);
+	if (config->distill.returns == AQM_DISTILL_TARGET)
+		t->target = aqm_policy_target(t->policy);
+	if (isfinite(t->target))
+		snprintf(t->returns, sizeof t->returns, "target %.9g", t->target);
+	else
+		snprintf(t->returns, sizeof t->returns, "logged");
+	return t->cache ? AQM_OK : AQM_ERUN;
+}
+
+void aqm_teacher_close(struct aqm_teacher *teacher)
+{
+	aqm_policy_free(teacher->policy);
+	free(teacher->path);
+	free(teacher->cache);
+	*teacher = (struct aqm_teacher){0};
+}
+
+/* ---- answers ---- */
+
+/* Score windows from *done on, and keep what there is now and then. */
+static int score(struct aqm_teacher *t, const struct aqm_rows *rows, const struct aqm_answers_key *key, const char *path, float *logits,
+                 uint64_t done)
+{
+	uint64_t part = 4 * (uint64_t)t->config->train.windows;
+	double kept = aqm_clock_seconds();
+	struct aqm_progress progress;
+	int code = AQM_OK;
+
+	if (!t->allocated)
+		code = aqm_policy_allocate(t->policy, t->config->train.windows);
+	t->allocated = true;
+	aqm_progress_start(&progress, "asking the teacher", key->windows, done);
+	while (code == AQM_OK && done < key->windows) {
+		code = aqm_policy_score_part(t->policy, rows, t->target, (size_t)done, (size_t)part, logits);
+		if (code != AQM_OK)
+			break;
+		done = key->windows - done < part ? key->windows : done + part;
+		aqm_progress_update(&progress, done);
+		if (done < key->windows && aqm_clock_seconds() - kept > KEEP_SECONDS) {
+			code = aqm_answers_write(path, key, logits, done);
+			kept = aqm_clock_seconds();
+		}
+	}
+	aqm_progress_end(&progress);
+	for (uint64_t i = 0; code == AQM_OK && i < key->rows * key->outputs; i++)
+		if (!isfinite(logits[i]))
+			code = aqm_error_set(AQM_ERUN, "the teacher's answer to row %llu is not finite", (unsigned long long)(i / key->outputs));
+	if (code != AQM_OK && code != AQM_EINTERRUPTED)
+		return code;
+	if (done > 0) {
+		int written = aqm_answers_write(path, key, logits, done);
+
+		code = code == AQM_OK ? written : code;
+	}
+	return code == AQM_EINTERRUPTED
+	           ? aqm_error_set(code, "interrupted after %llu of %llu windows of the teacher's answers, which are kept",
+	                           (unsigned long long)done, (unsigned long long)key->windows)
+	           : code;
+}
+
+/* The head's outputs become the change of log2 p' that a student is to learn, on its own scale. */
+static int as_changes(const struct aqm_teacher *t, const struct aqm_rows *rows, float **answers)
+{
+	const struct aqm_level_fit *fit = &aqm_policy_fit(t->policy)->levels;
+	size_t outputs = (size_t)aqm_policy_outputs(t->policy);
+	float *changes = aqm_malloc_array(rows->rows, sizeof *changes);
+	double *now = aqm_malloc_array(rows->rows, sizeof *now);
+	int code = changes && now ? aqm_pool_column(rows->pool, "drop_prob", now) : AQM_ERUN;
+
+	for (size_t i = 0; code == AQM_OK && i < rows->rows; i++) {
+		double level = (double)rows->level[i] + aqm_level_change(fit, *answers + i * outputs);
+		double next = exp(fmin(aqm_level_as_log(t->config, level), 0)) * 0x1p32;
+		uint32_t from = (uint32_t)fmin(fmax(now[i] * 2, AQM_STUDENT_LOWEST), (double)UINT32_MAX);
+		uint32_t to = (uint32_t)fmin(fmax(next, AQM_STUDENT_LOWEST), (double)UINT32_MAX);
+
+		changes[i] = ldexpf((float)(aqm_student_log2(to) - aqm_student_log2(from)), -AQM_STUDENT_LOG_BITS);
+	}
+	free(now);
+	if (code != AQM_OK) {
+		free(changes);
+		return code;
+	}
+	free(*answers);
+	*answers = changes;
+	return AQM_OK;
+}
+
+int aqm_teacher_answers(struct aqm_teacher *t, const aqm_pool *pool, float **answers, bool *known)
+{
+	struct aqm_rows rows = {0};
+	uint64_t done = 0;
+	char *path = NULL;
+
+	*answers = NULL;
+	int code = aqm_rows_init(&rows, pool, t->config, aqm_policy_fit(t->policy));
+	if (code != AQM_OK)
+		goto done;
+	const struct aqm_answers_key key = {
+		.teacher = t->digest,
+		.base = t->base_digest,
+		.pool = aqm_pool_digest(pool),
+		.returns = t->returns,
+		.rows = rows.rows,
+		.outputs = (uint64_t)aqm_policy_outputs(t->policy),
+		.windows = aqm_policy_score_windows(t->policy, &rows),
+	};
+	path = aqm_answers_path(t->cache, &key);
+	*answers = aqm_calloc_array(rows.rows, (size_t)key.outputs * sizeof **answers);
+	code = path && *answers ? aqm_make_folders(t->cache) : AQM_ERUN;
+	if (code == AQM_OK)
+		code = aqm_answers_read(path, &key, *answers, &done);
+	if (known)
+		*known = done == key.windows;
+	if (code == AQM_OK && done < key.windows)
+		code = score(t, &rows, &key, path, *answers, done);
+	if (code == AQM_OK && t->config->control == AQM_CONTROL_UPDATE)
+		code = as_changes(t, &rows, answers);
+done:
+	if (code != AQM_OK) {
+		free(*answers);
+		*answers = NULL;
+	}
+	free(path);
+	aqm_rows_release(&rows);
+	return code;
+}
