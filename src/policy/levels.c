@@ -23,7 +23,8 @@ double aqm_level_probability(const struct aqm_config *config, double level)
 
 double aqm_level_as_log(const struct aqm_config *config, double level)
 {
-	return config->policy.level == AQM_LEVEL_LINEAR ? aqm_update_level(aqm_level_probability(config, level) * 0x1p31) : level;
+	return config->policy.level == AQM_LEVEL_LINEAR ? aqm_update_level(aqm_level_probability(config, level) * 0x1p31)
+	                                                : level;
 }
 
 static int read_column(const struct aqm_config *config, const aqm_pool *pool, const char *name, double *column,
@@ -44,7 +45,9 @@ static int read_column(const struct aqm_config *config, const aqm_pool *pool, co
 int aqm_levels_read(const struct aqm_config *config, const aqm_pool *pool, float *level, float *next_level)
 {
 	double *column = aqm_malloc_array(aqm_pool_rows(pool), sizeof *column);
-	int code = column ? read_column(config, pool, config->policy.from == AQM_FROM_RULE ? "rule_drop_prob" : "drop_prob", column, level) : AQM_ERUN;
+	int code = column ? read_column(config, pool, config->policy.from == AQM_FROM_RULE ? "rule_drop_prob" : "drop_prob",
+	                                column, level)
+	                  : AQM_ERUN;
 
 	if (code == AQM_OK)
 		code = read_column(config, pool, "next_drop_prob", column, next_level);

@@ -84,7 +84,8 @@ static int simulate(const struct aqm_collect_updates *o, const struct run *run, 
 
 	e->group = aqm_grid_group(o->grid, run->cell);
 	if (code == AQM_OK && !aqm_qdisc_find(cell.scenario.aqm.kind)->keeps_records)
-		code = aqm_error_set(AQM_EUSAGE, "'%s' is no AQM that keeps records; those are freebsd-l4s, dualpi2, dualpi2-linux",
+		code = aqm_error_set(AQM_EUSAGE,
+		                     "'%s' is no AQM that keeps records; those are freebsd-l4s, dualpi2, dualpi2-linux",
 		                     cell.scenario.aqm.kind);
 	if (code == AQM_OK)
 		code = digest(&cell.scenario, e->digest);
@@ -200,8 +201,8 @@ enum { NEIGHBOURS = 2 };
 
 /* What the runs about this place would have set, and their rank: the mean of up to five, for what one alone was worth is
  * luck too. */
-static double mean_action(struct episode *const *rules, size_t count, size_t place,
-                          const struct aqm_control_step *step, double *rank)
+static double mean_action(struct episode *const *rules, size_t count, size_t place, const struct aqm_control_step *step,
+                          double *rank)
 {
 	size_t first = place > NEIGHBOURS ? place - NEIGHBOURS : 0;
 	size_t end = place + NEIGHBOURS + 1 < count ? place + NEIGHBOURS + 1 : count;
@@ -218,8 +219,8 @@ static double mean_action(struct episode *const *rules, size_t count, size_t pla
 /* `rules` are in the order of their ranks. */
 static void relabel_rows(struct episode *e, struct episode *const *rules, size_t count, struct aqm_rng *rng)
 {
-	size_t now = column_of("drop_prob"), delay = column_of("controller_delay"), last = column_of("controller_delay_old"),
-		   rank = column_of("utility_rank"), next = AQM_UPDATES_COLUMNS - 1;
+	size_t now = column_of("drop_prob"), delay = column_of("controller_delay"),
+		   last = column_of("controller_delay_old"), rank = column_of("utility_rank"), next = AQM_UPDATES_COLUMNS - 1;
 
 	for (size_t q = 0; q < AQM_QUEUES; q++)
 		for (size_t r = 0; r < e->updates.of[q].count; r++) {

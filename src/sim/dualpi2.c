@@ -15,7 +15,8 @@ struct control {
 	aqm_time target;
 	double alpha, beta; /* Hz */
 };
-static const struct control rfc_control = {15 * AQM_MS, 0.15, 3}, linux_control = {15 * AQM_MS, 41.0 / 256, 819.0 / 256};
+static const struct control rfc_control = {15 * AQM_MS, 0.15, 3},
+							linux_control = {15 * AQM_MS, 41.0 / 256, 819.0 / 256};
 
 struct dualpi2 {
 	struct aqm_fifo queues[AQM_QUEUES];
@@ -239,8 +240,8 @@ static aqm_time update(void *state, struct aqm_bottleneck *b)
 	struct dualpi2 *d = state;
 	aqm_time classic = aqm_fifo_wait(&d->queues[AQM_CLASSIC], b->now), l4s = aqm_fifo_wait(&d->queues[AQM_L4S], b->now);
 	aqm_time delay = classic > l4s ? classic : l4s;
-	struct aqm_control_step step = {.controller = AQM_CLASSIC, .now = d->probability, .delay = delay,
-	                                .last_delay = d->last_delay};
+	struct aqm_control_step step = {
+		.controller = AQM_CLASSIC, .now = d->probability, .delay = delay, .last_delay = d->last_delay};
 
 	step.queue = b->intervals[AQM_CLASSIC].packets ? AQM_CLASSIC : AQM_L4S;
 	step.next = next_probability(&d->control, &step);

@@ -162,8 +162,10 @@ static double feature_of(const struct aqm_update *update, const char *name)
 static void remember(struct aqm_bottleneck *b, const struct aqm_control_step *step, double elapsed)
 {
 	struct aqm_slow *slow = &b->slow[step->controller];
-	const struct aqm_interval *own = step->queue == step->controller ? &b->intervals[step->queue] : &b->others[step->queue];
-	const struct aqm_interval *other = step->queue == step->controller ? &b->others[step->queue] : &b->intervals[step->queue];
+	const struct aqm_interval *own =
+		step->queue == step->controller ? &b->intervals[step->queue] : &b->others[step->queue];
+	const struct aqm_interval *other =
+		step->queue == step->controller ? &b->others[step->queue] : &b->intervals[step->queue];
 	double weight = b->asked[step->controller] ? 1 - exp(-elapsed / 1e6) : 1;
 	double part = elapsed > 0 ? 15e3 / elapsed : 1;
 

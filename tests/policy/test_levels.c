@@ -214,8 +214,8 @@ static void test_stream(void **state)
 /* The pool with what rules would have set: `share` of the p' in force. */
 static aqm_pool *with_rules(const aqm_pool *pool, double share)
 {
-	static const char *const names[] = {"current_qdelay", "drop_prob",     "len_bytes",
-	                                    "pkt_len",        "arrived_bytes", "next_drop_prob", "rule_drop_prob"};
+	static const char *const names[] = {"current_qdelay", "drop_prob",      "len_bytes",     "pkt_len",
+	                                    "arrived_bytes",  "next_drop_prob", "rule_drop_prob"};
 	enum { COLUMNS = sizeof names / sizeof *names };
 	static double values[COLUMNS][ROWS];
 	const double *columns[COLUMNS];
@@ -261,7 +261,8 @@ static void test_linear(void **state)
 		for (size_t t = 0; t < 5; t++) {
 			double change = (next[SECOND + t] - share * now[SECOND + t]) / 0x1p31;
 
-			assert_true(fabs((double)aqm_policy_batch(f.policy)->targets[t] * f.fit.levels.change_scale - change) < 1e-6);
+			assert_true(fabs((double)aqm_policy_batch(f.policy)->targets[t] * f.fit.levels.change_scale - change) <
+			            1e-6);
 		}
 
 		double target = f.fit.return_quantiles[80];

@@ -79,7 +79,8 @@ static void rows_tell_the_rule(void **state)
 		}
 		size_t end = start + length - 1; /* both flows run: the link's bytes of 15 ms */
 		double rate = e < TARGETS * GROUPS / 2 ? 8 : 40;
-		assert_true(target[start] < 30e3 || fabs(slow[end] + slow_other[end] - rate * 15e3 / 8) < 0.25 * rate * 15e3 / 8);
+		assert_true(target[start] < 30e3 ||
+		            fabs(slow[end] + slow_other[end] - rate * 15e3 / 8) < 0.25 * rate * 15e3 / 8);
 	}
 	assert_string_equal(pool->provenance.inputs[0].path, "sim link.rate=8 aqm.target=2 seed=1: by the rules");
 	test_free(now), test_free(next), test_free(rule), test_free(delay), test_free(last), test_free(target);
@@ -121,13 +122,15 @@ static void ranks_are_of_the_group(void **state)
 static void actions_of_other_runs(void **state)
 {
 	aqm_pool *pool = collect((struct aqm_collect_updates){.relabel = true}, NULL);
-	double *now = column(pool, "drop_prob"), *next = column(pool, "next_drop_prob"), *rank = column(pool, "utility_rank"),
-		   *delay = column(pool, "controller_delay"), *last = column(pool, "controller_delay_old");
+	double *now = column(pool, "drop_prob"), *next = column(pool, "next_drop_prob"),
+		   *rank = column(pool, "utility_rank"), *delay = column(pool, "controller_delay"),
+		   *last = column(pool, "controller_delay_old");
 
 	(void)state;
 	for (size_t i = 0; i < aqm_pool_rows(pool); i++) {
 		double mean = (would_set(2, now[i], delay[i], last[i]) + would_set(8, now[i], delay[i], last[i]) +
-		               would_set(30, now[i], delay[i], last[i])) / 3;
+		               would_set(30, now[i], delay[i], last[i])) /
+		              3;
 
 		assert_true(fabs(next[i] - mean) < 3);
 		assert_true(fabs(rank[i] - 0.5) < 1e-12);
@@ -175,7 +178,9 @@ static void answers_come_late(void **state)
 		const char *kind;
 		double delay, from, to;
 	} cases[] = {
-		{"dualpi2", 0, 0.015, 0.018},         {"dualpi2", 0.004, 0.019, 0.022},     {"dualpi2", 0.04, 0.055, 0.058},
+		{"dualpi2", 0, 0.015, 0.018},
+		{"dualpi2", 0.004, 0.019, 0.022},
+		{"dualpi2", 0.04, 0.055, 0.058},
 		{"freebsd-l4s", 0.004, 0.019, 0.036},
 	};
 
@@ -241,9 +246,9 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(rows_tell_the_rule),     cmocka_unit_test(ranks_are_of_the_group),
-		cmocka_unit_test(actions_of_other_runs),  cmocka_unit_test(threads_change_nothing),
-		cmocka_unit_test(answers_come_late),      cmocka_unit_test(what_cannot_be_collected),
+		cmocka_unit_test(rows_tell_the_rule),    cmocka_unit_test(ranks_are_of_the_group),
+		cmocka_unit_test(actions_of_other_runs), cmocka_unit_test(threads_change_nothing),
+		cmocka_unit_test(answers_come_late),     cmocka_unit_test(what_cannot_be_collected),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
