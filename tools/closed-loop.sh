@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # A policy against DualPI2 in the closed loop, from nothing to the tables of docs/closed-loop.md: a pool of ranked runs, a
-# small base, training, and links and seeds that training never saw. About 10 minutes on one core; wants jq and bc.
+# small base, training, and links and seeds that training never saw. About five minutes of one core; wants jq and bc.
 #   tools/closed-loop.sh [FOLDER]        (default: build/closed-loop)
 # AQMTRAIN names the program (default build/release/aqmtrain), EPOCHS, SEEDS, THREADS the effort (10, 101-110, 1).
 set -eu
@@ -27,9 +27,13 @@ cd "$folder"
 "$program" eval -r run --closed-loop --grid "$grids/closed-loop-test.yaml" --seeds "$seeds" --utility balanced \
 	--aqm fifo,codel,pie,dualpi2,freebsd-l4s,policy --delay none --target-return 0.05,0.5,0.8,0.95 --threads "$threads" \
 	-o policy >policy.txt
-# Its own decision delay.
+# Decisions that take time.
 "$program" eval -r run --closed-loop --grid "$grids/closed-loop-test.yaml" --seeds "$seeds" --utility balanced \
-	--aqm dualpi2,policy --delay measured --target-return 0.95 --threads "$threads" -o delay >delay.txt
+	--aqm dualpi2,policy --delay measured,5,39 --target-return 0.95 --threads "$threads" -o delay >delay.txt
+# Once more, on links and seeds that nothing was chosen by.
+"$program" eval -r run --closed-loop --grid "$grids/closed-loop-test.yaml" --set link.rate=9,30,60 --set flows.rtt=8,20,50 \
+	--seeds 201-205 --utility balanced --aqm dualpi2,policy --delay none --target-return 0.95 --threads "$threads" \
+	-o fresh >fresh.txt
 
 # DualPI2 with other settings. Of one for all links there is the one that was best on the training's, and the best of
 # them on the very links it is judged on; the oracle has one of its own on each of these.
@@ -71,3 +75,4 @@ gain=$(echo "$chosen" | sed 's/gain \([0-9]*\) .*/\1/') target=$(echo "$chosen" 
 } | tee scan.out
 sed -n '/^all cells/,$p' policy.txt
 sed -n '/^all cells/,/^$/p' delay.txt
+sed -n '/^all cells/,/^$/p' fresh.txt
