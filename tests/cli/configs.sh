@@ -24,6 +24,7 @@ for config in "$source"/configs/*.yaml "$source"/configs/paper/*.yaml; do
 	run=$(echo "${name%.yaml}" | tr / -)
 	preset=$(preset_of "$config")
 	expect 0 "$program" config -c "$config"
+	[ "$name" != closed-loop.yaml ] || continue # wants ranks, which pools of logs have not: utility.sh trains it
 	[ -f "$preset.gguf" ] || "$program" model synth --preset "$preset" -o "$preset.gguf"
 	expect 0 "$program" train -c "$config" --set model.path="$preset.gguf" --set model.stop_layer=0 --set encoder_width=16 \
 		--set epochs=1 --set threads=1 -o "$run"
