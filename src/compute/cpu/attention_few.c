@@ -171,8 +171,8 @@ bool aqm_cpu_attention_few(aqm_device *device, struct aqm_attention s, const str
 		return false;
 	for (int64_t w = 0; w < s.windows; w++)
 		most = places[w].past > most ? places[w].past : most;
-	if (s.tokens == 0 ||
-	    !aqm_cpu_scratch(device, omp_get_max_threads(), room_floats(lanes_of(queries), n, most + s.tokens), &base, &stride))
+	if (s.tokens == 0 || !aqm_cpu_scratch(device, omp_get_max_threads(),
+	                                      room_floats(lanes_of(queries), n, most + s.tokens), &base, &stride))
 		return true;
 #pragma omp parallel for collapse(3) schedule(dynamic)
 	for (int64_t w = 0; w < s.windows; w++)

@@ -28,8 +28,8 @@ enum {
 struct few {
 	struct aqm_mat x, w, y;
 	float beta;
-	int64_t chunk;                        /* columns taken together */
-	size_t row_bytes, block, block_bytes; /* of W */
+	int64_t chunk;                                            /* columns taken together */
+	size_t row_bytes, block, block_bytes;                     /* of W */
 	void (*expand)(const void *blocks, float *out, size_t n); /* NULL: W is float32 */
 };
 

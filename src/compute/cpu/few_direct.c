@@ -44,7 +44,7 @@ enum {
 };
 
 /* Types with a kernel here; the last is of bfloat16 with X in bfloat16 too. */
-#define KIND_MAP(XX)  \
+#define KIND_MAP(XX)   \
 	XX(AQM_F32, f32)   \
 	XX(AQM_F16, f16)   \
 	XX(AQM_BF16, bf16) \
@@ -250,26 +250,27 @@ TARGET_PAIRS AQM_INLINE void tile_of_pairs(const int count, const int rows, cons
 }
 
 /* A function a kind and a count, so that the sums stay in registers. */
-#define PARAMETERS                                                                                               \
+#define PARAMETERS                                                                                                 \
 	const struct product *p, const uint8_t *w, int64_t first, int64_t end, int64_t from, size_t ahead, float beta, \
 		float *y, int64_t skip
 #define ROWS_OF(count) ((count) <= MOST_OF_FEW ? ROWS_OF_FEW : ROWS_OF_MANY)
-#define TILE(dtype, name, step_bytes, count)                                                                      \
-	TARGET static void name##_##count(PARAMETERS)                                                                 \
-	{                                                                                                             \
-		tile(dtype, step_bytes, count, ROWS_OF(count), p, w, first, end, from, ahead, beta, y, skip);             \
-	}
-#define TILE_OF_PAIRS(dtype, name, step_bytes, count)                                                 \
-	TARGET_PAIRS static void name##_##count(PARAMETERS)                                               \
+#define TILE(dtype, name, step_bytes, count)                                                          \
+	TARGET static void name##_##count(PARAMETERS)                                                     \
 	{                                                                                                 \
-		tile_of_pairs(count, ROWS_OF(count), p, w, first, end, from, ahead, beta, y, skip);           \
+		tile(dtype, step_bytes, count, ROWS_OF(count), p, w, first, end, from, ahead, beta, y, skip); \
+	}
+#define TILE_OF_PAIRS(dtype, name, step_bytes, count)                                       \
+	TARGET_PAIRS static void name##_##count(PARAMETERS)                                     \
+	{                                                                                       \
+		tile_of_pairs(count, ROWS_OF(count), p, w, first, end, from, ahead, beta, y, skip); \
 	}
 #define NAME(dtype, name, step_bytes, count) name##_##count,
 #define COUNTED(XX, dtype, name, step_bytes)                                                              \
-	XX(dtype, name, step_bytes, 1) XX(dtype, name, step_bytes, 2) XX(dtype, name, step_bytes, 3)          \
-	XX(dtype, name, step_bytes, 4) XX(dtype, name, step_bytes, 5) XX(dtype, name, step_bytes, 6)          \
-	XX(dtype, name, step_bytes, 7) XX(dtype, name, step_bytes, 8) XX(dtype, name, step_bytes, 9)          \
-	XX(dtype, name, step_bytes, 10) XX(dtype, name, step_bytes, 11) XX(dtype, name, step_bytes, 12)
+	XX(dtype, name, step_bytes, 1)                                                                        \
+	XX(dtype, name, step_bytes, 2) XX(dtype, name, step_bytes, 3) XX(dtype, name, step_bytes, 4)          \
+		XX(dtype, name, step_bytes, 5) XX(dtype, name, step_bytes, 6) XX(dtype, name, step_bytes, 7)      \
+			XX(dtype, name, step_bytes, 8) XX(dtype, name, step_bytes, 9) XX(dtype, name, step_bytes, 10) \
+				XX(dtype, name, step_bytes, 11) XX(dtype, name, step_bytes, 12)
 #define TILES(XX, dtype, name, step_bytes) \
 	COUNTED(XX, dtype, name, step_bytes)   \
 	static tile_function *const name##_tiles[COUNT] = {COUNTED(NAME, dtype, name, step_bytes)};

@@ -6,13 +6,12 @@
  *
  *     w = d (q - z) + m,  x = e p:      sum of w x over a block = d e (sum of q p - z sum of p) + m e sum of p
  *
- * with bytes q >= 0 and z of the type, d and m of the block of W, and e and the sum of p of the block of X. Two groups
- * of sixteen rows of W are taken together: some blocks of them are unpacked into a tile that stays in the first cache
- * (few_unpack.c), where a register holds four columns of sixteen rows. So a register is the sums of sixteen rows too,
- * and d, m and e scale sixteen at once:
+ * with bytes q >= 0 and z of the type, d and m of the block of W, and e and the sum of p of the block of X. Sixteen rows
+ * of W are taken together: a block of them is unpacked into registers that hold four columns of each row (few_unpack.h),
+ * so a register is the sums of sixteen rows too, one for each row of X, and d, m and e scale sixteen at once:
  *
- *     tile    32 rows  |block|block|...      2 registers for each four columns
- *     X        n rows  |block|block|...      four bytes at a time, the same for all rows of W
+ *     W   16 rows  |block|block|...      8 registers of four columns
+ *     X    n rows  |block|block|...      four bytes at a time, the same for all rows of W
  *
  * Fewer than sixteen rows of W, and processors without these instructions, multiply the same rounded numbers in float32
  * (few.c).
@@ -22,7 +21,10 @@
 
 #include "compute/cpu/few_unpack.h"
 
-enum { MOST_ROWS = 16, COUNT = 6 /* rows of X taken together at most */ };
+enum {
+	COUNT = 10,  /* rows of X taken together at most */
+	SHUFFLED = 2 /* of them spread by shuffles */
+};
 
 /* z of a type and the columns of its parts; 0: it is not multiplied in integers. */
 struct type {
@@ -46,10 +48,10 @@ static struct type type_of(enum aqm_dtype w)
 /* ---- X in bytes ---- */
 
 struct rounded {
-	int8_t *bytes;         /* (rows, cols) */
-	float *scale, *offset; /* (rows, parts): e, and e times the sum of p */
-	int32_t *correction;   /* (rows, parts): -z times the sum of p */
-	int64_t cols, parts;   /* a part: columns of W that share d, a block or half of one */
+	int8_t *bytes;             /* (blocks, rows, BLOCK) */
+	float *scale, *offset;     /* (parts, rows): e, and e times the sum of p */
+	int32_t *correction;       /* (parts, rows): -z times the sum of p */
+	int64_t rows, cols, parts; /* a part: columns of W that share d, a block or half of one; rows: with zeros behind */
 };
 
 /* Round a row, parts being blocks: the largest of each becomes 127. A block that is not finite gets a scale that is not.
@@ -57,9 +59,9 @@ struct rounded {
 static void round_row(const struct rounded *r, const float *x, int64_t row, int32_t zero)
 {
 	for (int64_t b = 0; b < r->cols / BLOCK; b++) {
-		int8_t *bytes = r->bytes + row * r->cols + b * BLOCK;
+		int64_t at = b * r->rows + row;
+		int8_t *bytes = r->bytes + at * BLOCK;
 		const float *block = x + b * BLOCK;
-		int64_t at = row * r->parts + b;
 		float largest = 0, not_finite = 0;
 		int32_t sum = 0;
 
@@ -106,10 +108,9 @@ TARGET static void round_blocks(const struct rounded *r, const float *x, int64_t
 {
 	const __m512i size = _mm512_set1_epi32(0x7fffffff);
 	int64_t blocks = r->cols / BLOCK, left = blocks - first < GROUP ? blocks - first : GROUP;
-	int64_t at = row * r->parts + first;
-	__mmask16 mask = (__mmask16)((1u << left) - 1);
 	__m512i v[GROUP];
-	float inverses[GROUP] __attribute__((aligned(64)));
+	float inverses[GROUP] __attribute__((aligned(64))), scales[GROUP] __attribute__((aligned(64)));
+	int32_t all_sums[GROUP] __attribute__((aligned(64)));
 
 	x += first * BLOCK;
 	for (int64_t b = 0; b < GROUP; b++) {
@@ -125,7 +126,7 @@ TARGET static void round_blocks(const struct rounded *r, const float *x, int64_t
 	_mm512_store_ps(inverses, _mm512_maskz_div_ps(some, _mm512_set1_ps(127.0f), largest));
 	for (int64_t b = 0; b < left; b++) {
 		__m512 inverse = _mm512_set1_ps(inverses[b]);
-		int8_t *bytes = r->bytes + row * r->cols + (first + b) * BLOCK;
+		int8_t *bytes = r->bytes + ((first + b) * r->rows + row) * BLOCK;
 		__m512i low = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + b * BLOCK), inverse));
 		__m512i high = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + b * BLOCK + 16), inverse));
 
@@ -135,209 +136,205 @@ TARGET static void round_blocks(const struct rounded *r, const float *x, int64_t
 	}
 	for (int64_t b = left; b < GROUP; b++)
 		v[b] = _mm512_setzero_si512();
-	__m512i sums = fold_sums(v);
+	_mm512_store_ps(scales, scale);
+	_mm512_store_si512(all_sums, fold_sums(v));
+	for (int64_t b = 0; b < left; b++) {
+		int64_t at = (first + b) * r->rows + row;
 
-	_mm512_mask_storeu_ps(r->scale + at, mask, scale);
-	_mm512_mask_storeu_ps(r->offset + at, mask, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(sums)));
-	_mm512_mask_storeu_epi32(r->correction + at, mask, _mm512_mullo_epi32(_mm512_set1_epi32(-zero), sums));
+		r->scale[at] = scales[b];
+		r->offset[at] = scales[b] * (float)all_sums[b];
+		r->correction[at] = (int32_t)(0u - (uint32_t)zero * (uint32_t)all_sums[b]); /* wraps where X is not finite */
+	}
 }
 
 /* From parts that are blocks to parts that are half of one, the last first; of what belongs to parts, offset excepted. */
 static void halve_parts(const struct rounded *r, int64_t row, int32_t zero)
 {
-	float *scale = r->scale + row * r->parts;
-
 	for (int64_t part = r->parts - 1; part >= 0; part--) {
-		const int8_t *bytes = r->bytes + row * r->cols + part * BLOCK / 2;
+		const int8_t *bytes = r->bytes + (part / 2 * r->rows + row) * BLOCK + part % 2 * BLOCK / 2;
 		int32_t sum = 0;
 
 		for (int k = 0; k < BLOCK / 2; k++)
 			sum += bytes[k];
-		r->correction[row * r->parts + part] = -zero * sum;
-		scale[part] = scale[part / 2];
+		r->correction[part * r->rows + row] = -zero * sum;
+		r->scale[part * r->rows + row] = r->scale[part / 2 * r->rows + row];
 	}
 }
 
 /* ---- the product ---- */
 
-/* Rows of W to ask for, in even steps. */
-struct ahead {
-	const uint8_t *next;
-	size_t lines; /* cache lines a step */
-};
-
-AQM_INLINE void fetch(struct ahead *ahead)
+/* sum += four bytes of W times four of X in each lane; X from a register, or its four bytes at x. Not the intrinsic: with
+ * it gcc moves sums about. */
+TARGET AQM_INLINE void add_products(__m512i *sum, __m512i w, __m512i x)
 {
-	for (size_t i = 0; i < ahead->lines; i++)
-		__builtin_prefetch(ahead->next + 64 * i);
-	ahead->next += 64 * ahead->lines;
+	__asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(w), "v"(x));
 }
 
-/* Part `part` of the tile times part `at` of each of `count` rows of X, which begin at row `row`. */
-TARGET AQM_INLINE void multiply_part(const int count, const int fours, const bool least, const struct tile *tile,
-                                     int64_t part, const struct rounded *x, int64_t row, int64_t at,
-                                     __m512 total[COUNT][UNITS])
+TARGET AQM_INLINE void add_products_at(__m512i *sum, __m512i w, const int8_t *x)
 {
-	const int8_t *bytes = x->bytes + row * x->cols + at * 4 * fours;
-	__m512i dot[COUNT][UNITS];
+	__asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(w), "m"(*(const int32_t(*)[1])(const void *)x));
+}
 
-	at += row * x->parts;
-#pragma GCC unroll 8
-	for (int i = 0; i < count; i++)
-		dot[i][0] = dot[i][1] = _mm512_set1_epi32(x->correction[at + i * x->parts]);
-#pragma GCC unroll 8
-	for (int j = 0; j < fours; j++) {
-		const uint8_t(*q)[4 * GROUP] = tile->fours[part * fours + j];
-		__m512i first_rows = _mm512_load_si512(q[0]), other_rows = _mm512_load_si512(q[1]);
-
-#pragma GCC unroll 8
-		for (int i = 0; i < count; i++) {
-			int32_t four;
-
-			memcpy(&four, bytes + i * x->cols + 4 * j, sizeof four);
-			dot[i][0] = _mm512_dpbusd_epi32(dot[i][0], first_rows, _mm512_set1_epi32(four));
-			dot[i][1] = _mm512_dpbusd_epi32(dot[i][1], other_rows, _mm512_set1_epi32(four));
-		}
+/* Four bytes k of 16, everywhere. */
+TARGET AQM_INLINE __m512i four_of(__m512i all, const int k)
+{
+	switch (k) {
+	case 0:
+		return _mm512_shuffle_epi32(all, (_MM_PERM_ENUM)0x00);
+	case 1:
+		return _mm512_shuffle_epi32(all, (_MM_PERM_ENUM)0x55);
+	case 2:
+		return _mm512_shuffle_epi32(all, (_MM_PERM_ENUM)0xaa);
+	default:
+		return _mm512_shuffle_epi32(all, (_MM_PERM_ENUM)0xff);
 	}
-#pragma GCC unroll 2
-	for (int u = 0; u < UNITS; u++) {
-		__m512 d = _mm512_load_ps(tile->d[part][u]);
+}
+
+/* dot[i] += some fours q of a block times those of row i of X, at bytes + i * BLOCK, for `count` rows. Products of one
+ * sum are far apart, so that none waits for the one before. Most of X is spread by loads and some by shuffles, so that
+ * neither holds up the other. */
+TARGET AQM_INLINE void multiply_fours(const int count, const int fours, const __m512i *q, const int8_t *bytes,
+                                      __m512i dot[COUNT])
+{
+	__m512i all[SHUFFLED];
 
 #pragma GCC unroll 8
+	for (int j = 0; j < fours; j++)
+#pragma GCC unroll 10
 		for (int i = 0; i < count; i++) {
-			__m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(x->scale[at + i * x->parts]));
+			const int8_t *at = bytes + i * BLOCK + 4 * j;
 
-			total[i][u] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][u]), scale, total[i][u]);
+			if (i >= SHUFFLED) {
+				add_products_at(&dot[i], q[j], at);
+				continue;
+			}
+			if (j % 4 == 0)
+				all[i] = _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)at));
+			add_products(&dot[i], q[j], four_of(all[i], j % 4));
+		}
+}
+
+/* total[i] += block b, of which q are the fours, times that of row `row` + i of X, for `count` rows. */
+TARGET AQM_INLINE void multiply_block(const bool is_long, const int part, const bool least, const int count,
+                                      const __m512i q[8], const struct scales *scales, int64_t b,
+                                      const struct rounded *x, int64_t row, __m512 total[COUNT])
+{
+	const int parts = BLOCK / part, fours = 8 / parts;
+	const int8_t *bytes = x->bytes + (b * x->rows + row) * BLOCK;
+
+#pragma GCC unroll 2
+	for (int p = 0; p < parts; p++) {
+		int64_t own = b * parts + p, at = own * x->rows + row;
+		int scale_at = is_long ? (int)(own % (parts * SUBS)) : 0;
+		__m512i dot[COUNT];
+
+#pragma GCC unroll 10
+		for (int i = 0; i < count; i++)
+			dot[i] = _mm512_set1_epi32(x->correction[at + i]);
+		multiply_fours(count, fours, q + p * fours, bytes + 4 * p * fours, dot);
+		__m512 d = scales->d[scale_at];
+
+#pragma GCC unroll 10
+		for (int i = 0; i < count; i++) {
+			__m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(x->scale[at + i]));
+
+			total[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i]), scale, total[i]);
 			if (least)
-				total[i][u] = _mm512_fmadd_ps(_mm512_load_ps(tile->m[part][u]),
-				                              _mm512_set1_ps(x->offset[at + i * x->parts]), total[i][u]);
+				total[i] = _mm512_fmadd_ps(scales->m[scale_at], _mm512_set1_ps(x->offset[at + i]), total[i]);
 		}
 	}
 }
 
-/* sums[i] += n blocks of the tile times blocks first .. first + n of row `row` + i of X, for `count` rows. With `unpacks`
- * the tile is made on the way out of the rows at w: the processor does both at once. */
-TARGET AQM_INLINE void multiply_tile(const bool unpacks, const enum aqm_dtype dtype, const size_t bytes, const int part,
-                                     const bool least, const int count, struct tile *tile, int64_t n,
-                                     const struct rounded *x, int64_t row, int64_t first, struct rows *w,
-                                     struct ahead *ahead, __m512 (*sums)[UNITS])
+/* out[i] = the sixteen rows of W at w times row `row` + i of X, for `count` rows. Meanwhile asks for what lies at next. */
+TARGET AQM_INLINE void multiply_group(const enum aqm_dtype dtype, const size_t bytes, const int part, const bool least,
+                                      const int count, const struct rounded *x, int64_t row, struct rows w,
+                                      const uint8_t *next, float (*out)[GROUP])
 {
-	const int parts = BLOCK / part;
-	__m512 total[COUNT][UNITS];
+	const size_t lines = ((is_long_type(dtype) ? bytes / SUBS : bytes) * GROUP + 63) / 64;
+	const int64_t blocks = x->cols / BLOCK;
+	struct scales scales;
+	__m512 total[COUNT];
 
-#pragma GCC unroll 8
+#pragma GCC unroll 10
 	for (int i = 0; i < count; i++)
-#pragma GCC unroll 2
-		for (int u = 0; u < UNITS; u++)
-			total[i][u] = sums[i][u];
-	for (int64_t b = 0; b < n; b++) {
-		fetch(ahead);
-		if (unpacks) {
-			unpack(dtype, bytes, &w[0], b, 0, tile);
-			unpack(dtype, bytes, &w[1], b, 1, tile);
-		}
-#pragma GCC unroll 2
-		for (int p = 0; p < parts; p++)
-			multiply_part(count, part / 4, least, tile, b * parts + p, x, row, (first + b) * parts + p, total);
+		total[i] = _mm512_setzero_ps();
+	for (int64_t b = 0; b < blocks; b++, next += 64 * lines) {
+		__m512i q[8];
+
+#pragma GCC unroll 16
+		for (size_t i = 0; i < lines; i++)
+			__builtin_prefetch(next + 64 * i);
+		unpack(dtype, bytes, &w, b, q, &scales);
+		multiply_block(is_long_type(dtype), part, least, count, q, &scales, b, x, row, total);
 	}
-#pragma GCC unroll 8
+#pragma GCC unroll 10
 	for (int i = 0; i < count; i++)
-#pragma GCC unroll 2
-		for (int u = 0; u < UNITS; u++)
-			sums[i][u] = total[i][u];
+		_mm512_store_ps(out[i], total[i]);
 }
 
-typedef void tile_function(struct tile *tile, int64_t n, const struct rounded *x, int64_t row, int64_t first,
-                           struct rows *w, struct ahead *ahead, __m512 (*sums)[UNITS]);
+typedef void group_function(const struct rounded *x, int64_t row, struct rows w, const uint8_t *next,
+                            float (*out)[GROUP]);
 
-/* One function a type and a count, so that the sums stay in registers; and without unpacking. */
-#define COUNTED(XX, name, dtype, bytes, part, least)                                                \
-	XX(name, dtype, bytes, part, least, 1)                                                          \
-	XX(name, dtype, bytes, part, least, 2)                                                          \
-	XX(name, dtype, bytes, part, least, 3)                                                          \
-	XX(name, dtype, bytes, part, least, 4)                                                          \
-	XX(name, dtype, bytes, part, least, 5)                                                          \
-	XX(name, dtype, bytes, part, least, 6)
-#define TILE(name, dtype, bytes, part, least, count)                                                              \
-	TARGET static void name##_##count(struct tile *tile, int64_t n, const struct rounded *x, int64_t row,         \
-	                                  int64_t first, struct rows *w, struct ahead *ahead, __m512(*sums)[UNITS])   \
-	{                                                                                                             \
-		multiply_tile((bytes) > 0, dtype, bytes, part, least, count, tile, n, x, row, first, w, ahead, sums);      \
+/* One function a type and an even count, so that the sums stay in registers. */
+#define GROUP_OF(name, dtype, bytes, part, least, count)                                                        \
+	TARGET static void name##_##count(const struct rounded *x, int64_t row, struct rows w, const uint8_t *next, \
+	                                  float(*out)[GROUP])                                                       \
+	{                                                                                                           \
+		multiply_group(dtype, bytes, part, least, count, x, row, w, next, out);                                 \
 	}
 #define NAME(name, dtype, bytes, part, least, count) name##_##count,
-#define TILES(name, dtype, bytes, zero, part, least)    \
-	COUNTED(TILE, name, dtype, bytes, part, least)      \
-	static tile_function *const name##_tiles[COUNT] = { \
-		COUNTED(NAME, name, dtype, bytes, part, least)};
-TYPE_MAP(TILES)
-TILES(plain, AQM_F32, 0, 0, 32, false)
-TILES(least, AQM_F32, 0, 0, 32, true)
-TILES(halved, AQM_F32, 0, 0, 16, false)
+#define COUNTED(XX, name, dtype, bytes, part, least) \
+	XX(name, dtype, bytes, part, least, 2)           \
+	XX(name, dtype, bytes, part, least, 4)           \
+	XX(name, dtype, bytes, part, least, 6)           \
+	XX(name, dtype, bytes, part, least, 8)           \
+	XX(name, dtype, bytes, part, least, 10)
+#define GROUPS(name, dtype, bytes, zero, part, least)  \
+	COUNTED(GROUP_OF, name, dtype, bytes, part, least) \
+	static group_function *const name##_groups[COUNT / 2] = {COUNTED(NAME, name, dtype, bytes, part, least)};
+TYPE_MAP(GROUPS)
+
+static group_function *group_of(enum aqm_dtype w, int64_t count)
+{
+	switch (w) {
+#define CHOOSE(name, dtype, bytes, zero, part, least) \
+	case dtype:                                       \
+		return name##_groups[count / 2 - 1];
+		TYPE_MAP(CHOOSE)
+#undef CHOOSE
+	default:
+		return NULL;
+	}
+}
 
 struct product {
 	const struct rounded *x;
 	struct aqm_mat w, y;
 	float beta;
 	size_t row_bytes;
-	tile_function *const *unpacking, *const *others; /* by count less one */
+	int64_t together; /* rows of X */
+	group_function *multiply;
 };
 
-static void choose_tiles(struct product *p)
+/* Rows first .. first + 15 of W, or as many as there are, times X. */
+TARGET static void multiply_rows(const struct product *p, int64_t first)
 {
-#define CHOOSE(name, dtype, bytes, zero, part, has_least)                           \
-	case dtype:                                                                     \
-		p->unpacking = name##_tiles;                                                \
-		p->others = has_least ? least_tiles : part < BLOCK ? halved_tiles : plain_tiles; \
-		break;
-	switch (p->w.dtype) {
-		TYPE_MAP(CHOOSE)
-	default:
-		break;
-	}
-#undef CHOOSE
-}
+	/* A short last group starts earlier; rows that are done are not written again. */
+	int64_t start = first + GROUP <= p->w.rows ? first : p->w.rows - GROUP;
+	const uint8_t *data = (const uint8_t *)p->w.data + (size_t)start * p->row_bytes;
+	__mmask16 mask = (__mmask16)(0xffff << (first - start));
 
-/* Rows first .. first + 31 of W, or as many as there are (sixteen at least), times the `count` rows of X. */
-TARGET static void multiply_rows(const struct product *p, int64_t count, int64_t first, struct tile *tile)
-{
-	int64_t passes = (count + COUNT - 1) / COUNT, blocks = p->x->cols / BLOCK, last = p->w.rows - GROUP;
-	int64_t chunks = (blocks + CHUNK - 1) / CHUNK, chunk = ((blocks + chunks - 1) / chunks + SUBS - 1) / SUBS * SUBS;
-	int64_t start[UNITS];
-	struct rows w[UNITS];
-	__m512 sums[MOST_ROWS][UNITS];
-	size_t bytes = UNITS * GROUP * p->row_bytes, steps = (size_t)(blocks * passes);
-	struct ahead ahead = {.lines = (bytes / 64 + steps) / steps};
+	for (int64_t row = 0; row < p->y.rows; row += p->together) {
+		float total[COUNT][GROUP] __attribute__((aligned(64)));
 
-	for (int u = 0; u < UNITS; u++) { /* a short last group starts earlier; rows that are done are not written again */
-		start[u] = first + u * GROUP < last ? first + u * GROUP : last;
-		w[u] = rows_at((const uint8_t *)p->w.data + (size_t)start[u] * p->row_bytes, p->row_bytes);
-	}
-	ahead.next = w[0].of[0] + bytes;
-	if (first + 2 * UNITS * GROUP > p->w.rows)
-		ahead.lines = 0;
-	for (int64_t i = 0; i < count; i++)
-		for (int u = 0; u < UNITS; u++)
-			sums[i][u] = _mm512_setzero_ps();
-	for (int64_t b = 0; b < blocks; b += chunk) {
-		int64_t n = blocks - b < chunk ? blocks - b : chunk;
-
-		for (int64_t pass = 0; pass < passes; pass++) {
-			int64_t from = count * pass / passes, to = count * (pass + 1) / passes;
-			tile_function *const *tiles = pass == 0 ? p->unpacking : p->others;
-
-			tiles[to - from - 1](tile, n, p->x, from, b, w, &ahead, sums + from);
-		}
-	}
-	for (int u = 0; u < UNITS; u++) {
-		int64_t done = first + u * GROUP - start[u];
-		__mmask16 mask = (__mmask16)(done < GROUP ? 0xffff << done : 0);
-
-		for (int64_t i = 0; i < count; i++) {
-			float *out = aqm_row(p->y, i) + start[u];
+		p->multiply(p->x, row, rows_at(data, p->row_bytes), data + GROUP * p->row_bytes, total);
+		for (int64_t i = 0; i < p->together && row + i < p->y.rows; i++) {
+			float *out = aqm_row(p->y, row + i) + start;
+			__m512 sum = _mm512_load_ps(total[i]);
 
 			if (p->beta != 0.0f)
-				sums[i][u] = _mm512_fmadd_ps(_mm512_set1_ps(p->beta), _mm512_maskz_loadu_ps(mask, out), sums[i][u]);
-			_mm512_mask_storeu_ps(out, mask, sums[i][u]);
+				sum = _mm512_fmadd_ps(_mm512_set1_ps(p->beta), _mm512_maskz_loadu_ps(mask, out), sum);
+			_mm512_mask_storeu_ps(out, mask, sum);
 		}
 	}
 }
@@ -347,33 +344,40 @@ static bool takes_bytes(struct aqm_mat w)
 	return w.rows >= GROUP && aqm_cpu_level() == AQM_LEVEL_V4 && __builtin_cpu_supports("avx512vnni");
 }
 
-static void multiply(const struct rounded *r, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
+static void multiply(const struct rounded *r, int64_t together, struct aqm_mat w, float beta, struct aqm_mat y)
 {
 	const struct aqm_dtype_traits *traits = aqm_dtype_traits(w.dtype);
-	const struct type type = type_of(w.dtype);
-	struct product p = {
+	const struct product p = {
 		.x = r,
 		.w = w,
 		.y = y,
 		.beta = beta,
 		.row_bytes = (size_t)w.cols / traits->block * traits->block_bytes,
+		.together = together,
+		.multiply = group_of(w.dtype, together),
 	};
 
-	choose_tiles(&p);
+	/* Guided: a thread that has lost its core for a while holds up the others less. */
+#pragma omp parallel for schedule(guided, 1) if (aqm_cpu_large(w))
+	for (int64_t first = 0; first < w.rows; first += GROUP)
+		multiply_rows(&p, first);
+}
+
+static void round_rows(const struct rounded *r, struct aqm_mat x, struct type type)
+{
 	for (int64_t i = 0; i < x.rows; i++) {
 		for (int64_t first = 0; first < x.cols / BLOCK; first += GROUP)
 			round_blocks(r, aqm_row(x, i), i, first, type.zero);
 		if (type.part < BLOCK)
 			halve_parts(r, i, type.zero);
 	}
-#pragma omp parallel if (aqm_cpu_large(w))
-	{
-		struct tile tile;
-
-		/* Guided: a thread that has lost its core for a while holds up the others less. */
-#pragma omp for schedule(guided, 1)
-		for (int64_t first = 0; first < w.rows; first += UNITS * GROUP)
-			multiply_rows(&p, x.rows, first, &tile);
+	for (int64_t i = x.rows; i < r->rows; i++) {
+		for (int64_t b = 0; b < r->cols / BLOCK; b++)
+			memset(r->bytes + (b * r->rows + i) * BLOCK, 0, BLOCK);
+		for (int64_t at = i; at < r->parts * r->rows; at += r->rows) {
+			r->scale[at] = r->offset[at] = 0.0f;
+			r->correction[at] = 0;
+		}
 	}
 }
 #else
@@ -383,9 +387,14 @@ static bool takes_bytes(struct aqm_mat w)
 	return false;
 }
 
-static void multiply(const struct rounded *r, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
+static void multiply(const struct rounded *r, int64_t together, struct aqm_mat w, float beta, struct aqm_mat y)
 {
-	(void)r, (void)x, (void)w, (void)beta, (void)y;
+	(void)r, (void)together, (void)w, (void)beta, (void)y;
+}
+
+static void round_rows(const struct rounded *r, struct aqm_mat x, struct type type)
+{
+	(void)r, (void)x, (void)type;
 }
 #endif
 
@@ -394,7 +403,8 @@ static void restore_rows(const struct rounded *r, struct aqm_mat x)
 {
 	for (int64_t i = 0; i < x.rows; i++)
 		for (int64_t k = 0; k < x.cols; k++)
-			aqm_row(x, i)[k] = (float)r->bytes[i * x.cols + k] * r->scale[i * r->parts + k / BLOCK];
+			aqm_row(x, i)[k] =
+				(float)r->bytes[(k / BLOCK * r->rows + i) * BLOCK + k % BLOCK] * r->scale[k / BLOCK * r->rows + i];
 }
 
 void aqm_cpu_linear_few_int8(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
@@ -406,26 +416,32 @@ void aqm_cpu_linear_few_int8(aqm_device *device, struct aqm_mat x, struct aqm_ma
 		(w.dtype == AQM_BF16 ? aqm_cpu_linear_few_bf16 : aqm_cpu_linear_few)(device, x, w, beta, y);
 		return;
 	}
-	int64_t parts = x.cols / (bytes ? type.part : BLOCK), each = x.rows * parts, numbers = x.rows * x.cols;
-	int64_t floats = 3 * each + (numbers + 3) / 4 + numbers, stride;
+	/* In as few passes as can be, of the same even number of rows of X. */
+	int64_t passes = (x.rows + COUNT - 1) / COUNT, together = passes ? ((x.rows + passes - 1) / passes + 1) / 2 * 2 : 0;
+	int64_t rows = passes * together, parts = x.cols / (bytes ? type.part : BLOCK), each = rows * parts;
+	int64_t numbers = rows * x.cols;
+	int64_t floats = 3 * each + numbers / 4 + (bytes ? 0 : numbers), stride;
 	float *memory;
 
 	if (x.rows == 0 || !aqm_cpu_scratch(device, 1, floats, &memory, &stride))
 		return;
-	struct rounded r = {
+	const struct rounded r = {
 		.scale = memory,
 		.offset = memory + each,
 		.correction = (int32_t *)(memory + 2 * each),
-		.bytes = (int8_t *)(memory + 3 * each + numbers),
+		.bytes = (int8_t *)(memory + 3 * each),
+		.rows = rows,
 		.cols = x.cols,
 		.parts = parts,
 	};
-	struct aqm_mat restored = aqm_mat_f32(memory + 3 * each, x.rows, x.cols);
 
 	if (bytes) {
-		multiply(&r, x, w, beta, y);
+		round_rows(&r, x, type);
+		multiply(&r, together, w, beta, y);
 		return;
 	}
+	struct aqm_mat restored = aqm_mat_f32(memory + 3 * each + numbers / 4, x.rows, x.cols);
+
 	for (int64_t i = 0; i < x.rows; i++)
 		round_row(&r, aqm_row(x, i), i, type.zero);
 	restore_rows(&r, restored);

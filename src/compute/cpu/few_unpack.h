@@ -21,20 +21,16 @@ enum {
 	LONG = 256, /* block of the K types: eight of ours */
 	SUBS = LONG / BLOCK,
 	GROUP = 16, /* rows of W: lanes of a register */
-	UNITS = 2,  /* groups taken together */
-	CHUNK = 24, /* blocks taken together at most, whole long ones: a tile stays in the first cache */
 };
 
-/* Some blocks of two groups of rows. w = d (q - z) + m, where d and m hold for a part: for a block, or for half of one
- * in types that have a scale for every 16 columns. */
-struct tile {
-	uint8_t fours[8 * CHUNK][UNITS][4 * GROUP]; /* q of four columns of each of the rows; 8 fours a block */
-	float d[2 * CHUNK][UNITS][GROUP];           /* of each part */
-	float m[2 * CHUNK][UNITS][GROUP];           /* only in types that have it */
-} __attribute__((aligned(64)));
+/* Scales of a group's rows, w = d (q - z) + m, of the parts of a block, or of a long block. A part is a block, or half of
+ * one in types that have a scale for every 16 columns. */
+struct scales {
+	__m512 d[2 * SUBS], m[SUBS]; /* m: only in types that have it */
+};
 
 /* The types that are multiplied in integers: name, dtype, bytes of a block, z, columns of a part, whether it has m. */
-#define TYPE_MAP(XX)                      \
+#define TYPE_MAP(XX)                       \
 	XX(q8_0, AQM_Q8_0, 34, 128, 32, false) \
 	XX(q4_0, AQM_Q4_0, 18, 8, 32, false)   \
 	XX(q4_1, AQM_Q4_1, 20, 0, 32, true)    \
@@ -43,6 +39,11 @@ struct tile {
 	XX(q4_k, AQM_Q4_K, 144, 0, 32, true)   \
 	XX(q5_k, AQM_Q5_K, 176, 0, 32, true)   \
 	XX(q6_k, AQM_Q6_K, 210, 32, 16, false)
+
+AQM_INLINE bool is_long_type(enum aqm_dtype dtype)
+{
+	return dtype == AQM_Q4_K || dtype == AQM_Q5_K || dtype == AQM_Q6_K;
+}
 
 /* In each 128 bits: from four rows of four fours of bytes, to four fours of bytes of four rows. */
 TARGET AQM_INLINE void transpose(const __m512i rows[4], __m512i *columns)
@@ -130,8 +131,8 @@ TARGET AQM_INLINE __m512 halves(struct rows w, size_t at)
 		ALONE(word);
 		words[k] = word;
 	}
-	return _mm512_cvtph_ps(_mm256_set_epi64x((long long)words[3], (long long)words[2], (long long)words[1],
-	                                         (long long)words[0]));
+	return _mm512_cvtph_ps(
+		_mm256_set_epi64x((long long)words[3], (long long)words[2], (long long)words[1], (long long)words[0]));
 }
 
 /* Four bytes at one place of each of rows j, j + 4, j + 8, j + 12: a bit for each of 16 columns, and of the 16 others. */
@@ -151,8 +152,8 @@ AQM_INLINE void fifth_bits(struct rows w, int j, size_t at, uint64_t *low, uint6
 /* ---- types with blocks of 32 ---- */
 
 /* Columns 0 .. 15 and 16 .. 31 of rows j, j + 4, j + 8, j + 12 as bytes q. `at`: where the numbers begin in a row. */
-TARGET AQM_INLINE void short_block(const enum aqm_dtype dtype, struct rows w, int j, size_t at,
-                                   __m512i *low, __m512i *high)
+TARGET AQM_INLINE void short_block(const enum aqm_dtype dtype, struct rows w, int j, size_t at, __m512i *low,
+                                   __m512i *high)
 {
 	const __m512i nibble = _mm512_set1_epi8(15), fifth = _mm512_set1_epi8(16), sign = _mm512_set1_epi8(-128);
 
@@ -198,8 +199,7 @@ TARGET AQM_INLINE __m512i byte_of(__m512i fours, int i)
  *     byte      0 .. 3          4 .. 7          8 .. 11
  *     bits 0-5  scale 0 .. 3    least 0 .. 3    scale 4 .. 7 in bits 0-3, least 4 .. 7 in bits 4-7,
  *     bits 6-7  of scale 4 .. 7 of least 4 .. 7 the high two                                          */
-TARGET AQM_INLINE void long_scales(struct rows w, size_t at, int64_t part, int unit,
-                                   struct tile *tile)
+TARGET AQM_INLINE void long_scales(struct rows w, size_t at, struct scales *out)
 {
 	const __m512i four = _mm512_set1_epi32(0x0f0f0f0f), two = _mm512_set1_epi32(0x30303030),
 				  six = _mm512_set1_epi32(0x3f3f3f3f);
@@ -211,9 +211,9 @@ TARGET AQM_INLINE void long_scales(struct rows w, size_t at, int64_t part, int u
 	transpose(in, head);
 	__m512 d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(head[0]));
 	__m512 m = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(head[0], 16)));
-	__m512i scales[2] = {_mm512_and_si512(head[1], six),
-	                     _mm512_or_si512(_mm512_and_si512(head[3], four),
-	                                     _mm512_and_si512(_mm512_srli_epi32(head[1], 2), two))};
+	__m512i scales[2] = {
+		_mm512_and_si512(head[1], six),
+		_mm512_or_si512(_mm512_and_si512(head[3], four), _mm512_and_si512(_mm512_srli_epi32(head[1], 2), two))};
 	__m512i leasts[2] = {_mm512_and_si512(head[2], six),
 	                     _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi32(head[3], 4), four),
 	                                     _mm512_and_si512(_mm512_srli_epi32(head[2], 2), two))};
@@ -223,14 +223,13 @@ TARGET AQM_INLINE void long_scales(struct rows w, size_t at, int64_t part, int u
 		__m512 scale = _mm512_cvtepi32_ps(byte_of(scales[s / 4], s % 4));
 		__m512 least = _mm512_cvtepi32_ps(byte_of(leasts[s / 4], s % 4));
 
-		_mm512_store_ps(tile->d[part + s][unit], _mm512_mul_ps(d, scale));
-		_mm512_store_ps(tile->m[part + s][unit], _mm512_mul_ps(m, least));
+		out->d[s] = _mm512_mul_ps(d, scale);
+		out->m[s] = _mm512_mul_ps(m, least);
 	}
 }
 
 /* Sixteen scales of Q6_K, signed bytes before a float16. */
-TARGET AQM_INLINE void half_scales(struct rows w, size_t at, int64_t part, int unit,
-                                   struct tile *tile)
+TARGET AQM_INLINE void half_scales(struct rows w, size_t at, struct scales *out)
 {
 	__m512i in[4], scales[4];
 	__m512 d = halves(w, at + 16);
@@ -242,15 +241,15 @@ TARGET AQM_INLINE void half_scales(struct rows w, size_t at, int64_t part, int u
 	for (int s = 0; s < 16; s++) {
 		__m512i scale = _mm512_srai_epi32(_mm512_slli_epi32(byte_of(scales[s / 4], s % 4), 24), 24);
 
-		_mm512_store_ps(tile->d[part + s][unit], _mm512_mul_ps(d, _mm512_cvtepi32_ps(scale)));
+		out->d[s] = _mm512_mul_ps(d, _mm512_cvtepi32_ps(scale));
 	}
 }
 
 /* As short_block, of block `sub` of the eight of a long block that begins at w. Q4_K and Q5_K: nibbles of blocks 2i
  * and 2i + 1 share bytes, and fifth bits of all eight; Q6_K: in each half of the long block nibbles of blocks i and
  * i + 2, and upper two bits of all four. */
-TARGET AQM_INLINE void long_block(const enum aqm_dtype dtype, struct rows w, int j, int sub,
-                                  __m512i *low, __m512i *high)
+TARGET AQM_INLINE void long_block(const enum aqm_dtype dtype, struct rows w, int j, int sub, __m512i *low,
+                                  __m512i *high)
 {
 	const __m512i nibble = _mm512_set1_epi8(15);
 	size_t numbers = dtype == AQM_Q6_K   ? (size_t)(sub / 4 * 64 + sub % 2 * 32)
@@ -278,23 +277,23 @@ TARGET AQM_INLINE void long_block(const enum aqm_dtype dtype, struct rows w, int
 
 /* ---- */
 
-/* Block b of a tile from the sixteen rows at w, which moves on. */
-TARGET AQM_INLINE void unpack(const enum aqm_dtype dtype, const size_t bytes, struct rows *w, int64_t b, const int unit,
-                              struct tile *tile)
+/* Block b from the sixteen rows at w, which moves on: q of eight times four columns, and scales. */
+TARGET AQM_INLINE void unpack(const enum aqm_dtype dtype, const size_t bytes, struct rows *w, int64_t b,
+                              __m512i fours[8], struct scales *scales)
 {
-	const bool is_long = dtype == AQM_Q4_K || dtype == AQM_Q5_K || dtype == AQM_Q6_K;
+	const bool is_long = is_long_type(dtype);
 	int sub = is_long ? (int)(b % SUBS) : 0;
-	__m512i low[4], high[4], fours[8];
+	__m512i low[4], high[4];
 
 	if (!is_long) {
-		_mm512_store_ps(tile->d[b][unit], halves(*w, 0));
+		scales->d[0] = halves(*w, 0);
 		if (dtype == AQM_Q4_1 || dtype == AQM_Q5_1)
-			_mm512_store_ps(tile->m[b][unit], halves(*w, 2));
+			scales->m[0] = halves(*w, 2);
 	} else if (sub == 0) {
 		if (dtype == AQM_Q6_K)
-			half_scales(*w, 192, 2 * b, unit, tile);
+			half_scales(*w, 192, scales);
 		else
-			long_scales(*w, 0, b, unit, tile);
+			long_scales(*w, 0, scales);
 	}
 #pragma GCC unroll 4
 	for (int j = 0; j < 4; j++)
@@ -306,7 +305,4 @@ TARGET AQM_INLINE void unpack(const enum aqm_dtype dtype, const size_t bytes, st
 		*w = moved(*w, bytes);
 	transpose(low, fours);
 	transpose(high, fours + 4);
-#pragma GCC unroll 8
-	for (int j = 0; j < 8; j++)
-		_mm512_store_si512(tile->fours[8 * b + j][unit], fours[j]);
 }
