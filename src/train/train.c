@@ -125,9 +125,6 @@ static int open_policy(struct aqm_trainer *t)
 		code = aqm_policy_allocate(t->policy, aqm_trainer_batch(t));
 	if (code == AQM_OK)
 		code = aqm_optimizer_init(&t->optimizer, aqm_policy_params(t->policy));
-	code = aqm_ranks_agree(t->ranks, code);
-	if (code == AQM_OK)
-		code = aqm_reduction_init(&t->reduction, t->ranks, aqm_policy_params(t->policy));
 	if (code == AQM_OK)
 		code = allocate_batch(t);
 	return code;
@@ -296,6 +293,8 @@ static int set_up(struct aqm_trainer *t)
 		return code;
 	aqm_trainer_warn(t);
 	code = aqm_ranks_agree(t->ranks, open_policy(t));
+	if (code == AQM_OK)
+		code = aqm_reduction_init(&t->reduction, t->ranks, aqm_policy_params(t->policy));
 	if (code == AQM_OK)
 		code = restore(t);
 	if (code == AQM_OK && first)
