@@ -112,8 +112,8 @@ for run in tiny-llama update; do
 done
 if ! grep -q '"sweep"' "$runs/tiny-llama/closed-loop/targets.json" 2>/dev/null; then
 	say "what asking for more gives"
-	"$aqmtrain" eval -r "$runs/tiny-llama" --closed-loop --scenario configs/scenarios/steady.yaml --set seconds=10 --set name=targets --seeds $seeds \
-		--aqm dualpi2,policy --target-return q0.1,q0.5,q0.9,q0.99
+	"$aqmtrain" eval -r "$runs/tiny-llama" --closed-loop --scenario configs/scenarios/steady.yaml --set seconds=5 --set warmup=1 --set link.rate=8 --set name=targets --seeds $seeds \
+		--aqm dualpi2,policy --every 1 --delay none --target-return q0.1,0.5,0.9
 fi
 
 # ---- the report ----

@@ -433,6 +433,52 @@ static int plot_series(struct aqm_page *page, const struct group *group, const c
 	return aqm_page_figure(page, &figure);
 }
 
+/* The series of that name, or a new one. */
+static struct aqm_series *series_named(struct aqm_figure *figure, const char *name)
+{
+	for (size_t i = 0; i < figure->count; i++)
+		if (figure->series[i].name && strcmp(figure->series[i].name, name) == 0)
+			return &figure->series[i];
+	return aqm_figure_add(figure, AQM_MARK_POINTS, aqm_page_colour(figure->count), "%s", name);
+}
+
+/* A line a mode: the label of a point without its target. */
+static void add_sweep(const struct aqm_page *page, struct aqm_figure *figure, const struct aqm_report_run *run,
+                      const json_t *sweep, const char *key)
+{
+	size_t i;
+	json_t *point;
+
+	json_array_foreach(sweep, i, point)
+	{
+		struct interval v = interval_at(point, key, 1);
+		const char *label = aqm_json_text(point, "label"), *end = strstr(label, ", return");
+		int length = (int)(end ? (size_t)(end - label) : strlen(label));
+		char name[256];
+
+		if (page->run_count > 1)
+			snprintf(name, sizeof name, "%.100s: %.*s", run->label, length < 120 ? length : 120, label);
+		else
+			snprintf(name, sizeof name, "%.*s", length < 200 ? length : 200, label);
+		aqm_series_add_point(figure, series_named(figure, name),
+		                     (struct aqm_point){aqm_json_at(point, "target_return"), v.mean, NAN, NAN, v.low, v.high});
+	}
+}
+
+/* Targets over orders of magnitude. */
+static bool spread_wide(const struct aqm_figure *figure)
+{
+	enum { TIMES = 30 };
+	double least = INFINITY, most = -INFINITY;
+
+	for (size_t i = 0; i < figure->count; i++)
+		for (size_t k = 0; k < figure->series[i].count; k++) {
+			least = fmin(least, figure->series[i].points[k].x);
+			most = fmax(most, figure->series[i].points[k].x);
+		}
+	return least > 0 && most > TIMES * least;
+}
+
 /* Does asking for more give more? */
 static int plot_sweep(struct aqm_page *page, const struct group *group, const char *key, const char *axis)
 {
@@ -446,24 +492,12 @@ static int plot_sweep(struct aqm_page *page, const struct group *group, const ch
 	for (size_t i = 0; i < page->run_count; i++)
 		for (size_t k = 0; k < page->runs[i].document_count; k++) {
 			const struct aqm_document *document = &page->runs[i].documents[k];
-			const json_t *sweep = aqm_json_find(document->json, "sweep");
-			size_t p;
-			json_t *point;
 
-			if (!is_closed_loop(document) || strcmp(name_of(document), group->name) != 0 || !json_array_size(sweep))
-				continue;
-			struct aqm_series *line =
-				aqm_figure_add(&figure, AQM_MARK_POINTS, aqm_page_colour(i), "%s", page->runs[i].label);
-			json_array_foreach(sweep, p, point)
-			{
-				struct interval v = interval_at(point, key, 1);
-
-				aqm_series_add_point(
-					&figure, line,
-					(struct aqm_point){aqm_json_at(point, "target_return"), v.mean, NAN, NAN, v.low, v.high});
-			}
+			if (is_closed_loop(document) && strcmp(name_of(document), group->name) == 0)
+				add_sweep(page, &figure, &page->runs[i], aqm_json_find(document->json, "sweep"), key);
 		}
-	aqm_figure_describe(&figure, "Line");
+	figure.x_log = spread_wide(&figure);
+	aqm_figure_describe(&figure, "Lines");
 	cite(page, group, &figure);
 	return aqm_page_figure(page, &figure);
 }

@@ -231,14 +231,18 @@ static void put_group(const struct aqm_page *page, const struct candidates *list
 		put_update_rows(page, list, first, shown);
 	else
 		put_packet_rows(page, list, first, shown);
-	fputs("<p class=\"dim\">", out);
-	if (*pool)
-		aqm_html_textf(out, "Rows: %s (SHA-256 %.16s). ", pool, digest);
+	fputs("<details><summary>Where this comes from</summary>\n<ul>", out);
+	if (*pool) {
+		fputs("<li>", out);
+		aqm_html_textf(out, "rows: %s, SHA-256 %s", pool, digest);
+		fputs("</li>\n", out);
+	}
 	for (size_t i = first; i < list->count; i++) {
 		const char *command = aqm_json_text(list->items[i].json, "command");
 
 		if (!shown[i])
 			continue;
+		fputs("<li>", out);
 		aqm_html_textf(out, "%s/%s", page->runs[list->items[i].run].path,
 		               list->items[i].name ? list->items[i].name : "metrics.jsonl");
 		if (*command) {
@@ -246,9 +250,9 @@ static void put_group(const struct aqm_page *page, const struct candidates *list
 			aqm_html_text(out, command);
 			fputs("</code>", out);
 		}
-		fputs(". ", out);
+		fputs("</li>\n", out);
 	}
-	fputs("</p>\n", out);
+	fputs("</ul>\n</details>\n", out);
 }
 
 /* ---- cards ---- */
