@@ -15,7 +15,7 @@ struct aqm_network_parts {
 };
 struct aqm_network_parts aqm_network_parts_of(const aqm_student *student);
 /* The scales of every input from the lesson: mean and deviation, rounded. */
-void aqm_network_fit_scales(aqm_student *student, const struct aqm_lesson *lesson);
+int aqm_network_fit_scales(aqm_student *student, const struct aqm_lesson *lesson);
 /* Round real parameters into the student's: each layer's shift is the largest that keeps its weights in 8 bits. */
 void aqm_network_round(aqm_student *student, const float *parameters);
 /* A pass over one row, its numbers: logits (outputs; change of log2 p' in octaves), and with dlogits the gradient of the real

@@ -86,14 +86,31 @@ static const char arithmetic[] =
 	"\t\tpast[i] = x[i];\n"
 	"}\n"
 	"\n"
+	"/* Sums of products, unrolled: not every compiler does it. */\n"
+	"AQM_STUDENT_INLINE uint64_t aqm_student_dot2(const uint64_t *w, const int16_t *x)\n"
+	"{\n"
+	"\treturn w[0] * (uint64_t)(int64_t)x[0] + w[1] * (uint64_t)(int64_t)x[1];\n"
+	"}\n"
+	"\n"
+	"AQM_STUDENT_INLINE uint64_t aqm_student_dot4(const uint64_t *w, const int16_t *x)\n"
+	"{\n"
+	"\treturn aqm_student_dot2(w, x) + aqm_student_dot2(w + 2, x + 2);\n"
+	"}\n"
+	"\n"
 	"/* Two sums of products: w has both biases, then both weights of each of x[count]. */\n"
 	"AQM_STUDENT_INLINE void aqm_student_pair(int32_t sums[2], const uint64_t *w, const int16_t *x, uint32_t count)\n"
 	"{\n"
-	"\tuint64_t both = w[0];\n"
+	"\tuint64_t both = *w++;\n"
 	"\tuint32_t i;\n"
 	"\n"
-	"\tfor (i = 0; i < count; i++)\n"
-	"\t\tboth += w[i + 1] * (uint64_t)(int64_t)x[i];\n"
+	"\tfor (i = 0; i + 8 <= count; i += 8)\n"
+	"\t\tboth += aqm_student_dot4(w + i, x + i) + aqm_student_dot4(w + i + 4, x + i + 4);\n"
+	"\tif (count & 4)\n"
+	"\t\tboth += aqm_student_dot4(w + (count & ~7u), x + (count & ~7u));\n"
+	"\tif (count & 2)\n"
+	"\t\tboth += aqm_student_dot2(w + (count & ~3u), x + (count & ~3u));\n"
+	"\tif (count & 1)\n"
+	"\t\tboth += w[count - 1] * (uint64_t)(int64_t)x[count - 1];\n"
 	"\tsums[0] = (int32_t)(uint32_t)both;\n"
 	"\tsums[1] = (int32_t)(uint32_t)((both - (uint64_t)(int64_t)sums[0]) >> 32);\n"
 	"}\n"
@@ -333,44 +350,43 @@ static void print_scale(FILE *out, const struct aqm_student_scale *scale)
 	        scale->shift > 0 ? scale->shift : 0);
 }
 
-static void print_numbers(FILE *out, const aqm_student *s, const char *from)
+/* An input's numbers, from x on. */
+static void print_numbers(FILE *out, const struct aqm_student_source *input, const char *from)
 {
-	for (size_t i = 0; i < s->count; i++) {
-		const struct aqm_student_source *input = &s->inputs[i];
-		int first = 2 * input->first;
-
-		fputs("\tvalue = ", out);
-		print_source(out, input, from);
-		fputs(";\n", out);
-		if (input->delta)
-			fprintf(out, "\tstate->last_%s = %s->%s;\n", input->name, from, input->name);
-		fprintf(out, "\tx[%d] = aqm_student_scale((uint64_t)aqm_student_log2(value), ", first);
-		print_scale(out, &input->log);
-		fprintf(out, "\tx[%d] = aqm_student_scale(value, ", first + 1);
-		print_scale(out, &input->linear);
-		if (input->length > 1)
-			fprintf(out, "\taqm_student_remember(x + %d, state->past_%s%s, %d, state->begun);\n", first, input->name, suffix(input),
-			        2 * (input->length - 1));
-	}
-	fputs("\tstate->begun = 1;\n\n", out);
+	fputs("\tvalue = ", out);
+	print_source(out, input, from);
+	fputs(";\n", out);
+	if (input->delta)
+		fprintf(out, "\tstate->last_%s = %s->%s;\n", input->name, from, input->name);
+	fputs("\tx[0] = aqm_student_scale((uint64_t)aqm_student_log2(value), ", out);
+	print_scale(out, &input->log);
+	fputs("\tx[1] = aqm_student_scale(value, ", out);
+	print_scale(out, &input->linear);
+	if (input->length > 1)
+		fprintf(out, "\taqm_student_remember(x, state->past_%s%s, %d, state->begun);\n", input->name, suffix(input),
+		        2 * (input->length - 1));
 }
 
 /* ---- networks ---- */
 
+/* Input by input, so that the numbers of one take little of the stack. */
 static void print_network(FILE *out, const aqm_student *s, const char *from)
 {
 	const struct aqm_student_network *n = &s->network;
-	size_t unit_pairs = (n->units + 1u) / 2, hidden_pairs = (n->hidden + 1u) / 2, encoded = s->count * n->units, at = 0;
+	size_t unit_pairs = (n->units + 1u) / 2, hidden_pairs = (n->hidden + 1u) / 2, encoded = s->count * n->units, at = 0, longest = 1;
 
-	fprintf(out, "\tint16_t x[%zu], encoded[%zu], hidden[%zu];\n\tuint64_t value;\n\n", 2 * s->values, encoded + n->units % 2, 2 * hidden_pairs);
-	print_numbers(out, s, from);
+	for (size_t i = 0; i < s->count; i++)
+		longest = s->inputs[i].length > longest ? s->inputs[i].length : longest;
+	fprintf(out, "\tint16_t x[%zu], encoded[%zu], hidden[%zu];\n\tuint64_t value;\n\n", 2 * longest, encoded + n->units % 2, 2 * hidden_pairs);
 	for (size_t i = 0; i < s->count; i++) {
 		const struct aqm_student_source *input = &s->inputs[i];
 
-		fprintf(out, "\taqm_student_layer(encoded + %zu, %zu, %u, aqm_student_encoder + %zu, x + %d, %d);\n", i * n->units, unit_pairs,
-		        aqm_student_encoder_shift(n), at, 2 * input->first, 2 * input->length);
+		print_numbers(out, input, from);
+		fprintf(out, "\taqm_student_layer(encoded + %zu, %zu, %u, aqm_student_encoder + %zu, x, %d);\n", i * n->units, unit_pairs,
+		        aqm_student_encoder_shift(n), at, 2 * input->length);
 		at += unit_pairs * (2u * input->length + 1);
 	}
+	fputs("\tstate->begun = 1;\n\n", out);
 	fprintf(out, "\taqm_student_layer(hidden, %zu, %d, aqm_student_dense, encoded, %zu);\n", hidden_pairs, n->dense_shift, encoded);
 	fprintf(out, "\taqm_student_pair(scores, aqm_student_head, hidden, %d);\n", n->hidden);
 	if (n->outputs > 1)

@@ -215,7 +215,7 @@ static void test_set(void **state)
 	assert_int_equal(config.pool.labels, AQM_LABELS_LOGGED);
 	assert_int_equal(aqm_config_set(&config, "epochs=7"), AQM_OK); /* of a policy, not distill.epochs */
 	assert_int_equal(config.train.epochs, 7);
-	assert_int_equal(config.distill.epochs, 60);
+	assert_int_equal(config.distill.epochs, 200);
 
 	assert_int_equal(aqm_config_set(&config, "lora.rank"), AQM_EUSAGE);
 	assert_string_equal(aqm_error_message(), "--set wants KEY=VALUE, not 'lora.rank'");
