@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# install-deps.sh [--tests] [--plots] [--fuzz] [--coverage]: install what the build and the tests need and what is missing, on Debian
-# and Ubuntu. Works as root or through sudo; does nothing when everything is there. --tests: also what some tests skip without;
-# --plots: gnuplot, which draws the plots of `aqmtrain report` where it is there.
+# install-deps.sh [--tests] [--mpi] [--plots] [--fuzz] [--coverage]: install what the build and the tests need and what is
+# missing, on Debian and Ubuntu. Works as root or through sudo; does nothing when everything is there. --tests: also what
+# some tests skip without; --mpi: Open MPI, for several ranks; --plots: gnuplot, which draws the plots of `aqmtrain report`
+# where it is there.
 set -eu
 
 packages="gcc libc6-dev cmake ninja-build pkg-config git gzip bzip2
@@ -12,12 +13,13 @@ packages="gcc libc6-dev cmake ninja-build pkg-config git gzip bzip2
 optional=
 for option; do
 	case $option in
-	--tests) optional="$optional clang iproute2 bpftool libbpf-dev mandoc gnuplot-nox" ;;
+	--tests) optional="$optional clang iproute2 bpftool libbpf-dev mandoc gnuplot-nox libopenmpi-dev openmpi-bin" ;;
+	--mpi) optional="$optional libopenmpi-dev openmpi-bin" ;;
 	--plots) optional="$optional gnuplot-nox" ;;
 	--fuzz) packages="$packages clang llvm libomp-dev" ;;
 	--coverage) packages="$packages gcovr" ;;
 	*)
-		echo "usage: $0 [--tests] [--plots] [--fuzz] [--coverage]" >&2
+		echo "usage: $0 [--tests] [--mpi] [--plots] [--fuzz] [--coverage]" >&2
 		exit 2
 		;;
 	esac

@@ -143,11 +143,12 @@ struct aqm_closed_options {
 	size_t trained_count;
 	const char *folder;  /* NULL: RUN/closed-loop */
 	const char *command; /* for the record */
-	int threads;         /* simulations at once; 0 = one a core */
+	int threads;         /* simulations at once, of each rank; 0 = one a core */
+	struct aqm_ranks *ranks; /* that simulate together, each with these options; NULL: alone */
 	bool json;
 };
-/* Simulate what the folder does not hold yet, write the summary, and give it as text. The result does not depend on
- * the number of threads. AQM_EINTERRUPTED: the same call goes on from there. */
+/* Simulate what the folder does not hold yet, write the summary, and give it as text (NULL on all ranks but the first,
+ * which alone touches the folder). The result does not depend on the number of threads or ranks. AQM_EINTERRUPTED: the same call goes on from there. */
 int aqm_closed_loop(const struct aqm_closed_options *options, char **text);
 
 /* A line of results.jsonl. */

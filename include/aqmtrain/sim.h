@@ -20,6 +20,8 @@
 #include "aqmtrain/policy.h"
 #include "aqmtrain/pool.h"
 
+struct aqm_ranks;
+
 /* ---- scenarios ---- */
 
 enum aqm_acks { AQM_ACKS_FREE, AQM_ACKS_SHARED };
@@ -337,11 +339,12 @@ struct aqm_collect_options {
 	double epsilon;              /* share of random actions: of half the runs, drawn from 0 to this */
 	bool randomise;              /* parameters of the AQM drawn around their defaults */
 	uint64_t seed;
-	int threads;                 /* 0: all cores */
+	int threads;                 /* of each rank; 0: all cores */
+	struct aqm_ranks *ranks;     /* that collect together, each with these options; NULL: alone */
 };
 /* A pool of many short runs, an episode each, with the cell and what acted in it named in the pool. A run that is drawn
  * has rate, round trips, mix of flows, AQM with its settings, and epsilon from (seed, run). The result does not depend on
- * the number of threads. AQM_EINTERRUPTED leaves the runs that are done in `output`.unfinished, where the same call
+ * the number of threads or ranks. AQM_EINTERRUPTED leaves the runs that are done in `output`.unfinished, where the same call
  * finds them again; that file goes when the pool is whole. */
 int aqm_sim_collect(const struct aqm_collect_options *options);
 

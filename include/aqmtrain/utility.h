@@ -22,7 +22,8 @@ struct aqm_collect_updates {
 	const char *policy, *base; /* a trained policy that runs beside the cells, and its base model; either may be NULL */
 	int64_t policy_runs;       /* of it, a group */
 	bool relabel;              /* actions and ranks of other runs of the group */
-	int threads;               /* 0: all cores */
+	int threads;               /* of each rank; 0: all cores */
+	struct aqm_ranks *ranks;   /* that collect together, each with these options; NULL: alone */
 	const char *output;
 };
 
@@ -30,7 +31,8 @@ struct aqm_collect_updates {
  * update intervals: elapsed (us since the controller was asked last), other_bytes, other_dropped, other_marked,
  * other_qdelay (of the other queue meanwhile), utility (of the run), utility_rank (the share of the group's other runs
  * that were worth less, 0 to 1; a group is that of aqm_grid_group()). The same grid gives the
- * same pool, whatever the number of threads. AQM_EUSAGE for a discipline that keeps no records.
+ * same pool, whatever the number of threads and ranks. AQM_EUSAGE for a discipline that keeps no records. AQM_EINTERRUPTED
+ * leaves the runs that are done in `output`.unfinished, where the same call finds them again.
  *
  * With `relabel`, a row's action is what other runs of its group, about a rank that is drawn for each row, would have
  * done in this row's place (the mean of up to five), and its utility_rank is theirs: rules are a function of what the

@@ -10,6 +10,8 @@
 #include "base/size.h"
 #include "cli/cmd_eval.h"
 #include "cli/command.h"
+#include "compute/device.h"
+#include "ranks/ranks.h"
 
 enum {
 	KEY_POOL = 256,
@@ -309,8 +311,14 @@ static int run(int argc, char **argv)
 	aqm_cli_options(&argp, argc, argv, &arguments);
 	arguments.command = join_command(argc, argv);
 	arguments.options.command = arguments.command;
-	aqm_cli_prepare_compute(arguments.threads);
-	if (arguments.closed_loop)
+	int code = arguments.closed_loop ? aqm_ranks_join(&arguments.ranks) : AQM_OK;
+	if (!aqm_ranks_first(arguments.ranks))
+		aqm_cli_silence();
+	aqm_device_prefer(aqm_ranks_local_rank(arguments.ranks));
+	aqm_cli_prepare_compute(arguments.threads ? arguments.threads : aqm_ranks_threads(arguments.ranks));
+	if (code != AQM_OK)
+		status = aqm_cli_fail(code);
+	else if (arguments.closed_loop)
 		status = aqm_cli_eval_closed(&arguments);
 	else if (arguments.replay)
 		status = aqm_cli_eval_replay(&arguments);
@@ -320,6 +328,7 @@ static int run(int argc, char **argv)
 	release_list(&arguments.aqms);
 	release_list(&arguments.trained);
 	free(arguments.command);
+	aqm_ranks_leave(arguments.ranks);
 	return status;
 }
 

@@ -20,6 +20,7 @@ struct eval_arguments {
 	const char *output; /* -o: of the closed loop a folder, else a file for the JSON */
 	char *command;      /* owned: as it was typed */
 	int threads;
+	struct aqm_ranks *ranks; /* of the closed loop */
 	bool json, closed_loop, replay;
 	/* closed loop */
 	const char *scenario, *grid, *host, *baseline, *utility, *seeds, *every, *delays, *targets, *contexts;

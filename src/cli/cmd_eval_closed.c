@@ -10,6 +10,7 @@
 #include "base/size.h"
 #include "cli/cmd_eval.h"
 #include "cli/command.h"
+#include "ranks/ranks.h"
 
 enum { SEEDS_DEFAULT = 10, SEEDS_MAX = 10000, NUMBERS_MAX = 64 };
 
@@ -174,15 +175,17 @@ int aqm_cli_eval_closed(const struct eval_arguments *a)
 		.folder = a->output,
 		.command = a->command,
 		.threads = a->threads,
+		.ranks = a->ranks,
 		.json = a->json,
 	};
 	struct numbers numbers = {0};
 	char *text = NULL;
 	int code = read_numbers(a, &numbers, &o);
 
+	code = aqm_ranks_agree(a->ranks, code);
 	if (code == AQM_OK)
 		code = aqm_closed_loop(&o, &text);
-	if (code == AQM_OK)
+	if (code == AQM_OK && text)
 		fputs(text, stdout);
 	free(text);
 	free(numbers.seeds);

@@ -11,6 +11,7 @@
 #include "base/size.h"
 #include "base/thread.h"
 #include "cli/command.h"
+#include "ranks/ranks.h"
 
 enum {
 	KEY_AQM = 256,
@@ -50,6 +51,7 @@ struct sim_arguments {
 	int threads;
 	uint64_t seed;
 	enum aqm_device_kind device;
+	aqm_ranks *ranks; /* that collect together */
 };
 
 static const struct argp_option option_list[] = {
@@ -84,7 +86,7 @@ static const struct argp_option option_list[] = {
 	{"policy", KEY_POLICY, "RUN", 0, "Then also runs of this trained policy, asked for ranks from 0.4 to 1.1", 0},
 	{"policy-runs", KEY_POLICY_RUNS, "N", 0, "So many in each group of equal conditions (default 4)", 0},
 	{"runs", KEY_RUNS, "N", 0, "Without a grid: so many runs that are drawn (default 100)", 0},
-	{"threads", KEY_THREADS, "N", 0, "Runs at the same time; 0 = one a core", 0},
+	{"threads", KEY_THREADS, "N", 0, "Runs at the same time, of each rank; 0 = one a core", 0},
 	{"fixed", KEY_FIXED, NULL, 0, "Without a grid: leave the settings of the AQMs at their defaults", 0},
 	{0},
 };
@@ -356,8 +358,9 @@ static int collect_updates(const struct sim_arguments *a, const struct aqm_grid 
 		.relabel = a->relabel,
 		.threads = a->threads,
 		.output = a->collect,
+		.ranks = a->ranks,
 	};
-	int code = aqm_utility_find(a->utility, &options.utility);
+	int code = aqm_ranks_agree(a->ranks, aqm_utility_find(a->utility, &options.utility));
 
 	return code == AQM_OK ? aqm_sim_collect_updates(&options) : code;
 }
@@ -375,6 +378,7 @@ static int collect(const struct sim_arguments *a)
 		code = aqm_error_set(AQM_EUSAGE, "--utility wants --grid: runs can only be compared under the same conditions");
 	if (code == AQM_OK && !a->utility && (a->policy || a->policy_runs || a->relabel))
 		code = aqm_error_set(AQM_EUSAGE, "--relabel, --policy and --policy-runs want --utility");
+	code = aqm_ranks_agree(a->ranks, code);
 	if (code == AQM_OK && a->dump) {
 		code = grid ? print_cells(grid) : aqm_error_set(AQM_EUSAGE, "--dump wants --grid or a scenario");
 	} else if (code == AQM_OK && a->utility) {
@@ -391,11 +395,25 @@ static int collect(const struct sim_arguments *a)
 			.randomise = !a->fixed,
 			.threads = a->threads,
 			.seed = a->seed,
+			.ranks = a->ranks,
 		};
 		code = aqm_sim_collect(&options);
 	}
 	aqm_grid_free(grid);
 	return code;
+}
+
+/* Ranks do the same, but only the first one speaks. */
+static int collect_together(struct sim_arguments *a)
+{
+	int code = a->collect ? aqm_ranks_join(&a->ranks) : AQM_OK;
+
+	if (code != AQM_OK)
+		return code;
+	if (!aqm_ranks_first(a->ranks))
+		aqm_cli_silence();
+	aqm_threads_set(aqm_ranks_threads(a->ranks));
+	return collect(a);
 }
 
 static int run_sim(int argc, char **argv)
@@ -419,7 +437,7 @@ static int run_sim(int argc, char **argv)
 	if (a.grid && !a.collect && !a.dump) {
 		code = aqm_error_set(AQM_EUSAGE, "--grid wants --collect POOL.h5, or --dump to list its cells");
 	} else if (a.collect || a.grid) {
-		code = collect(&a);
+		code = collect_together(&a);
 	} else {
 		code = load_scenario(&a, &scenario);
 		if (code == AQM_OK && a.dump) {
@@ -438,7 +456,9 @@ static int run_sim(int argc, char **argv)
 	for (size_t i = 0; i < a.made_count; i++)
 		free(a.made[i]);
 	free(a.assignments);
-	return code == AQM_OK ? 0 : aqm_cli_fail(code);
+	int status = code == AQM_OK ? 0 : aqm_cli_fail(code);
+	aqm_ranks_leave(a.ranks);
+	return status;
 }
 
 const struct aqm_command aqm_command_sim = {

@@ -99,7 +99,7 @@ static int train(struct train_arguments *arguments)
 		run_path && arguments->config_options.path ? aqm_cli_config_load(&arguments->config_options, &config) : AQM_ERUN;
 	code = aqm_ranks_agree(ranks, code);
 	if (code == AQM_OK) {
-		aqm_cli_prepare_compute((int)config.threads);
+		aqm_cli_prepare_compute(config.threads ? (int)config.threads : aqm_ranks_threads(ranks));
 		code = aqm_train(&config, run_path, &arguments->options);
 	}
 	aqm_config_release(&config);

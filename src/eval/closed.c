@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/size.h"
 #include "eval/closed.h"
+#include "ranks/ranks.h"
 
 static char *choose_folder(const struct aqm_closed_options *o)
 {
@@ -45,33 +46,57 @@ static int print(const struct aqm_closed_plan *plan, char **text)
 	return fclose(out) == 0 ? AQM_OK : aqm_error_errno(AQM_ERUN, "cannot format the evaluation");
 }
 
+/* Ranks that are to simulate one thing: what would make them part ways, by name. */
+static int compare_ranks(const struct aqm_closed_plan *plan, aqm_ranks *ranks)
+{
+	int code = aqm_ranks_same(ranks, "the version of aqmtrain", AQM_VERSION);
+
+	if (code == AQM_OK)
+		code = aqm_ranks_same(ranks, "the program's SHA-256", plan->program);
+	if (code == AQM_OK)
+		code = aqm_ranks_same(ranks, "the policy's SHA-256", plan->policy_digest);
+	return code;
+}
+
+/* The summary and its text, on rank 0. */
+static int conclude(const struct aqm_closed_plan *plan, const char *folder, char **text)
+{
+	char *json = NULL;
+	int code = write_summary(plan, folder, &json);
+
+	if (code == AQM_OK && plan->options->json) {
+		*text = json;
+		return AQM_OK;
+	}
+	free(json);
+	return code == AQM_OK ? print(plan, text) : code;
+}
+
 int aqm_closed_loop(const struct aqm_closed_options *options, char **text)
 {
+	aqm_ranks *ranks = options->ranks;
+	bool first = aqm_ranks_first(ranks);
 	struct aqm_closed_plan plan;
 	struct aqm_closed_file file = {0};
 	struct aqm_closed_results results = {0};
-	char *folder = NULL, *json = NULL;
+	char *folder = NULL;
 	int code = aqm_closed_plan_init(&plan, options);
 
 	*text = NULL;
 	if (code == AQM_OK && !(folder = choose_folder(options)))
 		code = AQM_EUSAGE;
-	if (code == AQM_OK)
+	if (code == AQM_OK && first)
 		code = aqm_closed_file_open(&file, folder, plan.utility_name, &results);
+	code = aqm_ranks_agree(ranks, code);
+	if (code == AQM_OK)
+		code = compare_ranks(&plan, ranks);
 	if (code == AQM_OK)
 		code = aqm_closed_simulate(&plan, &file, &results);
 	if (code == AQM_OK)
-		code = write_summary(&plan, folder, &json);
-	if (code == AQM_OK && options->json) {
-		*text = json;
-		json = NULL;
-	} else if (code == AQM_OK) {
-		code = print(&plan, text);
-	}
+		code = aqm_ranks_agree(ranks, first ? conclude(&plan, folder, text) : AQM_OK);
 	aqm_closed_file_close(&file);
 	aqm_closed_results_release(&results);
 	aqm_closed_plan_release(&plan);
 	free(folder);
-	free(json);
 	return code;
 }

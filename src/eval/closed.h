@@ -112,7 +112,8 @@ int aqm_closed_time_line(const struct aqm_decision_time *time, char **line);
 
 /* ---- closed_run.c ---- */
 
-/* Simulate what the plan lacks, in parallel, a line a simulation. AQM_EINTERRUPTED: what is done is in the file. */
+/* All ranks: simulate what the plan lacks, in parallel, a line a simulation. File and results are rank 0's, and empty
+ * elsewhere. AQM_EINTERRUPTED: what is done is in the file. */
 int aqm_closed_simulate(struct aqm_closed_plan *plan, struct aqm_closed_file *file, struct aqm_closed_results *results);
 
 /* ---- sanity.c ---- */

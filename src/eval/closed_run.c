@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The simulations of a plan, side by side: one thread each. A worker loads a policy of its own the first time it needs
- * one; base weights are a shared mapping.
+ * The simulations of a plan, side by side: one thread each, of any rank. A worker loads a policy of its own the first
+ * time it needs one; base weights are a shared mapping. Rank 0 alone knows what is there and writes what comes.
  */
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/progress.h"
 #include "base/size.h"
 #include "base/thread.h"
 #include "eval/closed.h"
 #include "policy/policy.h"
+#include "ranks/ranks.h"
 
 /* Added to a seed: the log that goes into the context comes from other traffic. */
 static const uint64_t other_traffic = UINT64_C(0x9e3779b97f4a7c15);
@@ -26,13 +28,14 @@ struct job {
 
 struct crew {
 	struct aqm_closed_plan *plan;
-	struct aqm_closed_file *file;
-	struct aqm_closed_results *results;
+	struct aqm_closed_file *file;       /* on rank 0 */
+	struct aqm_closed_results *results; /* on rank 0 */
+	aqm_turns *turns;
 	struct job *jobs;
-	size_t count, next, finished;
+	size_t count, finished;
 	struct aqm_progress progress;
-	uint64_t done;
-	int code; /* of the first failure */
+	uint64_t done, total;
+	int code; /* of this rank's first failure */
 	char message[1024];
 };
 
@@ -102,41 +105,64 @@ static int simulate(const struct aqm_closed_plan *plan, const struct job *job, a
 
 /* ---- the crew ---- */
 
-static struct job *take(struct crew *crew)
+/* On rank 0: a line into the file. */
+static int take(void *context, size_t index, const void *line, size_t bytes)
 {
-	struct job *job = NULL;
+	struct crew *crew = context;
+	const struct job *job = &crew->jobs[index];
+	size_t at = crew->results->count;
+	int code = aqm_closed_file_append(crew->file, line, crew->plan->utility_name, crew->results);
 
-#pragma omp critical(closed_crew)
-	{
-		if (crew->code == AQM_OK && aqm_interrupted())
-			crew->code = AQM_EINTERRUPTED;
-		if (crew->code == AQM_OK && crew->next < crew->count)
-			job = &crew->jobs[crew->next++];
-	}
-	return job;
+	(void)bytes;
+	if (code != AQM_OK)
+		return code;
+	crew->plan->runs[job->place] = at;
+	crew->finished++;
+	aqm_progress_note(&crew->progress, "%s, %.40s", crew->plan->arms[job->arm].name,
+	                  crew->plan->cells[job->cell].name);
+	aqm_progress_update(&crew->progress, crew->done += job->cost);
+	return AQM_OK;
 }
 
-static void finish(struct crew *crew, struct job *job, const char *line, int code)
+static void fail(struct crew *crew, int code, const char *message)
 {
 #pragma omp critical(closed_crew)
-	{
-		size_t at = crew->results->count;
-
-		if (code == AQM_OK)
-			code = aqm_closed_file_append(crew->file, line, crew->plan->utility_name, crew->results);
-		if (code == AQM_OK) {
-			crew->plan->runs[job->place] = at;
-			crew->finished++;
-			aqm_progress_note(&crew->progress, "%s, %.40s", crew->plan->arms[job->arm].name,
-			                  crew->plan->cells[job->cell].name);
-			aqm_progress_update(&crew->progress, crew->done += job->cost);
-		} else if (crew->code == AQM_OK) {
-			crew->code = code;
-			snprintf(crew->message, sizeof crew->message, "%s, '%s', seed %llu: %s", crew->plan->arms[job->arm].label,
-			         crew->plan->cells[job->cell].name, (unsigned long long)crew->plan->options->seeds[job->seed],
-			         aqm_error_message());
-		}
+	if (crew->code == AQM_OK) {
+		crew->code = code;
+		snprintf(crew->message, sizeof crew->message, "%s", message);
 	}
+	(void)aqm_turns_stop(crew->turns);
+}
+
+/* NULL: there is none, or no more is wanted. */
+static const struct job *next_job(struct crew *crew)
+{
+	size_t index;
+	int code = aqm_turns_next(crew->turns, &index);
+
+	if (code == AQM_OK && index < crew->count && aqm_interrupted())
+		code = aqm_error_set(AQM_EINTERRUPTED, "interrupted");
+	if (code != AQM_OK)
+		fail(crew, code, aqm_error_message());
+	return code == AQM_OK && index < crew->count ? &crew->jobs[index] : NULL;
+}
+
+static int finish(struct crew *crew, const struct job *job, char *line, int code)
+{
+	char message[1024];
+
+	if (code == AQM_OK) {
+		code = aqm_turns_deliver(crew->turns, (size_t)(job - crew->jobs), line, strlen(line) + 1);
+		snprintf(message, sizeof message, "%s", aqm_error_message());
+	} else {
+		snprintf(message, sizeof message, "%s, '%s', seed %llu: %s", crew->plan->arms[job->arm].label,
+		         crew->plan->cells[job->cell].name, (unsigned long long)crew->plan->options->seeds[job->seed],
+		         aqm_error_message());
+		free(line);
+	}
+	if (code != AQM_OK)
+		fail(crew, code, message);
+	return code;
 }
 
 /* libhdf5 serves one thread at a time. */
@@ -152,19 +178,18 @@ static int load(const struct aqm_closed_plan *plan, aqm_policy **policy)
 static void work(struct crew *crew)
 {
 	aqm_policy *policy = NULL;
-	struct job *job;
+	const struct job *job;
+	int code = AQM_OK;
 
 	omp_set_num_threads(1); /* of this thread's own loops */
-	while ((job = take(crew))) {
+	while (code == AQM_OK && (job = next_job(crew))) {
 		char *line = NULL;
-		int code = AQM_OK;
 
 		if (!policy && crew->plan->arms[job->arm].kind == AQM_ARM_POLICY)
 			code = load(crew->plan, &policy);
 		if (code == AQM_OK)
 			code = simulate(crew->plan, job, policy, &line);
-		finish(crew, job, line, code);
-		free(line);
+		code = finish(crew, job, line, code);
 	}
 	aqm_policy_free(policy);
 }
@@ -281,71 +306,123 @@ static size_t find_run(const struct aqm_closed_results *results, const struct jo
 	return SIZE_MAX;
 }
 
+static int make_job(const struct aqm_closed_plan *plan, size_t place, struct job *job)
+{
+	struct aqm_scenario scenario = {0};
+
+	*job = (struct job){.arm = place % plan->arm_count,
+	                    .seed = place / plan->arm_count % plan->options->seed_count,
+	                    .cell = place / plan->arm_count / plan->options->seed_count,
+	                    .place = place};
+	int code = aqm_closed_scenario(plan, job->cell, job->seed, &plan->arms[job->arm], &scenario);
+
+	if (code == AQM_OK)
+		code = aqm_closed_key(plan, &scenario, &plan->arms[job->arm], job->key);
+	aqm_scenario_release(&scenario);
+	job->cost = guess(plan, job);
+	return code;
+}
+
 /* Jobs for all that is not there yet. Trivial arms and disciplines of a cell come before its policies. */
-static int list_jobs(struct crew *crew, uint64_t *done, uint64_t *total)
+static int list_jobs(struct crew *crew, size_t all)
 {
 	struct aqm_closed_plan *plan = crew->plan;
-	size_t all = plan->cell_count * plan->options->seed_count * plan->arm_count;
 
-	*done = *total = 0;
-	crew->jobs = aqm_malloc_array(all, sizeof *crew->jobs);
-	if (!crew->jobs)
-		return AQM_ERUN;
 	for (size_t i = 0; i < all; i++) {
-		struct job job = {.arm = i % plan->arm_count,
-		                  .seed = i / plan->arm_count % plan->options->seed_count,
-		                  .cell = i / plan->arm_count / plan->options->seed_count,
-		                  .place = i};
-		struct aqm_scenario scenario = {0};
-		int code = aqm_closed_scenario(plan, job.cell, job.seed, &plan->arms[job.arm], &scenario);
+		struct job job;
+		int code = make_job(plan, i, &job);
 
-		if (code == AQM_OK)
-			code = aqm_closed_key(plan, &scenario, &plan->arms[job.arm], job.key);
-		aqm_scenario_release(&scenario);
 		if (code != AQM_OK)
 			return code;
-		job.cost = guess(plan, &job);
-		*total += job.cost;
+		crew->total += job.cost;
 		plan->runs[i] = find_run(crew->results, &job);
 		if (plan->runs[i] == SIZE_MAX)
 			crew->jobs[crew->count++] = job;
 		else
-			*done += job.cost;
+			crew->done += job.cost;
 	}
 	return AQM_OK;
+}
+
+/* Rank 0's jobs on all ranks, which must mean the same by them: each key is a digest of all that a job depends on. */
+static int share_jobs(struct crew *crew, aqm_ranks *ranks)
+{
+	char digest[65] = "";
+	aqm_sha256 *hash;
+	int code = aqm_ranks_broadcast(ranks, &crew->count, sizeof crew->count);
+
+	if (code == AQM_OK)
+		code = aqm_ranks_broadcast(ranks, crew->jobs, crew->count * sizeof *crew->jobs);
+	if (code != AQM_OK || aqm_ranks_size(ranks) == 1)
+		return code;
+	int made = aqm_sha256_new(&hash);
+	if (made == AQM_OK) {
+		for (size_t i = 0; made == AQM_OK && i < crew->count; i++) {
+			made = make_job(crew->plan, crew->jobs[i].place, &crew->jobs[i]);
+			aqm_sha256_update(hash, crew->jobs[i].key, strlen(crew->jobs[i].key));
+		}
+		aqm_sha256_finish(hash, digest);
+	}
+	code = aqm_ranks_agree(ranks, made);
+	return code == AQM_OK ? aqm_ranks_same(ranks, "the digest of the simulations", digest) : code;
+}
+
+/* What a decision takes, and what is to be done: rank 0's, on all. */
+static int prepare(struct crew *crew, size_t all)
+{
+	struct aqm_closed_plan *plan = crew->plan;
+	aqm_ranks *ranks = plan->options->ranks;
+	int code = AQM_OK;
+
+	crew->jobs = aqm_malloc_array(all, sizeof *crew->jobs);
+	if (!crew->jobs)
+		code = AQM_ERUN;
+	if (code == AQM_OK && aqm_ranks_first(ranks) && plan->policy_path && plan->measures)
+		code = find_time(crew);
+	code = aqm_ranks_agree(ranks, code);
+	if (code == AQM_OK)
+		code = aqm_ranks_broadcast(ranks, &plan->decision, sizeof plan->decision);
+	if (code != AQM_OK)
+		return code;
+	for (size_t i = 0; i < plan->arm_count; i++)
+		if (plan->arms[i].measured)
+			plan->arms[i].delay = plan->decision.mean;
+	code = aqm_ranks_agree(ranks, aqm_ranks_first(ranks) ? list_jobs(crew, all) : AQM_OK);
+	return code == AQM_OK ? share_jobs(crew, ranks) : code;
+}
+
+static int simulate_all(struct crew *crew)
+{
+	const struct aqm_closed_plan *plan = crew->plan;
+	int threads = plan->options->threads > 0 ? plan->options->threads : plan->on_gpu ? 1 : aqm_threads();
+	int code = aqm_turns_new(&crew->turns, plan->options->ranks, crew->count, 0, take, crew);
+
+	if (code != AQM_OK)
+		return code;
+	if ((size_t)threads > crew->count)
+		threads = (int)crew->count;
+	aqm_progress_start(&crew->progress, "simulating", crew->total, crew->done);
+#pragma omp parallel num_threads(threads)
+	work(crew);
+	if (crew->code != AQM_OK)
+		aqm_error_set(crew->code, "%s", crew->message);
+	code = aqm_turns_finish(crew->turns, crew->code);
+	aqm_progress_end(&crew->progress);
+	return code;
 }
 
 int aqm_closed_simulate(struct aqm_closed_plan *plan, struct aqm_closed_file *file, struct aqm_closed_results *results)
 {
 	struct crew crew = {.plan = plan, .file = file, .results = results};
-	int threads = plan->options->threads > 0 ? plan->options->threads : plan->on_gpu ? 1 : aqm_threads();
-	int code = AQM_OK;
 	size_t all = plan->cell_count * plan->options->seed_count * plan->arm_count;
-	uint64_t total = 0;
 
 	plan->results = results;
-	if (plan->policy_path && plan->measures)
-		code = find_time(&crew);
-	for (size_t i = 0; i < plan->arm_count; i++)
-		if (plan->arms[i].measured)
-			plan->arms[i].delay = plan->decision.mean;
-	if (code == AQM_OK)
-		code = list_jobs(&crew, &crew.done, &total);
-	if (code == AQM_OK && crew.count) {
-		if ((size_t)threads > crew.count)
-			threads = (int)crew.count;
-		aqm_progress_start(&crew.progress, "simulating", total, crew.done);
-#pragma omp parallel num_threads(threads)
-		work(&crew);
-		aqm_progress_end(&crew.progress);
-		code = crew.code;
-		if (code == AQM_EINTERRUPTED)
-			aqm_error_set(code,
-			              "interrupted; '%s' holds %zu of %zu simulations, and the same command goes on from there",
-			              file->path, all - crew.count + crew.finished, all);
-		else if (code != AQM_OK)
-			aqm_error_set(code, "%s", crew.message);
-	}
+	int code = prepare(&crew, all);
+	if (code == AQM_OK && crew.count)
+		code = simulate_all(&crew);
+	if (code == AQM_EINTERRUPTED && aqm_ranks_first(plan->options->ranks))
+		aqm_error_set(code, "interrupted; '%s' holds %zu of %zu simulations, and the same command goes on from there",
+		              file->path, all - crew.count + crew.finished, all);
 	free(crew.jobs);
 	return code;
 }

@@ -6,6 +6,7 @@
 #include <mpi.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "aqmtrain/error.h"
 #include "base/size.h"
@@ -167,7 +168,17 @@ int aqm_mpi_answer(int who, uint64_t number)
 
 int aqm_mpi_await_answer(uint64_t *number)
 {
-	return check(MPI_Recv(number, 1, MPI_UINT64_T, 0, TAG_ANSWER, MPI_COMM_WORLD, MPI_STATUS_IGNORE), "get work");
+	const struct timespec pause = {.tv_nsec = AQM_MPI_PAUSE};
+	int there = 0;
+	int code = check(MPI_Iprobe(0, TAG_ANSWER, MPI_COMM_WORLD, &there, MPI_STATUS_IGNORE), "get work");
+
+	while (code == AQM_OK && !there) {
+		nanosleep(&pause, NULL);
+		code = check(MPI_Iprobe(0, TAG_ANSWER, MPI_COMM_WORLD, &there, MPI_STATUS_IGNORE), "get work");
+	}
+	return code == AQM_OK ? check(MPI_Recv(number, 1, MPI_UINT64_T, 0, TAG_ANSWER, MPI_COMM_WORLD, MPI_STATUS_IGNORE),
+	                              "get work")
+	                      : code;
 }
 
 int aqm_mpi_hear(int *who, enum aqm_mpi_kind *kind, uint64_t *number, void **data, size_t *bytes)

@@ -24,6 +24,7 @@ int aqm_mpi_test(void **requests, size_t count);
 int aqm_mpi_wait(void **requests, size_t count);
 
 /* Turns: the others talk to rank 0, each message with a kind, a number, and bytes behind it. */
+enum { AQM_MPI_PAUSE = 200000 }; /* ns between two looks: waiting inside MPI would spin */
 enum aqm_mpi_kind { AQM_MPI_ASK, AQM_MPI_RESULT, AQM_MPI_STOP, AQM_MPI_BYE };
 int aqm_mpi_tell(enum aqm_mpi_kind kind, uint64_t number, const void *data, size_t bytes);
 /* What rank 0 answers to AQM_MPI_ASK. */

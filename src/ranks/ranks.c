@@ -4,6 +4,7 @@
  */
 #include "ranks/ranks.h"
 
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,13 @@ int aqm_ranks_local_rank(const aqm_ranks *ranks)
 int aqm_ranks_local_size(const aqm_ranks *ranks)
 {
 	return ranks ? ranks->local_size : 1;
+}
+
+int aqm_ranks_threads(const aqm_ranks *ranks)
+{
+	long all = sysconf(_SC_NPROCESSORS_ONLN), mine = omp_get_num_procs(), others = aqm_ranks_local_size(ranks);
+
+	return mine < all || mine < others ? (int)mine : (int)(mine / others);
 }
 
 /* ---- what all do ---- */

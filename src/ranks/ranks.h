@@ -28,6 +28,9 @@ int aqm_ranks_size(const aqm_ranks *ranks);
 /* Place among the ranks of the same host, and how many those are: what GPUs are chosen by. */
 int aqm_ranks_local_rank(const aqm_ranks *ranks);
 int aqm_ranks_local_size(const aqm_ranks *ranks);
+/* Threads for this rank where nobody has said how many: one a core that the launcher has bound it to; where it has not
+ * bound them, its share of the host's. */
+int aqm_ranks_threads(const aqm_ranks *ranks);
 static inline bool aqm_ranks_first(const aqm_ranks *ranks)
 {
 	return aqm_ranks_rank(ranks) == 0;
@@ -71,20 +74,22 @@ static inline size_t aqm_ranks_share(size_t count, int rank, int size)
 /* ---- handing out ---- */
 
 /* `cells` pieces of work, done by whoever is free, whose results come together on rank 0. Rank 0 works too: a thread of
- * its own answers the others. Functions but new and free may be called from several threads. */
+ * its own answers the others. Functions but new and finish may be called from several threads. */
 typedef struct aqm_turns aqm_turns;
-/* What rank 0 does with a result, one at a time, in no order. Another code than AQM_OK stops the work. */
+/* What rank 0 does with a result, one at a time, on any thread. Another code than AQM_OK stops the work. */
 typedef int (*aqm_turns_take)(void *context, size_t cell, const void *result, size_t bytes);
 
-/* All. AQM_ERUN where MPI allows no threads. */
-int aqm_turns_new(aqm_turns **out, aqm_ranks *ranks, size_t cells, aqm_turns_take take, void *context);
-/* The next piece for this rank; `cells` when there are none left. */
+/* All. ahead: 0: results are taken as they come; else in the order of the cells, and no cell is begun that lies so many
+ * or more behind the one that is taken next. AQM_ERUN where MPI allows no threads. */
+int aqm_turns_new(aqm_turns **out, aqm_ranks *ranks, size_t cells, size_t ahead, aqm_turns_take take, void *context);
+/* The next piece for this rank, once there may be one; `cells` when there are none left. */
 int aqm_turns_next(aqm_turns *turns, size_t *cell);
-/* The result of a piece, to rank 0. */
-int aqm_turns_deliver(aqm_turns *turns, size_t cell, const void *result, size_t bytes);
+/* The result of a piece, to rank 0. It comes from malloc, and is not the caller's any more, whatever is returned. */
+int aqm_turns_deliver(aqm_turns *turns, size_t cell, void *result, size_t bytes);
 /* Hand out no more, on any rank. */
 int aqm_turns_stop(aqm_turns *turns);
-/* All, each with what became of its work: the first failure of any rank, once all results are taken. NULL is fine. */
+/* All, each with what became of its work: the first failure of any rank, once all results are taken. When it is an
+ * interruption, results that are there, but not in order, are taken too. NULL is fine. */
 int aqm_turns_finish(aqm_turns *turns, int code);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Pools of many runs, an episode each: the cells of a grid, or runs that are drawn. They are simulated side by side and
- * written in their order.
+ * Pools of many runs, an episode each: the cells of a grid, or runs that are drawn. They are simulated side by side, on
+ * any rank, and written in their order by rank 0.
  *
  * What is done when a collection is interrupted lies in POOL.unfinished, a pool like any other. The next one looks there
  * for each of its runs, by the digest of all that a run depends on, and simulates only what it does not find.
@@ -29,11 +29,18 @@ struct row {
 	uint8_t action;
 };
 
+/* In one piece, as it crosses from rank to rank. */
 struct episode {
-	struct row *rows; /* owned */
-	size_t count, capacity;
+	size_t count;
 	char name[AQM_CELL_NAME_MAX + 256], behaviour[320];
 	char sha256[65];
+	struct row rows[];
+};
+
+/* An episode that grows. */
+struct recording {
+	struct episode *episode; /* owned */
+	size_t capacity;
 };
 
 struct collection {
@@ -46,12 +53,11 @@ struct collection {
 	char *unfinished_path;
 	aqm_pool *before;  /* what an interrupted collection has left; NULL: nothing */
 	bool *used;        /* by its episodes: written again */
-	struct episode *episodes; /* owned, by slot */
-	size_t slots, written;
+	size_t written;
 	struct aqm_pool_writer writer;
 	struct aqm_provenance provenance;
 	struct aqm_progress progress;
-	double done;
+	double done, total; /* work */
 };
 
 /* ---- runs ---- */
@@ -120,31 +126,37 @@ static int digest(const struct aqm_cell *cell, char hex[65])
 	return code;
 }
 
+static int grow(struct recording *r, size_t capacity)
+{
+	size_t bytes;
+	struct episode *grown = NULL;
+
+	if (aqm_size_mul_overflows(capacity, sizeof(struct row), &bytes) ||
+	    aqm_size_add_overflows(bytes, sizeof *grown, &bytes) || !(grown = aqm_realloc_array(r->episode, bytes, 1)))
+		return AQM_ERUN;
+	r->episode = grown;
+	r->capacity = capacity;
+	return AQM_OK;
+}
+
 static int keep(void *context, double time, const uint64_t *fields, enum aqm_action action, enum aqm_action logged)
 {
-	struct episode *e = context;
+	struct recording *r = context;
 
 	(void)logged;
-	if (e->count == e->capacity) {
-		size_t capacity = e->capacity ? 2 * e->capacity : 4096;
-		struct row *grown = aqm_realloc_array(e->rows, capacity, sizeof *grown);
-
-		if (!grown)
-			return AQM_ERUN;
-		e->rows = grown;
-		e->capacity = capacity;
-	}
-	struct row *row = &e->rows[e->count++];
+	if (r->episode->count == r->capacity && grow(r, r->capacity ? 2 * r->capacity : 4096) != AQM_OK)
+		return AQM_ERUN;
+	struct row *row = &r->episode->rows[r->episode->count++];
 	row->time = time;
 	row->action = (uint8_t)action;
 	memcpy(row->fields, fields, sizeof row->fields);
 	return AQM_OK;
 }
 
-static int simulate(const struct aqm_cell *cell, struct episode *e)
+static int simulate(const struct aqm_cell *cell, struct recording *r)
 {
 	struct aqm_sim_result result = {0};
-	struct aqm_sim_sink sink = {e, keep};
+	struct aqm_sim_sink sink = {r, keep};
 	struct aqm_sim_hook hook = {0};
 	struct aqm_sim_options options = {.sink = &sink};
 	struct aqm_epsilon *random = NULL;
@@ -161,23 +173,26 @@ static int simulate(const struct aqm_cell *cell, struct episode *e)
 	return code;
 }
 
-static int work(void *context, size_t run, void *slot)
+static int work(void *context, size_t run, void **result, size_t *bytes)
 {
 	const struct collection *c = context;
-	struct episode *e = slot;
+	struct recording r = {0};
 	struct aqm_cell cell;
-
-	e->count = 0;
 	int code = make_cell(c->options, run, &cell);
+
+	if (code == AQM_OK && (code = grow(&r, 0)) == AQM_OK) {
+		*r.episode = (struct episode){0};
+		code = digest(&cell, r.episode->sha256);
+	}
 	if (code == AQM_OK)
-		code = digest(&cell, e->sha256);
-	if (code == AQM_OK)
-		name_episode(&cell, e);
+		name_episode(&cell, r.episode);
 	if (code == AQM_OK && c->plans[run].found == NEW)
-		code = simulate(&cell, e);
+		code = simulate(&cell, &r);
 	if (code != AQM_OK && code != AQM_EINTERRUPTED)
 		aqm_error_context(code, "run %zu (%s)", run, cell.name);
 	aqm_cell_release(&cell);
+	*result = r.episode;
+	*bytes = r.episode ? sizeof *r.episode + r.episode->count * sizeof(struct row) : 0;
 	return code;
 }
 
@@ -269,11 +284,13 @@ static int write_again(struct collection *c, size_t episode, const char *name)
 }
 
 /* A run without a packet is no episode. */
-static int take(void *context, size_t run, void *slot)
+static int take(void *context, size_t run, const void *result, size_t bytes)
 {
 	struct collection *c = context;
-	const struct episode *e = slot;
+	const struct episode *e = result;
 	int code = AQM_OK;
+
+	(void)bytes;
 
 	if (c->plans[run].found != NEW)
 		code = write_again(c, (size_t)c->plans[run].found, e->name);
@@ -285,11 +302,6 @@ static int take(void *context, size_t run, void *slot)
 	                  (unsigned long long)aqm_table_rows(c->writer.records));
 	aqm_progress_update(&c->progress, (uint64_t)c->done);
 	return code;
-}
-
-static void *slot(void *context, size_t place)
-{
-	return &((struct collection *)context)->episodes[place];
 }
 
 /* ---- what is done already ---- */
@@ -335,14 +347,13 @@ static int open_before(struct collection *c, const struct aqm_input ***sorted)
 }
 
 /* What each run costs, and whether it is there already. */
-static int plan(struct collection *c, double *total)
+static int plan(struct collection *c)
 {
 	struct aqm_input key;
 	const struct aqm_input **sorted = NULL, *wanted = &key;
 	int code = open_before(c, &sorted);
 	size_t found = 0;
 
-	*total = 0;
 	for (size_t run = 0; run < c->runs && code == AQM_OK; run++) {
 		struct aqm_cell cell;
 
@@ -356,7 +367,7 @@ static int plan(struct collection *c, double *total)
 				c->plans[run] = (struct plan){0, *at - c->before->provenance.inputs};
 			found += at != NULL;
 		}
-		*total += c->plans[run].work;
+		c->total += c->plans[run].work;
 		aqm_cell_release(&cell);
 	}
 	if (code == AQM_OK && found)
@@ -392,20 +403,17 @@ static int leave_unfinished(struct collection *c)
 
 /* ---- collecting ---- */
 
-static int run_all(struct collection *c, double total)
+/* On rank 0: what is there, and a pool to write to. */
+static int open_all(struct collection *c)
 {
-	struct aqm_side side = {.count = c->runs, .threads = c->options->threads, .context = c, work, take, slot};
+	int code = plan(c);
 
-	c->slots = aqm_side_slots(&side);
-	c->episodes = aqm_calloc_array(c->slots, sizeof *c->episodes);
-	if (!c->episodes)
-		return AQM_ERUN;
-	int code = open_pool(&c->writer, c->options->output, c->options->threads);
-	if (code != AQM_OK)
-		return code;
-	aqm_progress_start(&c->progress, "simulating", (uint64_t)total, 0);
-	code = aqm_side_run(&side);
-	aqm_progress_end(&c->progress);
+	return code == AQM_OK ? open_pool(&c->writer, c->options->output, c->options->threads) : code;
+}
+
+/* On rank 0. `code`: what became of the runs. */
+static int close_all(struct collection *c, int code)
+{
 	if (code == AQM_EINTERRUPTED)
 		return leave_unfinished(c);
 	if (code == AQM_OK && aqm_table_rows(c->writer.records) == 0)
@@ -417,25 +425,68 @@ static int run_all(struct collection *c, double total)
 	return code;
 }
 
+static int digest_runs(const struct collection *c, char hex[65])
+{
+	aqm_sha256 *hash;
+	int code = aqm_sha256_new(&hash);
+
+	if (code != AQM_OK)
+		return code;
+	for (size_t run = 0; run < c->runs && code == AQM_OK; run++) {
+		struct aqm_cell cell;
+
+		code = make_cell(c->options, run, &cell);
+		if (code == AQM_OK)
+			code = digest(&cell, hex);
+		if (code == AQM_OK)
+			aqm_sha256_update(hash, hex, strlen(hex));
+		aqm_cell_release(&cell);
+	}
+	aqm_sha256_finish(hash, hex);
+	return code;
+}
+
+/* Ranks whose files differ would make a pool that none of them can make alone. */
+static int compare_ranks(const struct collection *c)
+{
+	char hex[65] = "";
+	aqm_ranks *ranks = c->options->ranks;
+
+	if (aqm_ranks_size(ranks) == 1)
+		return AQM_OK;
+	int code = aqm_ranks_agree(ranks, digest_runs(c, hex));
+	return code == AQM_OK ? aqm_ranks_same(ranks, "the digest of the runs", hex) : code;
+}
+
 int aqm_sim_collect(const struct aqm_collect_options *options)
 {
+	aqm_ranks *ranks = options->ranks;
+	bool first = aqm_ranks_first(ranks);
 	struct collection c = {.options = options, .writer = {.file = -1}};
-	double total;
 	int code = AQM_ERUN;
 
 	c.runs = options->grid ? aqm_grid_cells(options->grid) : (size_t)options->runs;
 	c.plans = aqm_calloc_array(c.runs, sizeof *c.plans);
 	c.unfinished_path = aqm_strprintf("%s.unfinished", options->output);
 	if (c.plans && c.unfinished_path)
-		code = plan(&c, &total);
+		code = first ? open_all(&c) : AQM_OK;
+	code = aqm_ranks_agree(ranks, code);
 	if (code == AQM_OK)
-		code = run_all(&c, total);
+		code = compare_ranks(&c);
+	if (code == AQM_OK)
+		code = aqm_ranks_broadcast(ranks, c.plans, c.runs * sizeof *c.plans);
+	if (code == AQM_OK) {
+		const struct aqm_side side = {
+			.count = c.runs, .threads = options->threads, .ranks = ranks, .context = &c, .work = work, .take = take};
+
+		aqm_progress_start(&c.progress, "simulating", (uint64_t)c.total, 0);
+		code = aqm_side_run(&side);
+		aqm_progress_end(&c.progress);
+		code = aqm_ranks_agree(ranks, first ? close_all(&c, code) : AQM_OK);
+	}
 	aqm_pool_writer_abort(&c.writer);
 	aqm_provenance_release(&c.provenance);
 	aqm_pool_free(c.before);
-	for (size_t i = 0; c.episodes && i < c.slots; i++)
-		free(c.episodes[i].rows);
-	free(c.episodes);
 	free(c.used);
 	free(c.unfinished_path);
 	free(c.plans);

@@ -3,25 +3,7 @@
 # Two ranks train what one trains; what goes wrong on one of them ends the job with a line that names it.
 . "$(dirname "$0")/helper.sh"
 . "$source/tests/cli/helper_train.sh"
-set -o pipefail
-
-command -v mpirun >/dev/null || {
-	echo "skipped: no mpirun"
-	exit 77
-}
-ldd "$program" >libraries
-grep -q libmpi libraries || {
-	echo "skipped: built without MPI"
-	exit 77
-}
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # a container's user
-export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none
-export ASAN_OPTIONS="detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}" # MPI's own
-ranks() {
-	local n=$1
-	shift
-	timeout 120 mpirun -n "$n" "$@"
-}
+. "$source/tests/cli/helper_ranks.sh"
 make_inputs
 settings=(-c tiny.yaml --set train.epochs=4 --set lora.dropout=0.1)
 
@@ -57,7 +39,7 @@ interrupted() { # RUN STEP COMMAND...: SIGTERM to one process once the step is d
 		kill -0 "$process" 2>/dev/null || die "it ended before step $step: $(cat "$run.log")"
 		sleep 0.02
 	done
-	kill -TERM "$(pgrep -P "$process" | tail -1 | grep . || echo "$process")" # one rank; the others hear of it
+	interrupt "$process"
 	wait "$process" || status=$?
 	[ "$status" -ne 0 ] || die "it was not interrupted"
 }

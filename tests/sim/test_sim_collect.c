@@ -170,25 +170,30 @@ static void what_cannot_be_collected(void **state)
 enum { RUNS = 500 };
 
 struct tally {
-	int slots[64], next, stop_at, code;
+	int next, stop_at, code;
 	bool worked[RUNS];
 };
 
-static int tally_work(void *context, size_t index, void *slot)
+static int tally_work(void *context, size_t index, void **result, size_t *bytes)
 {
 	struct tally *t = context;
 
+	for (size_t i = 0; i + AQM_SIDE_AHEAD * 8 <= index; i++)
+		assert_true(t->worked[i]); /* none is far ahead */
 	usleep((useconds_t)(index * 7919 % 13) * 20);
 	t->worked[index] = true;
-	*(int *)slot = (int)index;
+	*result = malloc(sizeof index);
+	*bytes = sizeof index;
+	memcpy(*result, &index, sizeof index);
 	return t->stop_at == (int)index ? aqm_error_set(t->code, "stopped at %zu", index) : AQM_OK;
 }
 
-static int tally_take(void *context, size_t index, void *slot)
+static int tally_take(void *context, size_t index, const void *result, size_t bytes)
 {
 	struct tally *t = context;
 
-	assert_int_equal(*(int *)slot, index);
+	assert_int_equal(bytes, sizeof index);
+	assert_memory_equal(result, &index, sizeof index);
 	assert_true(t->worked[index]);
 	if (t->code == AQM_OK)
 		assert_int_equal(t->next, index);
@@ -196,18 +201,12 @@ static int tally_take(void *context, size_t index, void *slot)
 	return AQM_OK;
 }
 
-static void *tally_slot(void *context, size_t place)
-{
-	assert_true(place < 64);
-	return &((struct tally *)context)->slots[place];
-}
-
 static void side_by_side_in_order(void **state)
 {
 	(void)state;
 	for (int threads = 1; threads <= 8; threads *= 2) {
 		struct tally t = {.stop_at = -1};
-		struct aqm_side side = {RUNS, threads, &t, tally_work, tally_take, tally_slot};
+		struct aqm_side side = {RUNS, threads, NULL, &t, tally_work, tally_take};
 
 		CHECK_OK(aqm_side_run(&side));
 		assert_int_equal(t.next, RUNS);

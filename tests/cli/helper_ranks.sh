@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Sourced by the tests under mpirun, after helper.sh: skips where they cannot run.
+set -o pipefail
+
+command -v mpirun >/dev/null || {
+	echo "skipped: no mpirun"
+	exit 77
+}
+ldd "$program" >libraries
+grep -q libmpi libraries || {
+	echo "skipped: built without MPI"
+	exit 77
+}
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # a container's user
+export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none
+export ASAN_OPTIONS="detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}" # MPI's own
+
+ranks() { # N COMMAND...
+	local n=$1
+	shift
+	timeout 120 mpirun -n "$n" "$@"
+}
+
+# interrupt PROCESS: SIGTERM to one rank of a job, or to the process itself where it is no job; the others hear of it.
+interrupt() {
+	kill -TERM "$(pgrep -P "$1" | tail -1 | grep . || echo "$1")"
+}
