@@ -53,15 +53,6 @@ void aqm_figure_release(struct aqm_figure *figure)
 	*figure = (struct aqm_figure){0};
 }
 
-void aqm_figure_alt(struct aqm_figure *figure, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	set_text(figure, &figure->alt, format, arguments);
-	va_end(arguments);
-}
-
 void aqm_figure_source(struct aqm_figure *figure, const char *format, ...)
 {
 	va_list arguments;

@@ -56,11 +56,10 @@ struct aqm_figure {
 	bool failed; /* memory ran out under way */
 };
 
-/* Texts are copied; `source` and `alt` are added later by printf. */
+/* Texts are copied; the source is added later by printf, the alt text by aqm_figure_describe. */
 void aqm_figure_init(struct aqm_figure *figure, const char *id, const char *title, const char *x_label,
                      const char *y_label);
 void aqm_figure_release(struct aqm_figure *figure);
-void aqm_figure_alt(struct aqm_figure *figure, const char *format, ...) AQM_PRINTF(2, 3);
 void aqm_figure_source(struct aqm_figure *figure, const char *format, ...) AQM_PRINTF(2, 3);
 /* A further series; NULL when there is no room, and then `failed` is set. The pointer holds until the next. */
 struct aqm_series *aqm_figure_add(struct aqm_figure *figure, enum aqm_mark mark, int colour, const char *format, ...)
