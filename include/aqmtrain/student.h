@@ -32,10 +32,14 @@ int aqm_student_load(aqm_student **out, const char *path);
 int aqm_student_parse(aqm_student **out, const char *name, const void *data, size_t bytes);
 int aqm_student_save(const aqm_student *student, const char *path);
 void aqm_student_free(aqm_student *student);
+/* SHA-256 of all that decides its answers, and where it comes from: the one in its file. */
+int aqm_student_digest(const aqm_student *student, char hex[65]);
 /* Whether a file begins as a student's does; false where it cannot be read. */
 bool aqm_student_is(const char *path);
 
 enum aqm_control aqm_student_control(const aqm_student *student);
+/* control: update: which p' it wants as `now`: the one in force, or the one that the rules would set next. */
+enum aqm_change_from aqm_student_from(const aqm_student *student);
 /* Its fields (control: packet), or features of intervals (control: update), in the order of aqm_student_update(); a field that is read in
  * two ways comes twice. Lifetime of the student. */
 size_t aqm_student_inputs(const aqm_student *student);
@@ -53,7 +57,7 @@ enum aqm_action aqm_student_decide_fields(const aqm_student *student, struct aqm
 /* Probabilities of enqueue, drop and mark behind scores. */
 void aqm_student_probabilities(const aqm_student *student, const int32_t scores[AQM_ACTIONS], double probabilities[AQM_ACTIONS]);
 
-/* control: update, at the end of an update interval: the next p' from the one in force, both as a fraction of 2^32, and the interval's
+/* control: update, at the end of an update interval: the next p' from the one of aqm_student_from(), both as a fraction of 2^32, and the interval's
  * features in the order of aqm_student_input(), rounded to whole numbers. */
 uint32_t aqm_student_update(const aqm_student *student, struct aqm_student_state *state, const uint64_t *features, uint32_t now);
 

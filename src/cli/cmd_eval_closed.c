@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aqmtrain/distill.h"
 #include "base/size.h"
 #include "cli/cmd_eval.h"
 #include "cli/command.h"
@@ -154,6 +155,47 @@ static int read_numbers(const struct eval_arguments *a, struct numbers *n, struc
 	return code;
 }
 
+/* ---- students ---- */
+
+struct pupil {
+	aqm_student *student; /* owned */
+	char digest[65];
+};
+
+static int open_pupil(void *context, struct aqm_sim_hook *hook, void **instance)
+{
+	struct aqm_sim_student *own;
+	int code = aqm_sim_student_new(&own, hook, ((struct pupil *)context)->student);
+
+	*instance = own;
+	return code;
+}
+
+static void close_pupil(void *instance)
+{
+	aqm_sim_student_free(instance);
+}
+
+/* What --aqm calls student:FILE. */
+static int load_pupils(const struct eval_arguments *a, struct pupil *pupils, struct aqm_closed_guest *guests, size_t *count)
+{
+	for (size_t i = 0; i < a->aqms.count; i++) {
+		struct pupil *pupil = &pupils[*count];
+
+		if (strncmp(a->aqms.texts[i], "student:", 8) != 0)
+			continue;
+		int code = aqm_student_load(&pupil->student, a->aqms.texts[i] + 8);
+		if (code == AQM_OK)
+			code = aqm_student_digest(pupil->student, pupil->digest);
+		if (code != AQM_OK)
+			return code;
+		bool packets = aqm_student_control(pupil->student) == AQM_CONTROL_PACKET;
+		guests[(*count)++] = (struct aqm_closed_guest){a->aqms.texts[i], pupil->digest,
+		                                               a->host ? a->host : packets ? "freebsd-l4s" : NULL, pupil, open_pupil, close_pupil};
+	}
+	return AQM_OK;
+}
+
 int aqm_cli_eval_closed(const struct eval_arguments *a)
 {
 	struct aqm_closed_options o = {
@@ -179,14 +221,23 @@ int aqm_cli_eval_closed(const struct eval_arguments *a)
 		.json = a->json,
 	};
 	struct numbers numbers = {0};
+	struct pupil *pupils = aqm_calloc_array(a->aqms.count + 1, sizeof *pupils);
+	struct aqm_closed_guest *guests = aqm_calloc_array(a->aqms.count + 1, sizeof *guests);
 	char *text = NULL;
-	int code = read_numbers(a, &numbers, &o);
+	int code = pupils && guests ? read_numbers(a, &numbers, &o) : AQM_ERUN;
 
+	if (code == AQM_OK)
+		code = load_pupils(a, pupils, guests, &o.guest_count);
+	o.guests = guests;
 	code = aqm_ranks_agree(a->ranks, code);
 	if (code == AQM_OK)
 		code = aqm_closed_loop(&o, &text);
 	if (code == AQM_OK && text)
 		fputs(text, stdout);
+	for (size_t i = 0; pupils && i < a->aqms.count; i++)
+		aqm_student_free(pupils[i].student);
+	free(pupils);
+	free(guests);
 	free(text);
 	free(numbers.seeds);
 	return code == AQM_OK ? 0 : aqm_cli_fail(code);

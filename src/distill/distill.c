@@ -97,6 +97,7 @@ static int new_student(struct distilling *d, const struct aqm_config *config, aq
 	int code = aqm_student_new(out, teacher->control, tree ? AQM_STUDENT_TREE : AQM_STUDENT_NETWORK, count, inputs);
 	if (code != AQM_OK)
 		return code;
+	(*out)->from = teacher->control == AQM_CONTROL_UPDATE ? teacher->policy.from : AQM_FROM_NOW;
 	(*out)->network.units = (uint8_t)config->distill.units;
 	(*out)->network.hidden = (uint8_t)config->distill.hidden;
 	(*out)->network.leaky = config->distill.activation == AQM_DISTILL_LEAKY;

@@ -31,7 +31,8 @@ static int update(void *context, const struct aqm_update *update, double *next)
 {
 	struct aqm_sim_student *s = context;
 	uint64_t features[AQM_STUDENT_INPUTS_MAX];
-	uint32_t now = update->now >= 1 ? UINT32_MAX : (uint32_t)ldexp(fmax(update->now, 0), 32);
+	double from = s->student->from == AQM_FROM_RULE ? update->reference : update->now;
+	uint32_t now = from >= 1 ? UINT32_MAX : (uint32_t)ldexp(fmax(from, 0), 32);
 
 	for (size_t i = 0; i < s->student->count; i++) {
 		double value = update->feature(update, s->student->inputs[i].name);

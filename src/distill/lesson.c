@@ -68,7 +68,7 @@ static int read_columns(struct columns *c, const aqm_student *student, const aqm
 	if (code == AQM_OK && packet && aqm_pool_has(pool, "queue_type"))
 		code = read_column(pool, "queue_type", &c->queue);
 	if (code == AQM_OK && !packet)
-		code = read_column(pool, "drop_prob", &c->drop_prob);
+		code = read_column(pool, student->from == AQM_FROM_RULE ? "rule_drop_prob" : "drop_prob", &c->drop_prob);
 	return code;
 }
 

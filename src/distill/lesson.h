@@ -14,7 +14,7 @@ struct aqm_lesson {
 	float *teacher;    /* (rows, 3) logits; control: update: (rows) change of log2 p' */
 	uint8_t *answers;  /* (rows) the teacher's action; control: update: zeros */
 	uint8_t *labels;   /* (rows) the action in the pool; of rows from the simulator the teacher's */
-	uint32_t *now;     /* (rows) p' in force, of 2^32; control: update */
+	uint32_t *now;     /* (rows) p' that changes are from, of 2^32; control: update */
 };
 
 /* Read a pool's rows, in order, and append them. Each queue of an episode has a past of its own. teacher: logits (rows, 3), or the change

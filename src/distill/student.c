@@ -73,6 +73,11 @@ enum aqm_control aqm_student_control(const aqm_student *student)
 	return student->control;
 }
 
+enum aqm_change_from aqm_student_from(const aqm_student *student)
+{
+	return student->from;
+}
+
 size_t aqm_student_inputs(const aqm_student *student)
 {
 	return student->count;

@@ -96,6 +96,7 @@ struct aqm_student_origin {
 
 struct aqm_student {
 	enum aqm_control control;
+	enum aqm_change_from from; /* control: update: which p' it moves */
 	enum aqm_student_kind kind;
 	struct aqm_student_source inputs[AQM_STUDENT_INPUTS_MAX];
 	size_t count, values, past;

@@ -18,6 +18,7 @@ static const char magic[] = "student 1";
 
 static const char *const kinds[] = {"network", "tree"};
 static const char *const controls[] = {"packet", "update"};
+static const char *const froms[] = {"now", "rule"};
 
 static int digest_of(const json_t *body, char hex[65])
 {
@@ -113,11 +114,26 @@ static json_t *origin_json(const struct aqm_student_origin *o)
 	                 number(o->fidelity), "macro_f1", number(o->macro_f1), "held_out", o->held_out, "rows", (json_int_t)o->rows);
 }
 
-int aqm_student_save(const aqm_student *s, const char *path)
+static json_t *body_json(const aqm_student *s)
 {
 	bool tree = s->kind == AQM_STUDENT_TREE;
-	json_t *body = json_pack("{s:s, s:s, s:o, s:o, s:o}", "control", controls[s->control], "kind", kinds[s->kind], "inputs", inputs_json(s),
-	                         tree ? "nodes" : "network", tree ? tree_json(s) : network_json(s), "origin", origin_json(&s->origin));
+
+	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "control", controls[s->control], "from", froms[s->from], "kind", kinds[s->kind], "inputs",
+	                 inputs_json(s), tree ? "nodes" : "network", tree ? tree_json(s) : network_json(s), "origin", origin_json(&s->origin));
+}
+
+int aqm_student_digest(const aqm_student *student, char hex[65])
+{
+	json_t *body = body_json(student);
+	int code = body ? digest_of(body, hex) : aqm_error_set(AQM_ERUN, "a student cannot be told in JSON");
+
+	json_decref(body);
+	return code;
+}
+
+int aqm_student_save(const aqm_student *s, const char *path)
+{
+	json_t *body = body_json(s);
 	char hex[65], *text = NULL;
 	int code = body ? digest_of(body, hex) : AQM_ERUN;
 
@@ -347,6 +363,8 @@ static int read_body(aqm_student **out, const char *name, const json_t *body)
 	struct reader r = {name, AQM_OK};
 	struct aqm_student_source inputs[AQM_STUDENT_INPUTS_MAX] = {0};
 	enum aqm_control control = (enum aqm_control)word(&r, json_object_get(body, "control"), controls, 2, "'control'");
+	const json_t *from = json_object_get(body, "from");
+	enum aqm_change_from change = from ? (enum aqm_change_from)word(&r, from, froms, 2, "'from'") : AQM_FROM_NOW;
 	enum aqm_student_kind kind = (enum aqm_student_kind)word(&r, json_object_get(body, "kind"), kinds, 2, "'kind'");
 	size_t count = r.code == AQM_OK ? read_inputs(&r, json_object_get(body, "inputs"), inputs) : 0;
 
@@ -357,6 +375,7 @@ static int read_body(aqm_student **out, const char *name, const json_t *body)
 	}
 	if (r.code != AQM_OK)
 		return r.code;
+	(*out)->from = change;
 	if (kind == AQM_STUDENT_TREE)
 		read_tree(&r, json_object_get(body, "nodes"), *out);
 	else

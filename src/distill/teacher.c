@@ -111,9 +111,10 @@ static int as_changes(const struct aqm_teacher *t, const struct aqm_rows *rows, 
 {
 	const struct aqm_level_fit *fit = &aqm_policy_fit(t->policy)->levels;
 	size_t outputs = (size_t)aqm_policy_outputs(t->policy);
+	bool from_rule = t->config->policy.from == AQM_FROM_RULE;
 	float *changes = aqm_malloc_array(rows->rows, sizeof *changes);
 	double *now = aqm_malloc_array(rows->rows, sizeof *now);
-	int code = changes && now ? aqm_pool_column(rows->pool, "drop_prob", now) : AQM_ERUN;
+	int code = changes && now ? aqm_pool_column(rows->pool, from_rule ? "rule_drop_prob" : "drop_prob", now) : AQM_ERUN;
 
 	for (size_t i = 0; code == AQM_OK && i < rows->rows; i++) {
 		double level = (double)rows->level[i] + aqm_level_change(fit, *answers + i * outputs);

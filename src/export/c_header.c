@@ -429,12 +429,13 @@ static void print_network_student(FILE *out, const aqm_student *s)
 		      out);
 	else
 		fprintf(out,
-		        "/* The next p' from the one that was in force, both as a fraction of 2^32. */\n"
+		        "/* The next p' from the one that %s, both as a fraction of 2^32. */\n"
 		        "AQM_STUDENT_INLINE uint32_t aqm_student_update(struct aqm_student_state *state, const struct aqm_student_interval *interval,\n"
 		        "                                               uint32_t now)\n{\n"
 		        "\tint32_t scores[2];\n\n"
 		        "\taqm_student_scores(state, interval, scores);\n"
 		        "\treturn aqm_student_move(now, scores[0] >> %d);\n}\n",
+		        s->from == AQM_FROM_RULE ? "the rules would set next" : "is in force",
 		        n->head_shift + AQM_STUDENT_ONE_BITS - AQM_STUDENT_LOG_BITS);
 }
 

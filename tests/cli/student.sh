@@ -67,3 +67,9 @@ sed 's/"units":2/"units":3/' first.json >damaged.json
 expect 3 "$program" export -r damaged.json --c-header damaged.h
 says err 'damaged'
 [ ! -e damaged.h ] || die "a header of a damaged student"
+
+# In the closed loop, beside a discipline on the same seeds.
+printf 'name: small\nseconds: 1\nwarmup: 0\nlink: {rate: 10}\nflows:\n  - {cc: prague, rtt: 10}\n  - {cc: cubic, rtt: 10}\n' >small.yaml
+expect 0 "$program" eval --closed-loop --scenario small.yaml --seeds 2 --aqm dualpi2,student:first.json,student:tree -o closed
+says out 'student:first.json'
+[ "$(grep -c '"aqm": *"student:' closed/results.jsonl)" -eq 4 ] || die "not every student was simulated on every seed"

@@ -232,7 +232,7 @@ static void test_updates_as_the_student(void **state)
 
 	(void)state;
 	network.inputs[0] =
-		(struct aqm_student_source){.name = "qdelay_end", .bits = 64, .length = 1, .center = 10 << 10, .shift = 2};
+		(struct aqm_student_source){.name = "qdelay_end", .bits = 64, .length = 1, .log = {10 << 10, 0}};
 	network.network = (struct aqm_student_network){.units = 1,
 	                                               .hidden = 1,
 	                                               .outputs = 1,
