@@ -239,6 +239,7 @@ static const char style[] =
 	"details{font-size:.86rem;margin-top:6px}summary{cursor:pointer;color:var(--accent)}\n"
 	"details .scroll{max-height:320px;overflow-y:auto}\n"
 	".matrices{display:grid;gap:18px;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr))}\n"
+	".heat th,.heat thead th{min-width:0;padding-right:6px}.heat td{white-space:nowrap;padding-right:8px}\n"
 	".heat td{background:color-mix(in srgb,var(--s1) "
 	"calc(var(--p,0)*62%),var(--card));text-align:right;font-variant-numeric:tabular-nums}\n"
 	".note{background:var(--warn);color:var(--warnink);border-radius:8px;padding:9px "

@@ -13,6 +13,12 @@
 
 /* ---- ours ---- */
 
+/* The paper decides packet by packet. */
+static bool is_comparable(const struct aqm_report_run *run)
+{
+	return !run->configured || run->config.control == AQM_CONTROL_PACKET;
+}
+
 static const char *architecture_of(const struct aqm_report_run *run)
 {
 	return aqm_json_text(run->record, "base/architecture");
@@ -120,7 +126,7 @@ static void put_by_base(const struct aqm_page *page, void (*published)(FILE *, c
 
 			for (size_t k = 0; k < AQM_PAPER_BASES; k++)
 				known = known || strcmp(own, aqm_paper_models[k].architecture) == 0;
-			if (architecture ? strcmp(own, architecture) != 0 : known)
+			if (!is_comparable(&page->runs[i]) || (architecture ? strcmp(own, architecture) != 0 : known))
 				continue;
 			begin_row(out, false, page->runs[i].label, *own ? own : "base not recorded");
 			ours(out, &page->runs[i]);
@@ -163,7 +169,7 @@ static int plot_training(struct aqm_page *page, const char *id, const char *titl
 		struct aqm_series *series =
 			aqm_figure_add(&figure, AQM_MARK_LINE, aqm_page_colour(i), "%s", page->runs[i].label);
 
-		for (size_t k = 0; k < h->epoch_count; k++)
+		for (size_t k = 0; is_comparable(&page->runs[i]) && k < h->epoch_count; k++)
 			aqm_series_add(&figure, series, h->epochs[k].epoch, value(&h->epochs[k]));
 	}
 	figure.from_zero = true;
@@ -341,6 +347,8 @@ static void cite_replay(struct aqm_figure *figure, const struct replays *list)
 	                  *command ? command : "aqmtrain eval --replay --interval 10|100");
 }
 
+enum { PLOTTED_MAX = 5 }; /* the log and two runs: the table has the others */
+
 enum replay_plot { OVER_TIME, BOXES, DISTRIBUTION };
 
 static void add_replay_series(struct aqm_figure *figure, const struct replay *r, size_t place, const char *key,
@@ -378,7 +386,7 @@ static int plot_replay(struct aqm_page *page, const struct replays *list, const 
 	                : plot == BOXES      ? ""
 	                                     : "row",
 	                plot == DISTRIBUTION ? "share of rows at most so large" : axis);
-	for (size_t i = 0; i < list->count; i++)
+	for (size_t i = 0; i < list->count && i < PLOTTED_MAX; i++)
 		add_replay_series(&figure, &list->items[i], 1, key, plot);
 	if (plot == BOXES)
 		aqm_figure_category(&figure, "median, quartiles, 5 % and 95 %");
@@ -481,6 +489,21 @@ static double published_value(const struct aqm_paper_model *model, size_t figure
 	return values[figure];
 }
 
+/* Of the runs on bases of an architecture, the one with the most parameters; NULL: there is none. */
+static const struct aqm_report_run *largest_on(const struct aqm_page *page, const char *architecture)
+{
+	const struct aqm_report_run *found = NULL;
+
+	for (size_t i = 0; i < page->run_count; i++) {
+		const struct aqm_report_run *run = &page->runs[i];
+
+		if (is_comparable(run) && strcmp(architecture_of(run), architecture) == 0 &&
+		    (!found || aqm_json_at(run->record, "base/parameters") > aqm_json_at(found->record, "base/parameters")))
+			found = run;
+	}
+	return found;
+}
+
 static int plot_cost(struct aqm_page *page, size_t number)
 {
 	static const struct {
@@ -500,14 +523,11 @@ static int plot_cost(struct aqm_page *page, size_t number)
 	struct aqm_series *series = aqm_figure_add(&figure, AQM_MARK_BARS, AQM_FIGURE_GREY, "published");
 	for (size_t b = 0; b < AQM_PAPER_BASES; b++)
 		aqm_series_add(&figure, series, (double)b + 1, published_value(&aqm_paper_models[b], number));
-	series = aqm_figure_add(&figure, AQM_MARK_BARS, 1, "ours, the last run on such a base");
+	series = aqm_figure_add(&figure, AQM_MARK_BARS, 1, "ours, the largest base of the kind");
 	for (size_t b = 0; b < AQM_PAPER_BASES; b++) {
-		double value = NAN;
+		const struct aqm_report_run *run = largest_on(page, aqm_paper_models[b].architecture);
 
-		for (size_t i = 0; i < page->run_count; i++)
-			if (strcmp(architecture_of(&page->runs[i]), aqm_paper_models[b].architecture) == 0)
-				value = figures[number].ours(&page->runs[i]);
-		aqm_series_add(&figure, series, (double)b + 1, value);
+		aqm_series_add(&figure, series, (double)b + 1, run ? figures[number].ours(run) : (double)NAN);
 	}
 	figure.y_log = true;
 	aqm_figure_describe(&figure, "Bars");

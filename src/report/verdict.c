@@ -184,6 +184,22 @@ static void put_packet_rows(const struct aqm_page *page, const struct candidates
 	aqm_html_table_end(out);
 }
 
+/* A hundredth is noise on a few hundred intervals. */
+static bool clearly_less(double error, double than)
+{
+	return error < 0.99 * than;
+}
+
+static void put_update_verdict(FILE *out, double error, double persistence)
+{
+	if (clearly_less(error, persistence))
+		fputs("<td class=\"good\">beats persistence</td>", out);
+	else if (error < persistence)
+		fputs("<td>hardly better than persistence</td>", out);
+	else
+		fputs("<td class=\"bad\">no better than persistence</td>", out);
+}
+
 static void put_update_rows(const struct aqm_page *page, const struct candidates *list, size_t first, const bool *shown)
 {
 	static const char *const keys[] = {"log_rmse", "log_mae", "within_10_percent"};
@@ -208,10 +224,7 @@ static void put_update_rows(const struct aqm_page *page, const struct candidates
 		for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
 			aqm_html_cell(out, aqm_json_at(json, keys[k]), 4);
 		aqm_html_cell(out, aqm_json_at(json, "loss"), 4);
-		fputs(aqm_json_at(json, "log_rmse") < aqm_json_at(persistence, "log_rmse")
-		          ? "<td class=\"good\">beats persistence</td>"
-		          : "<td class=\"bad\">no better than persistence</td>",
-		      out);
+		put_update_verdict(out, aqm_json_at(json, "log_rmse"), aqm_json_at(persistence, "log_rmse"));
 		fputs("</tr>\n", out);
 	}
 	fputs("</tbody>\n", out);
@@ -279,7 +292,7 @@ static void put_card(const struct aqm_page *page, const struct candidate *c)
 	double ours = aqm_json_at(json, c->update ? "log_rmse" : "macro_f1");
 	double trivial = aqm_json_at(json, c->update ? "baselines/persistence/log_rmse" : "baselines/majority/macro_f1");
 	double tree = aqm_json_at(json, "baselines/tree/macro_f1");
-	bool good = c->update ? ours < trivial : ours > trivial && (!isfinite(tree) || ours > tree);
+	bool good = c->update ? clearly_less(ours, trivial) : ours > trivial && (!isfinite(tree) || ours > tree);
 
 	fprintf(out, "<li class=\"%s\"><b>", good ? "good" : "bad");
 	aqm_html_text(out, page->runs[c->run].label);
