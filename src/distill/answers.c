@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A teacher's answers in HDF5: /logits (rows, outputs) float32, and as attributes of the file what they are answers to, how many windows
- * are done, and the SHA-256 of the numbers.
+ * A teacher's answers in HDF5: /logits (rows, outputs) float32, and as attributes of the file what they are answers to and how many windows
+ * are done. As in a policy's file the user block before it has the SHA-256 of all the rest, so that libhdf5 reads nothing damaged.
  */
+#include <fcntl.h>
 #include <hdf5.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/size.h"
 #include "distill/teacher.h"
 
-enum { TEXT_MAX = 80 };
+enum { TEXT_MAX = 80, USER_BLOCK = 512 };
 
-static int hash_numbers(const float *logits, const struct aqm_answers_key *key, uint64_t windows, char hex[65])
+static int hash_key(const struct aqm_answers_key *key, char hex[65])
 {
-	const uint64_t head[4] = {key->rows, key->outputs, key->windows, windows};
+	const uint64_t head[3] = {key->rows, key->outputs, key->windows};
 	aqm_sha256 *hash;
 	int code = aqm_sha256_new(&hash);
 
@@ -28,8 +30,6 @@ static int hash_numbers(const float *logits, const struct aqm_answers_key *key, 
 	aqm_sha256_update(hash, key->pool, strlen(key->pool) + 1);
 	aqm_sha256_update(hash, key->returns, strlen(key->returns) + 1);
 	aqm_sha256_update(hash, head, sizeof head);
-	if (logits)
-		aqm_sha256_update(hash, logits, (size_t)(key->rows * key->outputs) * sizeof *logits);
 	aqm_sha256_finish(hash, hex);
 	return AQM_OK;
 }
@@ -38,9 +38,62 @@ char *aqm_answers_path(const char *folder, const struct aqm_answers_key *key)
 {
 	char hex[65];
 
-	if (hash_numbers(NULL, key, 0, hex) != AQM_OK)
+	if (hash_key(key, hex) != AQM_OK)
 		return NULL;
 	return aqm_strprintf("%s/%.16s.h5", folder, hex);
+}
+
+/* ---- the seal ---- */
+
+static void format_block(char block[USER_BLOCK], const char hex[65])
+{
+	memset(block, 0, USER_BLOCK);
+	snprintf(block, USER_BLOCK, "aqmtrain answers 1\nsha256 %s\n", hex);
+}
+
+/* What the user block of a mapped file should be. AQM_EDATA: there is none. */
+static int expected_block(const struct aqm_mapping *map, char block[USER_BLOCK])
+{
+	char hex[65];
+	aqm_sha256 *hash;
+	int code = map->bytes > USER_BLOCK ? aqm_sha256_new(&hash) : AQM_EDATA;
+
+	if (code != AQM_OK)
+		return code;
+	aqm_sha256_update(hash, map->data + USER_BLOCK, map->bytes - USER_BLOCK);
+	aqm_sha256_finish(hash, hex);
+	format_block(block, hex);
+	return AQM_OK;
+}
+
+static int seal(const char *path)
+{
+	struct aqm_mapping map;
+	char block[USER_BLOCK];
+	int code = aqm_map_file(&map, path);
+
+	if (code != AQM_OK)
+		return code;
+	code = expected_block(&map, block);
+	aqm_unmap(&map);
+	int fd = code == AQM_OK ? open(path, O_WRONLY | O_CLOEXEC) : -1;
+	if (fd < 0 || pwrite(fd, block, sizeof block, 0) != (ssize_t)sizeof block)
+		code = aqm_error_errno(AQM_ERUN, "cannot write '%s'", path);
+	if (fd >= 0)
+		close(fd);
+	return code;
+}
+
+static bool is_sealed(const char *path)
+{
+	struct aqm_mapping map;
+	char block[USER_BLOCK];
+
+	if (aqm_map_file(&map, path) != AQM_OK)
+		return false;
+	bool sealed = expected_block(&map, block) == AQM_OK && memcmp(block, map.data, sizeof block) == 0;
+	aqm_unmap(&map);
+	return sealed;
 }
 
 /* ---- writing ---- */
@@ -71,16 +124,19 @@ static bool write_number(hid_t file, const char *name, uint64_t value)
 	return good;
 }
 
-static bool write_file(const char *path, const struct aqm_answers_key *key, const float *logits, uint64_t windows, const char *hex)
+static bool write_file(const char *path, const struct aqm_answers_key *key, const float *logits, uint64_t windows)
 {
-	hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
 	hsize_t size[2] = {key->rows, key->outputs};
+	hid_t creation = H5Pcreate(H5P_FILE_CREATE);
 
+	H5Pset_userblock(creation, USER_BLOCK);
+	hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, creation, H5P_DEFAULT);
+	H5Pclose(creation);
 	if (file < 0)
 		return false;
 	bool good = write_text(file, "teacher_sha256", key->teacher) && write_text(file, "base_sha256", key->base) &&
 	            write_text(file, "pool_sha256", key->pool) && write_text(file, "returns", key->returns) &&
-	            write_text(file, "sha256", hex) && write_number(file, "windows", windows);
+	            write_number(file, "windows", windows);
 	hid_t space = H5Screate_simple(2, size, NULL);
 	hid_t dataset = H5Dcreate2(file, "logits", H5T_IEEE_F32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
 
@@ -94,24 +150,23 @@ static bool write_file(const char *path, const struct aqm_answers_key *key, cons
 int aqm_answers_write(const char *path, const struct aqm_answers_key *key, const float *logits, uint64_t windows)
 {
 	struct aqm_atomic_file file;
-	char hex[65];
 	bool written = false;
-	int code = hash_numbers(logits, key, windows, hex);
+	int code = aqm_atomic_reserve(&file, path);
 
-	if (code == AQM_OK)
-		code = aqm_atomic_reserve(&file, path);
 	if (code != AQM_OK)
 		return code;
 	code = aqm_atomic_check_room(&file, (size_t)(key->rows * key->outputs) * sizeof *logits + (1 << 16));
 	if (code == AQM_OK) {
 		H5E_BEGIN_TRY
 		{
-			written = write_file(file.temporary_path, key, logits, windows, hex);
+			written = write_file(file.temporary_path, key, logits, windows);
 		}
 		H5E_END_TRY;
 		if (!written)
 			code = aqm_error_set(AQM_ERUN, "cannot write '%s': libhdf5 failed (is the disk full?)", path);
 	}
+	if (code == AQM_OK)
+		code = seal(file.temporary_path);
 	if (code == AQM_OK)
 		return aqm_atomic_commit(&file);
 	aqm_atomic_abort(&file);
@@ -170,15 +225,13 @@ static bool read_logits(hid_t file, const struct aqm_answers_key *key, float *lo
 
 static bool read_file(const char *path, const struct aqm_answers_key *key, float *logits, uint64_t *windows)
 {
-	char hex[65];
 	hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
 
 	if (file < 0)
 		return false;
 	bool good = text_is(file, "teacher_sha256", key->teacher) && text_is(file, "base_sha256", key->base) &&
 	            text_is(file, "pool_sha256", key->pool) && text_is(file, "returns", key->returns) &&
-	            read_number(file, "windows", windows) && *windows <= key->windows && read_logits(file, key, logits) &&
-	            hash_numbers(logits, key, *windows, hex) == AQM_OK && text_is(file, "sha256", hex);
+	            read_number(file, "windows", windows) && *windows <= key->windows && read_logits(file, key, logits);
 	H5Fclose(file);
 	return good;
 }
@@ -190,11 +243,13 @@ int aqm_answers_read(const char *path, const struct aqm_answers_key *key, float 
 	*windows = 0;
 	if (!aqm_path_exists(path))
 		return AQM_OK;
-	H5E_BEGIN_TRY
-	{
-		good = read_file(path, key, logits, windows);
+	if (is_sealed(path)) {
+		H5E_BEGIN_TRY
+		{
+			good = read_file(path, key, logits, windows);
+		}
+		H5E_END_TRY;
 	}
-	H5E_END_TRY;
 	for (uint64_t i = 0; good && *windows == key->windows && i < key->rows * key->outputs; i++)
 		good = isfinite(logits[i]);
 	if (!good) {
