@@ -39,8 +39,8 @@ static void add_input(aqm_student *s, enum aqm_log_field field, bool delta, uint
 	input->length = length;
 	input->first = (uint8_t)s->values;
 	input->past = (uint8_t)s->past;
-	input->center = (int32_t)(draw() % (16 << AQM_STUDENT_LOG_BITS));
-	input->shift = 2;
+	input->log = (struct aqm_student_scale){.center = draw() % (16 << AQM_STUDENT_LOG_BITS), .shift = 2};
+	input->linear = (struct aqm_student_scale){.center = draw() % 100000, .shift = 8};
 	s->values += length;
 	s->past += length - 1u;
 }
