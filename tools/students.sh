@@ -45,10 +45,12 @@ closed() { # NAME OPTION...
 closed paper --scenario configs/scenarios/paper.yaml --set seconds=10 --set warmup=2
 closed grid --grid configs/grids/steady.yaml --set mix=prague-cubic --set link.rate=4,12,40 --set flows.rtt=20 --set seconds=5 --set warmup=1
 
+room=$(echo "$out/" | tr -c '\n' ' ')
+
 # block TITLE FILE
 block() {
 	printf '%s\n\n```\n' "$1"
-	sed "s|student:$out/|student:|" "$2"
+	sed "s|student:$out/\([a-z-]*\)  |student:\1$room  |; s|student:$out/|student:|" "$2" # columns stay where they are
 	printf '```\n\n'
 }
 
@@ -79,7 +81,8 @@ block() {
 	block 'The tree:' "$out/tree-bench.txt"
 	printf '## In the closed loop\n\n'
 	printf 'Every packet decided without delay, in freebsd-l4s; dualpi2 and freebsd-l4s by their own rules. The teacher learned to say what a log\n'
-	printf 'says, not to keep a queue short, and on states of its own making it does not: its students show that they follow it there too.\n\n'
+	printf 'says, not to keep a queue short, and on states of its own making it does not. Its students follow it there: the tree as it is, the network once it\n'
+	printf 'has met such states (drops and marks of network-rounds are nearer to the teacher'"'"'s than those of network).\n\n'
 	block 'The testbed of the paper, 10 s:' "$out/closed-paper.txt"
 	block 'Three cells of the steady grid, 5 s each:' "$out/closed-grid.txt"
 } >docs/students.md.tmp
