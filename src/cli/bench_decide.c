@@ -2,7 +2,7 @@
  *
  * aqmtrain bench decide: decisions on eight features, against caches that hold the windows so far. First the base alone,
  * ten new tokens a stream; then whole decisions as a queue takes them, with embedding, LoRA and head. The limit is reading
- * the weights once, however many streams there are.
+ * the weights once, however many streams there are; or the arithmetic, where that takes longer.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "base/size.h"
 #include "cli/bench_model.h"
+#include "compute/cpu/peak.h"
 #include "model/model.h"
 #include "policy/policy.h"
 
@@ -133,18 +134,30 @@ static void close_base(struct decision *d)
 	aqm_device_close(d->device);
 }
 
-/* The time against reading the weights; and the rate of the arithmetic, which for ten tokens is the nearer limit where
- * weights are small. */
-static int time_base(struct aqm_bench *bench, struct decision *d, const char *name)
+/* Operations a second that the device could do of this arithmetic. */
+static int peak_of(struct aqm_bench *bench, const struct decision *d, enum aqm_cpu_arithmetic arithmetic, double *peak,
+                   const char **what)
+{
+	if (d->device->own_memory) {
+		*what = "plain products in this process";
+		return aqm_bench_peak_gemm(bench, d->device, peak);
+	}
+	*peak = aqm_cpu_peak(arithmetic, what);
+	return AQM_OK;
+}
+
+/* The time against each of its limits: reading the weights, and the arithmetic, which for ten tokens is the nearer one
+ * where weights are small. */
+static int time_base(struct aqm_bench *bench, struct decision *d, enum aqm_cpu_arithmetic arithmetic, const char *name)
 {
 	const double flops = aqm_model_flops(d->model, d->count, NEW_TOKENS, false);
-	const char *read_is;
-	char rate_name[64];
+	const char *read_is, *peak_is;
+	char full[64];
 	double read, peak;
 	int code = aqm_bench_bandwidth(bench, d->device, &read, &read_is);
 
 	if (code == AQM_OK)
-		code = aqm_bench_peak_gemm(bench, d->device, &peak);
+		code = peak_of(bench, d, arithmetic, &peak, &peak_is);
 	if (code == AQM_OK)
 		code = record(d);
 	if (code != AQM_OK)
@@ -152,29 +165,30 @@ static int time_base(struct aqm_bench *bench, struct decision *d, const char *na
 	if (bench->profile)
 		aqm_bench_profile_start(d->device);
 	d->runs = 0;
-	double start = aqm_clock_seconds(), shortest = aqm_bench_shortest(bench, bench->quick ? 1 : 20, decide, d);
+	double start = aqm_clock_seconds(), shortest = aqm_bench_shortest(bench, bench->quick ? 1 : 60, decide, d);
 
 	if (bench->profile)
 		aqm_bench_profile_end(d->device, aqm_clock_seconds() - start, d->runs);
 	if (d->code != AQM_OK)
 		return d->code;
-	code = aqm_bench_add(bench, name, shortest * 1e3, "ms", (double)aqm_model_weight_bytes(d->model) / read * 1e3, read_is);
-	snprintf(rate_name, sizeof rate_name, "%.56s/rate", name);
-	return code == AQM_OK ? aqm_bench_add(bench, rate_name, flops / shortest / 1e9, "GFLOP/s", peak / 1e9,
-	                                      "plain products in this process")
-	                      : code;
+	double reading = (double)aqm_model_weight_bytes(d->model) / read;
+
+	code = aqm_bench_add(bench, name, shortest * 1e3, "ms", reading * 1e3, read_is);
+	snprintf(full, sizeof full, "%.52s/arithmetic", name);
+	return code == AQM_OK ? aqm_bench_add(bench, full, shortest * 1e3, "ms", flops / peak * 1e3, peak_is) : code;
 }
 
 static int measure_base(struct aqm_bench *bench, const struct aqm_config *config, int64_t *streams, const char *path,
-                        bool int8, const char *name)
+                        enum aqm_dtype type, bool int8, const char *name)
 {
+	enum aqm_cpu_arithmetic arithmetic = !int8 ? AQM_CPU_FLOAT32 : type == AQM_BF16 ? AQM_CPU_BFLOAT16 : AQM_CPU_INT8;
 	struct decision d = {.count = bench->batch, .streams = streams};
 	int code = open_base(&d, config, path, int8);
 
 	if (code == AQM_OK)
 		code = fill_cache(&d);
 	if (code == AQM_OK)
-		code = time_base(bench, &d, name);
+		code = time_base(bench, &d, arithmetic, name);
 	close_base(&d);
 	return code;
 }
@@ -298,7 +312,7 @@ static int measure(struct aqm_bench *bench, const struct aqm_config *config, int
 		else
 			snprintf(name, sizeof name, "decide/%s/%s/%s%s%s", preset, aqm_dtype_traits(type)->name, device, batch,
 			         arithmetic);
-		code = measure_base(bench, config, streams, base.path, int8, name);
+		code = measure_base(bench, config, streams, base.path, type, int8, name);
 		if (code == AQM_OK && !int8)
 			code = measure_policy(bench, config, streams, base.path, name);
 	}

@@ -118,6 +118,7 @@ TIMED(gemm, OP_GEMM, (on d, float alpha, mat a, bool ta, mat b, bool tb, float b
       (d, alpha, a, ta, b, tb, beta, c))
 TIMED(linear_few, OP_FEW, (on d, mat x, mat w, float beta, mat y), (d, x, w, beta, y))
 TIMED(linear_few_int8, OP_FEW_INT8, (on d, mat x, mat w, float beta, mat y), (d, x, w, beta, y))
+TIMED(linears_few, OP_FEW, (on d, mat x, bool int8, int count, const mat *w, const mat *y), (d, x, int8, count, w, y))
 TIMED(expand, OP_EXPAND, (on d, mat w, mat y), (d, w, y))
 TIMED(zero, OP_MOVE, (on d, mat y), (d, y))
 TIMED(copy, OP_MOVE, (on d, mat x, mat y), (d, x, y))
@@ -196,6 +197,8 @@ void aqm_bench_profile_start(aqm_device *device)
 	USE(gemm);
 	USE(linear_few);
 	USE(linear_few_int8);
+	if (ops.linears_few)
+		USE(linears_few);
 	USE(expand);
 	USE(zero);
 	USE(copy);

@@ -86,6 +86,10 @@ struct aqm_ops {
 	 * BF16: to bfloat16, off by at most 1/256 of itself. Other types of W, and devices that gain nothing by it: linear_few.
 	 */
 	void (*linear_few_int8)(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
+	/* Layers of the same X at once, `count` of them: y[i] = X w[i]^T, as linear_few of each or, with int8,
+	 * linear_few_int8. NULL: a device that gains nothing by it. */
+	void (*linears_few)(aqm_device *device, struct aqm_mat x, bool int8, int count, const struct aqm_mat *w,
+	                    const struct aqm_mat *y);
 	/* y (float32) = the elements of w (any dtype); same shape. */
 	void (*expand)(aqm_device *device, struct aqm_mat w, struct aqm_mat y);
 

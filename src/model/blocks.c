@@ -142,8 +142,8 @@ static void rotate(const aqm_model *model, struct aqm_mat qkv, const struct aqm_
 	int64_t width = (model->shape.heads + model->shape.kv_heads) * model->shape.head_dim;
 
 	if (model->inverse_frequency.data)
-		OPS(model)->rope(model->device, aqm_mat_cols(qkv, 0, width), pass->tokens, model->shape.head_dim,
-		                 pass->places, model->inverse_frequency, model->rope_pairs, backward);
+		OPS(model)->rope(model->device, aqm_mat_cols(qkv, 0, width), pass->tokens, model->shape.head_dim, pass->places,
+		                 model->inverse_frequency, model->rope_pairs, backward);
 }
 
 static struct aqm_attention attention_shape(const aqm_model *model, const struct aqm_pass *pass,
@@ -191,9 +191,19 @@ static void attention_forward(const aqm_model *model, const struct aqm_buffers *
 	struct aqm_mat h = aqm_first_rows(buffers->h, out.rows);
 
 	aqm_norm_forward(model, buffers, &half->norm, &kept->norm, residual, h);
-	for (int i = 0; i < model->qkv_count; i++)
-		aqm_base_linear_forward(linears, &half->qkv[i], reads_norm(view, i) ? h : view->source, false,
-		                        qkv_part(model, kept->qkv, i), kept->u_qkv[i]);
+	const struct aqm_base_linear *qkv[AQM_LINEARS_MAX];
+	struct aqm_mat parts[AQM_LINEARS_MAX];
+	int of_norm = 0; /* the first ones */
+
+	for (int i = 0; i < model->qkv_count; i++) {
+		qkv[i] = &half->qkv[i];
+		parts[i] = qkv_part(model, kept->qkv, i);
+		of_norm += reads_norm(view, i);
+	}
+	aqm_base_linears_forward(linears, qkv, of_norm, h, parts, kept->u_qkv);
+	if (of_norm < model->qkv_count)
+		aqm_base_linears_forward(linears, qkv + of_norm, model->qkv_count - of_norm, view->source, parts + of_norm,
+		                         kept->u_qkv + of_norm);
 	rotate(model, kept->qkv, pass, false);
 	if (pass->cache)
 		attend_cached(model, pass, half, kept, shape);
@@ -250,10 +260,11 @@ static void ffn_forward(const aqm_model *model, const struct aqm_buffers *buffer
 	const struct aqm_linear_context *linears = &buffers->linears;
 	struct aqm_mat h = aqm_first_rows(buffers->h, next.rows), act = aqm_first_rows(buffers->act, next.rows);
 
+	const struct aqm_base_linear *const both[] = {&half->up, &half->gate};
+	const struct aqm_mat y[] = {kept->up, kept->gate}, u[] = {kept->u_up, kept->u_gate};
+
 	aqm_norm_forward(model, buffers, &half->norm, &kept->norm, residual, h);
-	if (model->gated)
-		aqm_base_linear_forward(linears, &half->gate, h, false, kept->gate, kept->u_gate);
-	aqm_base_linear_forward(linears, &half->up, h, false, kept->up, kept->u_up);
+	aqm_base_linears_forward(linears, both, model->gated ? 2 : 1, h, y, u);
 	if (!next.data)
 		return;
 	activate(model, kept, act);

@@ -75,6 +75,40 @@ static struct aqm_mat part_of(const struct aqm_linear_context *context, const st
 	return aqm_mat_cols(u, i * rank, rank);
 }
 
+/* In its own type, trained or not. */
+static struct aqm_mat weight_as_is(const struct aqm_linear_context *context, const struct aqm_weight *weight)
+{
+	return weight->param >= 0 ? aqm_params_operand(context->params, weight->param) : weight->frozen;
+}
+
+/* What is added to the product of few rows. */
+static void few_rest(const struct aqm_linear_context *context, const struct aqm_base_linear *linear, struct aqm_mat x,
+                     struct aqm_mat y, struct aqm_mat u)
+{
+	if (linear->bias.tensor)
+		context->device->ops->bias_forward(context->device, aqm_weight_f32(context, &linear->bias), y);
+	for (int i = 0; i < linear->parts; i++)
+		lora_forward(context, &linear->part[i], x, y, part_of(context, linear, i, u));
+}
+
+void aqm_base_linears_forward(const struct aqm_linear_context *context, const struct aqm_base_linear *const *linears,
+                              int count, struct aqm_mat x, const struct aqm_mat *y, const struct aqm_mat *u)
+{
+	const struct aqm_ops *ops = context->device->ops;
+	struct aqm_mat w[AQM_LINEARS_MAX] = {{0}};
+
+	if (!takes_few(context, x) || !ops->linears_few) {
+		for (int i = 0; i < count; i++)
+			aqm_base_linear_forward(context, linears[i], x, false, y[i], u[i]);
+		return;
+	}
+	for (int i = 0; i < count; i++)
+		w[i] = weight_as_is(context, &linears[i]->weight);
+	ops->linears_few(context->device, x, context->int8, count, w, y);
+	for (int i = 0; i < count; i++)
+		few_rest(context, linears[i], x, y[i], u[i]);
+}
+
 void aqm_base_linear_forward(const struct aqm_linear_context *context, const struct aqm_base_linear *linear,
                              struct aqm_mat x, bool add, struct aqm_mat y, struct aqm_mat u)
 {
@@ -82,22 +116,21 @@ void aqm_base_linear_forward(const struct aqm_linear_context *context, const str
 	const struct aqm_weight *weight = &linear->weight;
 	float beta = add ? 1.0f : 0.0f;
 
-	struct aqm_mat bias = linear->bias.tensor ? aqm_weight_f32(context, &linear->bias) : aqm_mat_absent();
-
 	if (takes_few(context, x)) {
-		struct aqm_mat w = weight->param >= 0 ? aqm_params_operand(context->params, weight->param) : weight->frozen;
+		struct aqm_mat w = weight_as_is(context, weight);
 
 		if (context->int8)
 			ops->linear_few_int8(context->device, x, w, beta, y);
 		else
 			ops->linear_few(context->device, x, w, beta, y);
-		if (bias.data)
-			ops->bias_forward(context->device, bias, y);
-	} else if (bias.data) {
-		ops->gemm_bias(context->device, 1.0f, x, false, aqm_weight_matrix(context, weight), true, beta, y, bias);
-	} else {
-		ops->gemm(context->device, 1.0f, x, false, aqm_weight_matrix(context, weight), true, beta, y);
+		few_rest(context, linear, x, y, u);
+		return;
 	}
+	if (linear->bias.tensor)
+		ops->gemm_bias(context->device, 1.0f, x, false, aqm_weight_matrix(context, weight), true, beta, y,
+		               aqm_weight_f32(context, &linear->bias));
+	else
+		ops->gemm(context->device, 1.0f, x, false, aqm_weight_matrix(context, weight), true, beta, y);
 	for (int i = 0; i < linear->parts; i++)
 		lora_forward(context, &linear->part[i], x, y, part_of(context, linear, i, u));
 }

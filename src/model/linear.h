@@ -13,7 +13,7 @@
 #include "base/arena.h"
 #include "model/model.h"
 
-enum { AQM_FEW_ROWS = 16 };
+enum { AQM_FEW_ROWS = 16, AQM_LINEARS_MAX = 3 };
 
 struct aqm_lora_part {
 	int64_t first, count; /* columns of Y */
@@ -65,6 +65,9 @@ bool aqm_base_linear_needs_input(const struct aqm_base_linear *linear);
  * read the weight in its own type, once. */
 void aqm_base_linear_forward(const struct aqm_linear_context *context, const struct aqm_base_linear *linear,
                              struct aqm_mat x, bool add, struct aqm_mat y, struct aqm_mat u);
+/* The same for `count` linears of one x, at most AQM_LINEARS_MAX, with nothing added: y[i], u[i]. */
+void aqm_base_linears_forward(const struct aqm_linear_context *context, const struct aqm_base_linear *const *linears,
+                              int count, struct aqm_mat x, const struct aqm_mat *y, const struct aqm_mat *u);
 /* dx = dy W + ... (`add`: +=); parameter gradients +=. x: the forward's input, where needs_input() says so. */
 void aqm_base_linear_backward(const struct aqm_linear_context *context, const struct aqm_base_linear *linear,
                               struct aqm_mat dy, struct aqm_mat x, struct aqm_mat u, bool add, struct aqm_mat dx);

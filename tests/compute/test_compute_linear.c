@@ -242,6 +242,47 @@ static void test_few_int8(void **state)
 	}
 }
 
+/* Layers of one X at once are as each is alone, bit for bit: of one type or not, with rows enough or not. */
+static void test_linears_few(void **state)
+{
+	static const struct {
+		enum aqm_dtype dtypes[3];
+		int64_t rows[3];
+	} cases[] = {
+		{{AQM_F32, AQM_F32, AQM_F32}, {190, 1, 61}},      {{AQM_F16, AQM_F16, AQM_F16}, {100, 7, 50}},
+		{{AQM_BF16, AQM_BF16, AQM_BF16}, {48, 49, 96}},   {{AQM_Q8_0, AQM_Q8_0, AQM_Q8_0}, {300, 37, 17}},
+		{{AQM_Q4_1, AQM_Q8_0, AQM_Q4_1}, {64, 37, 17}},   {{AQM_Q4_K, AQM_Q4_K, AQM_Q4_K}, {33, 16, 5}},
+		{{AQM_Q6_K, AQM_Q6_K, AQM_Q6_K}, {160, 32, 100}},
+	};
+
+	(void)state;
+	for (enum aqm_level level = AQM_LEVEL_ANY; level <= AQM_LEVEL_V4; level++) {
+		aqm_cpu_level_limit(level);
+		for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+			for (int64_t count = 1; count <= 16; count += 5)
+				for (int int8 = 0; int8 <= 1; int8++) {
+					struct aqm_mat x = random_mat(count, 512, 3, 1), w[3], y[3];
+
+					for (int i = 0; i < 3; i++) {
+						w[i] = weights(cases[c].dtypes[i], cases[c].rows[i], 512);
+						y[i] = poisoned_mat(count, cases[c].rows[i], 2);
+					}
+					ops->linears_few(device, x, int8, 3, w, y);
+					for (int i = 0; i < 3; i++) {
+						struct aqm_mat alone = poisoned_mat(count, w[i].rows, 0);
+
+						(int8 ? ops->linear_few_int8 : ops->linear_few)(device, x, w[i], 0.0f, alone);
+						check_same_bits(y[i], alone);
+						check_padding(y[i]);
+						free_mat(alone);
+						free_mat(w[i]);
+						free_mat(y[i]);
+					}
+					free_mat(x);
+				}
+	}
+}
+
 /* A number that is not finite shows in the result. */
 static void test_few_int8_keeps_what_is_not_finite(void **state)
 {
@@ -295,6 +336,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_gemm),     cmocka_unit_test(test_expand_and_few),
 		cmocka_unit_test(test_few_long),
+		cmocka_unit_test(test_linears_few),
 		cmocka_unit_test(test_few_int8), cmocka_unit_test(test_few_int8_keeps_what_is_not_finite),
 		cmocka_unit_test(test_bias),
 	};

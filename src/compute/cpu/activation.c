@@ -70,7 +70,8 @@ void aqm_cpu_glu_forward(aqm_device *device, enum aqm_glu kind, struct aqm_mat g
                          struct aqm_mat y)
 {
 	(void)device;
-#pragma omp parallel for schedule(static) if (aqm_cpu_large(y))
+	/* An exponential for each element: worth other threads sooner than a copy. */
+#pragma omp parallel for schedule(static) if (4 * y.rows * y.cols > AQM_CPU_SERIAL)
 	for (int64_t r = 0; r < y.rows; r++)
 		(kind == AQM_SWIGLU ? swiglu_row : geglu_row)(y.cols, aqm_row(gate, r), aqm_row(up, r), aqm_row(y, r));
 }

@@ -80,12 +80,27 @@ void aqm_cpu_bias_backward(aqm_device *device, struct aqm_mat dy, struct aqm_mat
 /* few.c, few_direct.c, few_int8.c */
 void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
 void aqm_cpu_linear_few_int8(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
-/* Ways to linear_few: for all types and processors, x may be the device's working memory; without a buffer between, or
- * false, with nothing done, for other types, few rows of W, other processors. */
-void aqm_cpu_linear_few_buffered(struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
-bool aqm_cpu_linear_few_direct(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
-/* What linear_few_int8 is where W is BF16. */
-void aqm_cpu_linear_few_bf16(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
+void aqm_cpu_linears_few(aqm_device *device, struct aqm_mat x, bool int8, int count, const struct aqm_mat *w,
+                         const struct aqm_mat *y);
+/* Layers of the same X: y[i] = X w[i]^T + beta y[i]; all w of one type and width. */
+struct aqm_cpu_few {
+	int count;
+	const struct aqm_mat *w, *y;
+	float beta;
+};
+bool aqm_cpu_few_large(const struct aqm_cpu_few *few);
+/* Rows of W of all layers in pieces of up to `rows`, no piece of two layers: how many; and the layer of one and where in
+ * it that begins. */
+int64_t aqm_cpu_few_pieces(const struct aqm_cpu_few *few, int64_t rows);
+int aqm_cpu_few_piece(const struct aqm_cpu_few *few, int64_t rows, int64_t piece, int64_t *first);
+/* The ways of linear_few and linear_few_int8. False, with nothing done: not on this processor, for these types or so few
+ * rows of W. */
+bool aqm_cpu_few_direct(aqm_device *device, struct aqm_mat x, const struct aqm_cpu_few *few);
+bool aqm_cpu_few_pairs(aqm_device *device, struct aqm_mat x, const struct aqm_cpu_few *few); /* X in bfloat16 */
+bool aqm_cpu_few_int8(aqm_device *device, struct aqm_mat x, const struct aqm_cpu_few *few);
+/* For all types and processors: as it is (x may be the device's working memory), and with X rounded to bfloat16. */
+void aqm_cpu_few_buffered(struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
+void aqm_cpu_few_rounded(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y);
 
 /* norm.c */
 void aqm_cpu_rmsnorm_forward(aqm_device *device, struct aqm_mat x, struct aqm_mat residual, struct aqm_mat weight,

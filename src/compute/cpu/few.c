@@ -166,7 +166,7 @@ static struct level best_level(void)
 	}
 }
 
-void aqm_cpu_linear_few_buffered(struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
+void aqm_cpu_few_buffered(struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
 {
 	const struct aqm_dtype_traits *traits = aqm_dtype_traits(w.dtype);
 	const struct level level = best_level();
@@ -193,8 +193,57 @@ void aqm_cpu_linear_few_buffered(struct aqm_mat x, struct aqm_mat w, float beta,
 	}
 }
 
+/* ---- layers ---- */
+
+bool aqm_cpu_few_large(const struct aqm_cpu_few *few)
+{
+	int64_t rows = 0;
+
+	for (int i = 0; i < few->count; i++)
+		rows += few->w[i].rows;
+	return rows * few->w[0].cols > AQM_CPU_SERIAL;
+}
+
+int64_t aqm_cpu_few_pieces(const struct aqm_cpu_few *few, int64_t rows)
+{
+	int64_t pieces = 0;
+
+	for (int i = 0; i < few->count; i++)
+		pieces += (few->w[i].rows + rows - 1) / rows;
+	return pieces;
+}
+
+int aqm_cpu_few_piece(const struct aqm_cpu_few *few, int64_t rows, int64_t piece, int64_t *first)
+{
+	int layer = 0;
+
+	for (int64_t own; layer < few->count - 1; layer++, piece -= own) {
+		own = (few->w[layer].rows + rows - 1) / rows;
+		if (piece < own)
+			break;
+	}
+	*first = piece * rows;
+	return layer;
+}
+
 void aqm_cpu_linear_few(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
 {
-	if (x.rows > 0 && !aqm_cpu_linear_few_direct(device, x, w, beta, y))
-		aqm_cpu_linear_few_buffered(x, w, beta, y);
+	const struct aqm_cpu_few few = {.count = 1, .w = &w, .y = &y, .beta = beta};
+
+	if (x.rows > 0 && !aqm_cpu_few_direct(device, x, &few))
+		aqm_cpu_few_buffered(x, w, beta, y);
+}
+
+void aqm_cpu_linears_few(aqm_device *device, struct aqm_mat x, bool int8, int count, const struct aqm_mat *w,
+                         const struct aqm_mat *y)
+{
+	const struct aqm_cpu_few few = {.count = count, .w = w, .y = y};
+	bool alike = x.rows > 0;
+
+	for (int i = 1; i < count; i++)
+		alike = alike && w[i].dtype == w[0].dtype;
+	if (alike && (int8 ? aqm_cpu_few_int8 : aqm_cpu_few_direct)(device, x, &few))
+		return;
+	for (int i = 0; i < count; i++)
+		(int8 ? aqm_cpu_linear_few_int8 : aqm_cpu_linear_few)(device, x, w[i], 0.0f, y[i]);
 }

@@ -11,8 +11,6 @@
  * of X stays in the first cache for all rows of W. Other types, fewer rows of W than are taken together, and processors
  * without these instructions: few.c.
  */
-#include <omp.h>
-
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/vector.h"
 
@@ -265,12 +263,13 @@ TARGET_PAIRS AQM_INLINE void tile_of_pairs(const int count, const int rows, cons
 		tile_of_pairs(count, ROWS_OF(count), p, w, first, end, from, ahead, beta, y, skip); \
 	}
 #define NAME(dtype, name, step_bytes, count) name##_##count,
-#define COUNTED(XX, dtype, name, step_bytes)                                                              \
-	XX(dtype, name, step_bytes, 1)                                                                        \
-	XX(dtype, name, step_bytes, 2) XX(dtype, name, step_bytes, 3) XX(dtype, name, step_bytes, 4)          \
-		XX(dtype, name, step_bytes, 5) XX(dtype, name, step_bytes, 6) XX(dtype, name, step_bytes, 7)      \
-			XX(dtype, name, step_bytes, 8) XX(dtype, name, step_bytes, 9) XX(dtype, name, step_bytes, 10) \
-				XX(dtype, name, step_bytes, 11) XX(dtype, name, step_bytes, 12)
+#define COUNTED(XX, dtype, name, step_bytes)                                                               \
+	XX(dtype, name, step_bytes, 1)                                                                         \
+	XX(dtype, name, step_bytes, 2)                                                                         \
+	XX(dtype, name, step_bytes, 3) XX(dtype, name, step_bytes, 4) XX(dtype, name, step_bytes, 5)           \
+		XX(dtype, name, step_bytes, 6) XX(dtype, name, step_bytes, 7) XX(dtype, name, step_bytes, 8)       \
+			XX(dtype, name, step_bytes, 9) XX(dtype, name, step_bytes, 10) XX(dtype, name, step_bytes, 11) \
+				XX(dtype, name, step_bytes, 12)
 #define TILES(XX, dtype, name, step_bytes) \
 	COUNTED(XX, dtype, name, step_bytes)   \
 	static tile_function *const name##_tiles[COUNT] = {COUNTED(NAME, dtype, name, step_bytes)};
@@ -327,23 +326,29 @@ static void multiply_rows(const struct product *p, tile_function *const *tiles, 
 	}
 }
 
-static void multiply(struct product p, tile_function *const *tiles)
+static void multiply(struct product p, const struct aqm_cpu_few *few, tile_function *const *tiles)
 {
-	const struct aqm_dtype_traits *traits = aqm_dtype_traits(p.w.dtype);
-	int64_t most = CACHED / (p.x_bytes * STEP * p.count), chunks;
+	enum { PIECE = 48 /* rows of W */ };
+	const struct aqm_dtype_traits *traits = aqm_dtype_traits(few->w->dtype);
+	int64_t most = CACHED / (p.x_bytes * STEP * p.count), cols = few->w->cols, chunks;
 
-	p.steps = (p.w.cols + STEP - 1) / STEP;
-	p.last = p.w.cols % STEP ? ((uint32_t)1 << p.w.cols % STEP) - 1 : UINT32_MAX;
-	p.row_bytes = (size_t)p.w.cols / traits->block * traits->block_bytes;
+	p.beta = few->beta;
+	p.steps = (cols + STEP - 1) / STEP;
+	p.last = cols % STEP ? ((uint32_t)1 << cols % STEP) - 1 : UINT32_MAX;
+	p.row_bytes = (size_t)cols / traits->block * traits->block_bytes;
 	chunks = (p.steps + most - 1) / most;
 	p.chunk = (p.steps + chunks - 1) / chunks;
-	/* Pieces of W: some more than threads, in case one of them loses its core for a while; but long ones. */
-	int64_t pieces = 2 * omp_get_max_threads(), most_rows = (p.w.rows + pieces - 1) / pieces;
-	int64_t piece = (most_rows + ROWS_OF_FEW - 1) / ROWS_OF_FEW * ROWS_OF_FEW;
+	/* Guided: a thread that has lost its core for a while holds up the others less. */
+#pragma omp parallel for schedule(guided) if (aqm_cpu_few_large(few))
+	for (int64_t piece = 0; piece < aqm_cpu_few_pieces(few, PIECE); piece++) {
+		struct product own = p;
+		int64_t first;
+		int layer = aqm_cpu_few_piece(few, PIECE, piece, &first);
 
-#pragma omp parallel for schedule(dynamic) if (aqm_cpu_large(p.w))
-	for (int64_t first = 0; first < p.w.rows; first += piece)
-		multiply_rows(&p, tiles, first, p.w.rows - first < piece ? p.w.rows : first + piece);
+		own.w = few->w[layer];
+		own.y = few->y[layer];
+		multiply_rows(&own, tiles, first, own.w.rows - first < PIECE ? own.w.rows : first + PIECE);
+	}
 }
 
 /* x as struct product has it. */
@@ -360,7 +365,7 @@ TARGET static void lay_out(struct aqm_mat x, float *out)
 		_mm512_storeu_ps(out + (x.cols / STEP * x.rows + i) * STEP + 16, _mm512_setzero_ps());
 }
 
-/* The same rounded as rounded() does, but for the numbers below 2^-126, which the multiplication takes for zero anyway. */
+/* The same rounded as rounded() does, but for numbers below 2^-126, which the multiplication takes for zero anyway. */
 TARGET_PAIRS static void lay_out_rounded(struct aqm_mat x, uint16_t *out)
 {
 	for (int64_t k = 0; k < x.cols; k += STEP)
@@ -379,59 +384,69 @@ static int64_t laid_out(struct aqm_mat x)
 	return x.rows * ((x.cols + STEP - 1) / STEP * STEP);
 }
 
-bool aqm_cpu_linear_few_direct(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
+/* Whether each layer has rows enough to be taken together. */
+static bool takes(struct aqm_mat x, const struct aqm_cpu_few *few)
 {
-	tile_function *const *tiles = tiles_of(w.dtype);
+	bool enough = few->w->cols > 0 && aqm_cpu_level() == AQM_LEVEL_V4;
+
+	for (int i = 0; i < few->count; i++)
+		enough = enough && few->w[i].rows >= group_of(x.rows);
+	return enough;
+}
+
+bool aqm_cpu_few_direct(aqm_device *device, struct aqm_mat x, const struct aqm_cpu_few *few)
+{
+	tile_function *const *tiles = tiles_of(few->w->dtype);
 	int64_t stride;
 	float *memory;
 
-	if (!tiles || w.rows < group_of(x.rows) || w.cols == 0 || aqm_cpu_level() != AQM_LEVEL_V4)
+	if (!tiles || !takes(x, few))
 		return false;
 	if (aqm_cpu_scratch(device, 1, laid_out(x), &memory, &stride)) {
 		lay_out(x, memory);
-		multiply((struct product){.x = memory, .w = w, .y = y, .beta = beta, .count = x.rows, .x_bytes = sizeof(float)},
-		         tiles);
+		multiply((struct product){.x = memory, .count = x.rows, .x_bytes = sizeof(float)}, few, tiles);
 	}
 	return true;
 }
 
-/* X rounded to bfloat16 into `memory`; false: nothing done, by want of rows or instructions. */
-static bool multiply_pairs(uint16_t *memory, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
-{
-	if (w.rows < group_of(x.rows) || w.cols == 0 || aqm_cpu_level() != AQM_LEVEL_V4 ||
-	    !__builtin_cpu_supports("avx512bf16"))
-		return false;
-	lay_out_rounded(x, memory);
-	multiply((struct product){.x = memory, .w = w, .y = y, .beta = beta, .count = x.rows, .x_bytes = sizeof(uint16_t)},
-	         pairs_tiles);
-	return true;
-}
-#else
-bool aqm_cpu_linear_few_direct(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
-{
-	(void)device, (void)x, (void)w, (void)beta, (void)y;
-	return false;
-}
-
-static bool multiply_pairs(uint16_t *memory, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
-{
-	(void)memory, (void)x, (void)w, (void)beta, (void)y;
-	return false;
-}
-#endif
-
-void aqm_cpu_linear_few_bf16(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
+bool aqm_cpu_few_pairs(aqm_device *device, struct aqm_mat x, const struct aqm_cpu_few *few)
 {
 	int64_t stride;
 	float *memory;
 
-	if (x.rows == 0 || !aqm_cpu_scratch(device, 1, x.rows * (x.cols + STEP), &memory, &stride) ||
-	    multiply_pairs((uint16_t *)memory, x, w, beta, y))
+	if (!takes(x, few) || !__builtin_cpu_supports("avx512bf16"))
+		return false;
+	if (aqm_cpu_scratch(device, 1, laid_out(x), &memory, &stride)) {
+		lay_out_rounded(x, (uint16_t *)memory);
+		multiply((struct product){.x = memory, .count = x.rows, .x_bytes = sizeof(uint16_t)}, few, pairs_tiles);
+	}
+	return true;
+}
+#else
+bool aqm_cpu_few_direct(aqm_device *device, struct aqm_mat x, const struct aqm_cpu_few *few)
+{
+	(void)device, (void)x, (void)few;
+	return false;
+}
+
+bool aqm_cpu_few_pairs(aqm_device *device, struct aqm_mat x, const struct aqm_cpu_few *few)
+{
+	(void)device, (void)x, (void)few;
+	return false;
+}
+#endif
+
+void aqm_cpu_few_rounded(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
+{
+	int64_t stride;
+	float *memory;
+
+	if (!aqm_cpu_scratch(device, 1, x.rows * x.cols, &memory, &stride))
 		return;
 	struct aqm_mat restored = aqm_mat_f32(memory, x.rows, x.cols);
 
 	for (int64_t i = 0; i < x.rows; i++)
 		for (int64_t k = 0; k < x.cols; k++)
 			aqm_row(restored, i)[k] = aqm_bits_to_float((uint32_t)rounded(aqm_row(x, i)[k]) << 16);
-	aqm_cpu_linear_few_buffered(restored, w, beta, y);
+	aqm_cpu_few_buffered(restored, w, beta, y);
 }

@@ -147,7 +147,7 @@ TARGET static void round_blocks(const struct rounded *r, const float *x, int64_t
 	}
 }
 
-/* From parts that are blocks to parts that are half of one, the last first; of what belongs to parts, offset excepted. */
+/* From parts that are blocks to parts that are half of one, the last first; all that belongs to parts but offset. */
 static void halve_parts(const struct rounded *r, int64_t row, int32_t zero)
 {
 	for (int64_t part = r->parts - 1; part >= 0; part--) {
@@ -245,7 +245,7 @@ TARGET AQM_INLINE void multiply_block(const bool is_long, const int part, const 
 	}
 }
 
-/* out[i] = the sixteen rows of W at w times row `row` + i of X, for `count` rows. Meanwhile asks for what lies at next. */
+/* out[i] = the sixteen rows of W at w times row `row` + i of X, for `count` rows. Meanwhile asks for what is at next. */
 TARGET AQM_INLINE void multiply_group(const enum aqm_dtype dtype, const size_t bytes, const int part, const bool least,
                                       const int count, const struct rounded *x, int64_t row, struct rows w,
                                       const uint8_t *next, float (*out)[GROUP])
@@ -339,28 +339,38 @@ TARGET static void multiply_rows(const struct product *p, int64_t first)
 	}
 }
 
-static bool takes_bytes(struct aqm_mat w)
+/* Whether each layer has rows enough to be taken together. */
+static bool takes_bytes(const struct aqm_cpu_few *few)
 {
-	return w.rows >= GROUP && aqm_cpu_level() == AQM_LEVEL_V4 && __builtin_cpu_supports("avx512vnni");
+	bool enough = aqm_cpu_level() == AQM_LEVEL_V4 && __builtin_cpu_supports("avx512vnni");
+
+	for (int i = 0; i < few->count; i++)
+		enough = enough && few->w[i].rows >= GROUP;
+	return enough;
 }
 
-static void multiply(const struct rounded *r, int64_t together, struct aqm_mat w, float beta, struct aqm_mat y)
+static void multiply(const struct rounded *r, int64_t together, const struct aqm_cpu_few *few)
 {
-	const struct aqm_dtype_traits *traits = aqm_dtype_traits(w.dtype);
+	const struct aqm_dtype_traits *traits = aqm_dtype_traits(few->w->dtype);
 	const struct product p = {
 		.x = r,
-		.w = w,
-		.y = y,
-		.beta = beta,
-		.row_bytes = (size_t)w.cols / traits->block * traits->block_bytes,
+		.beta = few->beta,
+		.row_bytes = (size_t)r->cols / traits->block * traits->block_bytes,
 		.together = together,
-		.multiply = group_of(w.dtype, together),
+		.multiply = group_of(few->w->dtype, together),
 	};
 
 	/* Guided: a thread that has lost its core for a while holds up the others less. */
-#pragma omp parallel for schedule(guided, 1) if (aqm_cpu_large(w))
-	for (int64_t first = 0; first < w.rows; first += GROUP)
-		multiply_rows(&p, first);
+#pragma omp parallel for schedule(guided) if (aqm_cpu_few_large(few))
+	for (int64_t piece = 0; piece < aqm_cpu_few_pieces(few, GROUP); piece++) {
+		struct product own = p;
+		int64_t first;
+		int layer = aqm_cpu_few_piece(few, GROUP, piece, &first);
+
+		own.w = few->w[layer];
+		own.y = few->y[layer];
+		multiply_rows(&own, first);
+	}
 }
 
 static void round_rows(const struct rounded *r, struct aqm_mat x, struct type type)
@@ -381,15 +391,15 @@ static void round_rows(const struct rounded *r, struct aqm_mat x, struct type ty
 	}
 }
 #else
-static bool takes_bytes(struct aqm_mat w)
+static bool takes_bytes(const struct aqm_cpu_few *few)
 {
-	(void)w;
+	(void)few;
 	return false;
 }
 
-static void multiply(const struct rounded *r, int64_t together, struct aqm_mat w, float beta, struct aqm_mat y)
+static void multiply(const struct rounded *r, int64_t together, const struct aqm_cpu_few *few)
 {
-	(void)r, (void)together, (void)w, (void)beta, (void)y;
+	(void)r, (void)together, (void)few;
 }
 
 static void round_rows(const struct rounded *r, struct aqm_mat x, struct type type)
@@ -407,43 +417,66 @@ static void restore_rows(const struct rounded *r, struct aqm_mat x)
 				(float)r->bytes[(k / BLOCK * r->rows + i) * BLOCK + k % BLOCK] * r->scale[k / BLOCK * r->rows + i];
 }
 
-void aqm_cpu_linear_few_int8(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
+/* Where X goes: `rows` of it, in parts of `part` columns; and `more` floats behind it. False: no memory. */
+static bool reserve(aqm_device *device, struct rounded *r, int64_t rows, int64_t cols, int part, int64_t more,
+                    float **behind)
 {
-	const struct type type = type_of(w.dtype);
-	bool bytes = takes_bytes(w);
-
-	if (type.part == 0) {
-		(w.dtype == AQM_BF16 ? aqm_cpu_linear_few_bf16 : aqm_cpu_linear_few)(device, x, w, beta, y);
-		return;
-	}
-	/* In as few passes as can be, of the same even number of rows of X. */
-	int64_t passes = (x.rows + COUNT - 1) / COUNT, together = passes ? ((x.rows + passes - 1) / passes + 1) / 2 * 2 : 0;
-	int64_t rows = passes * together, parts = x.cols / (bytes ? type.part : BLOCK), each = rows * parts;
-	int64_t numbers = rows * x.cols;
-	int64_t floats = 3 * each + numbers / 4 + (bytes ? 0 : numbers), stride;
+	int64_t parts = cols / part, each = rows * parts, stride;
 	float *memory;
 
-	if (x.rows == 0 || !aqm_cpu_scratch(device, 1, floats, &memory, &stride))
-		return;
-	const struct rounded r = {
+	if (!aqm_cpu_scratch(device, 1, 3 * each + rows * cols / 4 + more, &memory, &stride))
+		return false;
+	*r = (struct rounded){
 		.scale = memory,
 		.offset = memory + each,
 		.correction = (int32_t *)(memory + 2 * each),
 		.bytes = (int8_t *)(memory + 3 * each),
 		.rows = rows,
-		.cols = x.cols,
+		.cols = cols,
 		.parts = parts,
 	};
+	*behind = memory + 3 * each + rows * cols / 4;
+	return true;
+}
 
-	if (bytes) {
+bool aqm_cpu_few_int8(aqm_device *device, struct aqm_mat x, const struct aqm_cpu_few *few)
+{
+	const struct type type = type_of(few->w->dtype);
+	/* In as few passes as can be, of the same even number of rows of X. */
+	int64_t passes = (x.rows + COUNT - 1) / COUNT, together = ((x.rows + passes - 1) / passes + 1) / 2 * 2;
+	struct rounded r;
+	float *behind;
+
+	if (type.part == 0)
+		return (few->w->dtype == AQM_BF16 ? aqm_cpu_few_pairs : aqm_cpu_few_direct)(device, x, few);
+	if (!takes_bytes(few))
+		return false;
+	if (reserve(device, &r, passes * together, x.cols, type.part, 0, &behind)) {
 		round_rows(&r, x, type);
-		multiply(&r, together, w, beta, y);
-		return;
+		multiply(&r, together, few);
 	}
-	struct aqm_mat restored = aqm_mat_f32(memory + 3 * each + numbers / 4, x.rows, x.cols);
+	return true;
+}
 
-	for (int64_t i = 0; i < x.rows; i++)
-		round_row(&r, aqm_row(x, i), i, type.zero);
-	restore_rows(&r, restored);
-	aqm_cpu_linear_few_buffered(restored, w, beta, y);
+void aqm_cpu_linear_few_int8(aqm_device *device, struct aqm_mat x, struct aqm_mat w, float beta, struct aqm_mat y)
+{
+	const struct aqm_cpu_few few = {.count = 1, .w = &w, .y = &y, .beta = beta};
+	const struct type type = type_of(w.dtype);
+	struct rounded r;
+	float *behind;
+
+	if (x.rows == 0 || aqm_cpu_few_int8(device, x, &few))
+		return;
+	if (w.dtype == AQM_BF16) {
+		aqm_cpu_few_rounded(device, x, w, beta, y);
+	} else if (type.part == 0) {
+		aqm_cpu_few_buffered(x, w, beta, y);
+	} else if (reserve(device, &r, x.rows, x.cols, BLOCK, x.rows * x.cols, &behind)) {
+		struct aqm_mat restored = aqm_mat_f32(behind, x.rows, x.cols);
+
+		for (int64_t i = 0; i < x.rows; i++)
+			round_row(&r, aqm_row(x, i), i, type.zero);
+		restore_rows(&r, restored);
+		aqm_cpu_few_buffered(restored, w, beta, y);
+	}
 }

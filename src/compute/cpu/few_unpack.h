@@ -135,7 +135,7 @@ TARGET AQM_INLINE __m512 halves(struct rows w, size_t at)
 		_mm256_set_epi64x((long long)words[3], (long long)words[2], (long long)words[1], (long long)words[0]));
 }
 
-/* Four bytes at one place of each of rows j, j + 4, j + 8, j + 12: a bit for each of 16 columns, and of the 16 others. */
+/* Four bytes at one place of each of rows j, j + 4, j + 8, j + 12: a bit for each of 16 columns, and of 16 others. */
 AQM_INLINE void fifth_bits(struct rows w, int j, size_t at, uint64_t *low, uint64_t *high)
 {
 	*low = *high = 0;

@@ -117,6 +117,7 @@ const struct aqm_ops aqm_cpu_ops = {
 	.gemm_bias = aqm_cpu_gemm_bias,
 	.linear_few = aqm_cpu_linear_few,
 	.linear_few_int8 = aqm_cpu_linear_few_int8,
+	.linears_few = aqm_cpu_linears_few,
 	.expand = aqm_cpu_expand,
 	.bias_forward = aqm_cpu_bias_forward,
 	.bias_backward = aqm_cpu_bias_backward,
