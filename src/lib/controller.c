@@ -81,17 +81,30 @@ static int check_features(const aqm_controller *controller)
 
 /* ---- from file to controller ---- */
 
+/* One that moves what the rules would set next needs the rules beside it, which whoever embeds this does not tell us. */
+static int check_change(enum aqm_change_from from)
+{
+	return from == AQM_FROM_RULE ? aqm_error_set(AQM_EUSAGE, "it corrects the p' of a rule (policy.change_from: rule), "
+	                                                         "which only the simulator has")
+	                             : AQM_OK;
+}
+
 static int load(aqm_controller *controller, const char *path, const char *base_path)
 {
-	if (aqm_student_is(path))
-		return aqm_student_load(&controller->student, path);
+	if (aqm_student_is(path)) {
+		int read = aqm_student_load(&controller->student, path);
+
+		return read == AQM_OK ? check_change(aqm_student_from(controller->student)) : read;
+	}
 	pthread_mutex_lock(&opening);
 	int code = aqm_policy_load(&controller->policy, path, base_path, AQM_DEVICE_CPU);
 	pthread_mutex_unlock(&opening);
 	if (code != AQM_OK)
 		return code;
 	controller->config = aqm_policy_config(controller->policy);
-	code = check_features(controller);
+	code = controller->config->control == AQM_CONTROL_UPDATE ? check_change(controller->config->policy.from) : AQM_OK;
+	if (code == AQM_OK)
+		code = check_features(controller);
 	return code == AQM_OK ? aqm_decider_new(&controller->decider, controller->policy, NAN) : code;
 }
 
