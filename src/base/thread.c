@@ -21,6 +21,11 @@ int aqm_threads(void)
 	return omp_get_max_threads();
 }
 
+int aqm_threads_most(void)
+{
+	return omp_get_num_procs();
+}
+
 static atomic_bool interrupted;
 
 static void on_signal(int number)

@@ -11,6 +11,8 @@
 /* Number of OpenMP threads for our loops and for OpenBLAS; 0 = one a usable core. Returns the number in force. */
 int aqm_threads_set(int count);
 int aqm_threads(void);
+/* Usable cores. */
+int aqm_threads_most(void);
 
 /* SIGINT and SIGTERM set a flag that long operations look at between units of work; a second signal kills as usual. */
 void aqm_interrupt_install(void);

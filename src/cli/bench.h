@@ -33,6 +33,7 @@ struct aqm_bench {
 	const char *student; /* bench decide: measure this student instead; may be NULL */
 	const char *settings[AQM_BENCH_SETTINGS]; /* of the configuration of steps, "key=value" */
 	size_t setting_count;
+	struct aqm_ranks *ranks; /* bench ranks: that take the steps together */
 };
 
 /* Add a figure; ratio = value / limit. 0 or AQM_ERUN. */
@@ -57,6 +58,7 @@ int aqm_bench_gemm(struct aqm_bench *bench);
 int aqm_bench_step(struct aqm_bench *bench);
 int aqm_bench_decide(struct aqm_bench *bench);
 int aqm_bench_parse(struct aqm_bench *bench);
+int aqm_bench_ranks(struct aqm_bench *bench);
 int aqm_bench_sim(struct aqm_bench *bench);
 
 #endif

@@ -10,20 +10,7 @@
 #include "base/progress.h"
 #include "base/random.h"
 #include "base/thread.h"
-#include "cli/bench_model.h"
-#include "policy/policy.h"
-#include "train/optimizer.h"
-
-struct step {
-	struct aqm_config config;
-	aqm_policy *policy;
-	struct aqm_optimizer optimizer;
-	aqm_device *device;
-	struct aqm_mat dlogits;
-	uint32_t number;
-	double loss;
-	size_t planned, gpu_planned; /* bytes that all of this should take, by the plan that `train` prints */
-};
+#include "cli/bench_steps.h"
 
 /* A batch like those of training, its numbers drawn at random. */
 static void fill_batch(struct aqm_batch *batch, int64_t windows, const struct aqm_config *config)
@@ -47,8 +34,7 @@ static void fill_batch(struct aqm_batch *batch, int64_t windows, const struct aq
 		batch->sequences[i] = aqm_rng_normal(&rng);
 }
 
-/* As train/loop.c has it. */
-static void train_step(struct step *s)
+int aqm_bench_steps_once(struct aqm_bench_steps *s)
 {
 	static const float weight[AQM_ACTIONS] = {1, 1, 1};
 	struct aqm_params *params = aqm_policy_params(s->policy);
@@ -57,14 +43,24 @@ static void train_step(struct step *s)
 
 	s->loss = ops->cross_entropy(s->device, logits, aqm_policy_batch(s->policy)->labels, weight, s->dlogits);
 	ops->zero(s->device, aqm_mat_f32(params->gradients, 1, (int64_t)params->floats));
+	if (s->reduction)
+		aqm_reduction_begin(s->reduction);
 	aqm_policy_backward(s->policy, s->dlogits, s->number);
+	int code = s->reduction ? aqm_reduction_finish(s->reduction) : AQM_OK;
 	double norm = sqrt(ops->sum_squares(s->device, params->gradients, params->floats));
 
 	aqm_optimizer_step(&s->optimizer, &s->config, s->number, 1e-4f, (float)(norm > 0.25 ? 0.25 / norm : 1.0));
 	s->number++;
+	return code;
 }
 
-static int open_step(struct step *s, const struct aqm_bench *bench, const char *path)
+void aqm_bench_steps_take(struct aqm_bench_steps *s, int64_t windows)
+{
+	aqm_policy_batch(s->policy)->windows = windows;
+	s->dlogits.rows = windows * s->config.policy.window;
+}
+
+int aqm_bench_steps_open(struct aqm_bench_steps *s, const struct aqm_bench *bench, const char *path)
 {
 	struct aqm_fit fit;
 	struct aqm_memory_plan plan;
@@ -100,7 +96,7 @@ static int open_step(struct step *s, const struct aqm_bench *bench, const char *
 	return code;
 }
 
-static void close_step(struct step *s)
+void aqm_bench_steps_close(struct aqm_bench_steps *s)
 {
 	if (s->device)
 		s->device->ops->release(s->device, s->dlogits.data);
@@ -110,18 +106,18 @@ static void close_step(struct step *s)
 }
 
 /* Time `runs` steps, the first excepted; the shortest counts. */
-static int time_steps(struct step *s, const struct aqm_bench *bench, int runs, double *shortest)
+static int time_steps(struct aqm_bench_steps *s, const struct aqm_bench *bench, int runs, double *shortest)
 {
 	double all = 0;
 
-	train_step(s);
+	(void)aqm_bench_steps_once(s); /* alone: no sums that could fail */
 	if (bench->profile)
 		aqm_bench_profile_start(s->device);
 	*shortest = INFINITY;
 	for (int i = 0; i < runs; i++) {
 		double start = aqm_clock_seconds();
 
-		train_step(s);
+		(void)aqm_bench_steps_once(s);
 		if (s->device->own_memory)
 			(void)aqm_device_check(s->device); /* waits */
 		double taken = aqm_clock_seconds() - start;
@@ -138,7 +134,7 @@ static int time_steps(struct step *s, const struct aqm_bench *bench, int runs, d
 }
 
 /* How tools/peer_torch.py is run for the same step. */
-static void print_peer(const struct aqm_bench *bench, const struct step *s)
+static void print_peer(const struct aqm_bench *bench, const struct aqm_bench_steps *s)
 {
 	const struct aqm_model_shape *shape = aqm_model_shape(aqm_policy_model(s->policy));
 	const struct aqm_config *c = &s->config;
@@ -178,7 +174,7 @@ static size_t free_at_first(const struct aqm_bench *bench)
 static int measure(struct aqm_bench *bench, const char *preset)
 {
 	struct aqm_bench_base base;
-	struct step s = {0};
+	struct aqm_bench_steps s = {0};
 	char name[64];
 	double peak = 0, shortest = 0;
 	size_t available = free_at_first(bench);
@@ -186,7 +182,7 @@ static int measure(struct aqm_bench *bench, const char *preset)
 
 	if (code != AQM_OK)
 		return code;
-	code = open_step(&s, bench, base.path);
+	code = aqm_bench_steps_open(&s, bench, base.path);
 	int64_t windows = s.config.train.windows;
 	const char *device = code == AQM_OK ? s.device->ops->name : "";
 	if (code == AQM_OK)
@@ -215,7 +211,7 @@ static int measure(struct aqm_bench *bench, const char *preset)
 	}
 	if (code == AQM_OK && bench->peer)
 		print_peer(bench, &s);
-	close_step(&s);
+	aqm_bench_steps_close(&s);
 	aqm_bench_base_release(&base);
 	return code;
 }

@@ -11,6 +11,8 @@
 #include "base/thread.h"
 #include "cli/bench.h"
 #include "cli/bench_student.h"
+#include "compute/device.h"
+#include "ranks/ranks.h"
 
 int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const char *unit, double limit,
                   const char *limit_is)
@@ -80,6 +82,12 @@ static const struct argp_option model_option_list[] = {
 	{"set", KEY_SET, "KEY=VALUE", 0, "Set an option of the steps' configuration: device, dtype, train.windows, lora.rank, ...", 0},
 	{"profile", KEY_PROFILE, NULL, 0, "Also print the time of each kind of op", 0},
 	{"peer", KEY_PEER, NULL, 0, "Also print how to run the same step in PyTorch with PEFT (tools/peer_torch.py)", 0},
+	{0},
+};
+
+static const struct argp_option ranks_option_list[] = {
+	{"model", KEY_MODEL, "MODEL.gguf", 0, "Measure this base instead of a synthetic one of GPT-2's shape", 0},
+	{"set", KEY_SET, "KEY=VALUE", 0, "Set an option of the steps' configuration: device, dtype, train.windows, lora.rank, ...", 0},
 	{0},
 };
 
@@ -204,6 +212,37 @@ static int run_decide(int argc, char **argv)
 		decide_option_list, measure_decisions);
 }
 
+/* As run_bench(), on all ranks; the first one speaks. */
+static int run_ranks(int argc, char **argv)
+{
+	const struct argp argp = {
+		.options = ranks_option_list,
+		.parser = parse_model_option,
+		.children = common_child,
+		.doc =
+			"Training steps of several ranks (mpirun -n N aqmtrain bench ranks) on a base of GPT-2's shape, 16 windows of "
+			"200 tokens in a step, LoRA of rank 128 on q and v: against one rank with all their threads; and what the sum "
+			"of the gradients takes, alone and behind the backward pass.",
+	};
+	struct aqm_bench bench = {0};
+
+	aqm_cli_options(&argp, argc, argv, &bench);
+	int code = aqm_ranks_join(&bench.ranks);
+	if (code != AQM_OK)
+		return aqm_cli_fail(code);
+	if (!aqm_ranks_first(bench.ranks))
+		aqm_cli_silence();
+	aqm_device_prefer(aqm_ranks_local_rank(bench.ranks));
+	aqm_cli_prepare_compute(bench.threads ? bench.threads : aqm_ranks_threads(bench.ranks));
+	code = aqm_bench_ranks(&bench);
+	if (code == AQM_OK && bench.json && aqm_ranks_first(bench.ranks))
+		code = print_json(&bench);
+	int status = code == AQM_OK ? 0 : aqm_cli_fail(code);
+	free(bench.figures);
+	aqm_ranks_leave(bench.ranks);
+	return status;
+}
+
 static int run_parse(int argc, char **argv)
 {
 	return run_bench(argc, argv, "Parsing a kernel log, in memory and from a file into a pool; against reading memory.",
@@ -226,13 +265,15 @@ static const struct aqm_command decide = {"decide", "[OPTION...]", "a decision a
 static const struct aqm_command parse = {"parse", "[OPTION...]", "kernel logs, in memory and into a pool", run_parse,
                                          NULL};
 
+static const struct aqm_command ranks = {"ranks", "[OPTION...]", "training steps of several ranks, under mpirun", run_ranks,
+                                         NULL};
 static const struct aqm_command sim = {"sim", "[OPTION...]", "the packet simulator, by queue discipline", run_sim, NULL};
 
-static const struct aqm_command *const subcommands[] = {&gemm, &step, &decide, &parse, &sim, NULL};
+static const struct aqm_command *const subcommands[] = {&gemm, &step, &decide, &parse, &sim, &ranks, NULL};
 
 const struct aqm_command aqm_command_bench = {
 	.name = "bench",
-	.usage = "gemm|step|decide|parse|sim [OPTION...]",
+	.usage = "gemm|step|decide|parse|sim|ranks [OPTION...]",
 	.help = "measure this machine, each figure beside its limit",
 	.subcommands = subcommands,
 };

@@ -62,6 +62,21 @@ bool aqm_mpi_has_threads(void)
 	return threads;
 }
 
+int aqm_mpi_barrier(void)
+{
+	const struct timespec pause = {.tv_nsec = AQM_MPI_PAUSE};
+	MPI_Request request;
+	int done = 0;
+	int code = check(MPI_Ibarrier(MPI_COMM_WORLD, &request), "wait for the others");
+
+	while (code == AQM_OK && !done) {
+		code = check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "wait for the others");
+		if (!done)
+			nanosleep(&pause, NULL);
+	}
+	return code;
+}
+
 int aqm_mpi_first_bad(const void *mine, void *first)
 {
 	return check(MPI_Allreduce(mine, first, 1, MPI_2INT, MPI_MINLOC, MPI_COMM_WORLD), "compare ranks");

@@ -43,6 +43,8 @@ int aqm_ranks_agree(aqm_ranks *ranks, int code);
 int aqm_ranks_any(aqm_ranks *ranks, bool mine, bool *any);
 /* All: `text` is the same on every rank; else AQM_EUSAGE, saying that `what` differs, where, and how. */
 int aqm_ranks_same(aqm_ranks *ranks, const char *what, const char *text);
+/* All: wait for the others, asleep, while they may work. */
+int aqm_ranks_pause(aqm_ranks *ranks);
 /* All: values of rank 0 on every rank. */
 int aqm_ranks_broadcast(aqm_ranks *ranks, void *data, size_t bytes);
 /* All: each value becomes the sum over the ranks, with the same bits on all; the same ranks give the same bits. */

@@ -72,6 +72,7 @@ ranks 2 "$program" train "${more[@]}" -o killed --resume 2>>killed.log
 same_losses long killed
 
 # Ranks with other data, or that cannot write, say so.
+export OMPI_MCA_odls_base_sigkill_timeout=0 # nothing is left to write: mpirun need not wait
 mkdir other
 cp base.gguf eval.h5 other/
 "$program" pool split pool.h5 --train other/train.h5 --eval rest.h5 --fraction 0.6
@@ -95,3 +96,13 @@ expect 2 ranks 2 "$program" train "${settings[@]}" --set train.clip_each=true -o
 says err "'train.clip_each' takes one window after the other"
 expect 2 ranks 2 "$program" train "${settings[@]}" -o one
 says err "already holds a run"
+
+# Their steps, measured.
+export TMPDIR=.
+expect 0 ranks 2 "$program" bench ranks --quick --threads 1 --json
+for figure in shared strong weak gradients sum waited; do
+	says out "\"ranks/tiny-llama/2x1/$figure\""
+done
+[ "$(grep -c '"ranks/tiny-llama/2x1/shared"' out)" = 1 ] || die "each rank speaks"
+expect 2 "$program" bench ranks --quick
+says err "nothing to be compared with"
