@@ -10,19 +10,24 @@ axes: {aqm.kind: [dualpi2, freebsd-l4s], link.rate: [5, 20], epsilon: [0, 0.1]}
 seeds: 2
 YAML
 
-# broken_off FILE COMMAND...: interrupted by SIGTERM to one rank, later and later until the file is there.
+# broken_off KEPT WHOLE COMMAND...: interrupted by SIGTERM to one rank after a while that is looked for: KEPT is there, and not all of it.
 broken_off() {
-	local file=$1 process status
-	shift
-	for delay in 0.3 0.6 1 1.7 3 5 9 16; do # a busy machine starts ranks slowly
+	local kept=$1 whole=$2 delay=0.4 process status
+	shift 2
+	for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do
 		status=0
 		"$@" >>broken_off.log 2>&1 &
 		process=$!
 		sleep "$delay"
-		interrupt "$process"
+		interrupt "$process" || true # it may have ended
 		wait "$process" || status=$?
-		[ "$status" -ne 0 ] || die "it ended before it was interrupted"
-		[ ! -s "$file" ] || return 0
+		[ "$status" -eq 0 ] || [ ! -s "$kept" ] || return 0
+		if [ "$status" -eq 0 ]; then
+			rm -rf "$whole"
+			delay=$(awk -v d="$delay" 'BEGIN { print d * 0.7 }')
+		else
+			delay=$(awk -v d="$delay" 'BEGIN { print d * 1.6 }')
+		fi
 	done
 	cat broken_off.log >&2
 	die "nothing was kept"
@@ -35,7 +40,7 @@ cmp one.h5 three.h5
 seeds=${AQM_SANITIZED:+40} # slow, and not what a sanitizer finds
 seeds=${seeds:-150}
 many=(--grid grid.yaml --set "seeds=$seeds" --threads 1)
-broken_off long.h5.unfinished mpirun -n 2 "$program" sim --collect long.h5 "${many[@]}"
+broken_off long.h5.unfinished long.h5 mpirun -n 2 "$program" sim --collect long.h5 "${many[@]}"
 [ ! -e long.h5 ] || die "it was whole"
 expect 0 "$program" sim --collect long.h5 "${many[@]}"
 says err "runs are in 'long.h5.unfinished'"
@@ -47,7 +52,7 @@ cmp long.h5 again.h5
 "$program" sim --collect one.h5 --grid grid.yaml --utility balanced
 ranks 2 "$program" sim --collect two.h5 --grid grid.yaml --utility balanced 2>>three.log
 cmp one.h5 two.h5
-broken_off updates.h5.unfinished mpirun -n 2 "$program" sim --collect updates.h5 "${many[@]}" --utility balanced
+broken_off updates.h5.unfinished updates.h5 mpirun -n 2 "$program" sim --collect updates.h5 "${many[@]}" --utility balanced
 cp updates.h5.unfinished damaged.h5.unfinished
 expect 0 ranks 2 "$program" sim --collect updates.h5 "${many[@]}" --utility balanced
 says err "runs are in 'updates.h5.unfinished'"
@@ -71,7 +76,7 @@ same_results() {
 ranks 2 "$program" "${closed[@]}" --seeds 3 -o together >together.txt 2>together.log
 same_results alone together
 cmp alone.txt together.txt
-broken_off broken/results.jsonl mpirun -n 2 "$program" "${closed[@]}" --seeds "$seeds" --threads 1 -o broken
+broken_off broken/results.jsonl broken mpirun -n 2 "$program" "${closed[@]}" --seeds "$seeds" --threads 1 -o broken
 [ ! -e broken/grid.json ] || die "it was whole"
 before=$(wc -l <broken/results.jsonl)
 expect 0 ranks 2 "$program" "${closed[@]}" --seeds "$seeds" --threads 1 -o broken
