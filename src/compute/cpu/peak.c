@@ -46,14 +46,16 @@ __attribute__((target("arch=x86-64-v3"))) static void float32_v3(void)
 
 static void float32_any(void)
 {
-	aqm_v4 sums[SUMS / 2] = {{0}}, factor = {0};
+	volatile float given = 0.0f, kept;
+	aqm_v4 sums[SUMS / 2] = {{0}}, factor = {given, given, given, given};
 
 	for (int64_t round = 0; round < 2 * ROUNDS; round++)
 #pragma GCC unroll 8
-		for (int i = 0; i < SUMS / 2; i++) {
-			sums[i] += factor * sums[i];
-			__asm__ volatile("" : "+x"(sums[i]));
-		}
+		for (int i = 0; i < SUMS / 2; i++)
+			sums[i] = sums[i] * factor + factor;
+	for (int i = 0; i < SUMS / 2; i++)
+		kept = sums[i][0];
+	(void)kept;
 }
 
 /* The loop, and operations of one of its multiplications. */
