@@ -31,6 +31,7 @@ void aqm_cli_silence(void)
 	quiet = true;
 	aqm_log_set_sink(NULL, NULL);
 	aqm_progress_set_output(NULL);
+	aqm_progress_set_lines(NULL, NULL);
 }
 
 int aqm_cli_fail(int code)

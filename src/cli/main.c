@@ -49,6 +49,8 @@ int main(int argc, char **argv)
 	aqm_log_set_sink(print_line, NULL);
 	if (isatty(STDERR_FILENO))
 		aqm_progress_set_output(stderr);
+	else
+		aqm_progress_set_lines(stderr, "aqmtrain: ");
 	if (argc < 1)
 		return aqm_cli_dispatch(aqm_commands, doc, 1, no_arguments);
 	argv[0] = name;

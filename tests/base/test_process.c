@@ -150,12 +150,66 @@ static void test_drawing(void **state)
 	free(text);
 }
 
+static void pass(struct aqm_progress *p, double seconds)
+{
+	p->started -= seconds;
+	p->told -= seconds;
+}
+
+/* Where there is no terminal: lines, at pauses that grow. */
+static void test_lines(void **state)
+{
+	static const double pauses[] = {20, 40, 80, 160, 320, 600, 600};
+	struct aqm_progress p, inner;
+	char *text;
+	size_t bytes, before;
+	FILE *file = open_memstream(&text, &bytes);
+
+	(void)state;
+	fflush(file); /* tells `bytes` */
+	aqm_progress_set_lines(file, "> ");
+	aqm_progress_start(&p, "training", 1000, 0);
+	aqm_progress_note(&p, "loss %.2f", 0.5);
+	for (size_t i = 0; i < sizeof pauses / sizeof *pauses; i++) {
+		before = bytes;
+		pass(&p, pauses[i] - 1);
+		aqm_progress_update(&p, 100 * (i + 1));
+		fflush(file);
+		assert_int_equal(bytes, before);
+		pass(&p, 1);
+		aqm_progress_update(&p, 100 * (i + 1));
+		fflush(file);
+		assert_true(bytes > before);
+		if (i == 0)
+			assert_string_equal(text, "> training 10 %, 3:00 left, loss 0.50\n");
+	}
+
+	before = bytes;
+	aqm_progress_start(&inner, "learning", 10, 0); /* what is within something else is not told */
+	pass(&inner, 1000);
+	aqm_progress_update(&inner, 5);
+	aqm_progress_end(&inner);
+	fflush(file);
+	assert_int_equal(bytes, before);
+	aqm_progress_end(&p);
+
+	aqm_progress_start(&inner, "counting", 0, 0);
+	pass(&inner, 70);
+	aqm_progress_update(&inner, 5);
+	aqm_progress_end(&inner);
+	fflush(file);
+	assert_string_equal(text + before, "> counting 5, 1:10 so far\n");
+	aqm_progress_set_lines(NULL, NULL);
+	fclose(file);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_signals), cmocka_unit_test(test_threads),      cmocka_unit_test(test_interrupt),
 		cmocka_unit_test(test_memory),  cmocka_unit_test(test_log),          cmocka_unit_test(test_seconds_left),
-		cmocka_unit_test(test_drawing),
+		cmocka_unit_test(test_drawing), cmocka_unit_test(test_lines),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
