@@ -148,8 +148,9 @@ static int read_metadata(const aqm_safetensors_reader *reader, json_t *metadata)
 
 	if (!json_is_object(metadata))
 		return fault(reader, "'__metadata__' is no object");
-	json_object_foreach(metadata, key, value) if (!json_is_string(value)) return fault(
-		reader, "'__metadata__' has '%.100s', which is no text", key);
+	json_object_foreach(metadata, key, value)
+		if (!json_is_string(value))
+			return fault(reader, "'__metadata__' has '%.100s', which is no text", key);
 	return AQM_OK;
 }
 
@@ -210,8 +211,7 @@ static int read_header(aqm_safetensors_reader *reader)
 	reader->by_name = aqm_calloc_array(entries, sizeof(void *));
 	if (!reader->tensors || !reader->by_name)
 		return AQM_ERUN;
-	json_object_foreach(reader->header, name, entry)
-	{
+	json_object_foreach(reader->header, name, entry) {
 		if (strcmp(name, "__metadata__") == 0)
 			code = read_metadata(reader, entry);
 		else

@@ -124,8 +124,7 @@ static void warn_of_unknown(const struct config *c)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(c->json, key, value)
-	{
+	json_object_foreach(c->json, key, value) {
 		if (!is_known(key) && is_set(value))
 			aqm_log_warning("'%s' has a setting '%.60s' that this program does not know: left out of account", c->name,
 			                key);
@@ -138,8 +137,7 @@ static bool is_choice(const json_t *value)
 	size_t i;
 	json_t *item;
 
-	json_array_foreach(value, i, item)
-	{
+	json_array_foreach(value, i, item) {
 		if (!json_is_string(item) && !json_is_integer(item))
 			return false;
 	}
@@ -162,8 +160,7 @@ static int read_pattern(const struct config *c, const char *name, const json_t *
 	*out = pattern;
 	if (pattern && !json_is_null(pattern) && !json_is_object(pattern))
 		return aqm_error_set(AQM_EDATA, "'%s': '%s' is no object", c->name, name);
-	json_object_foreach(pattern, key, value)
-	{
+	json_object_foreach(pattern, key, value) {
 		if (!is_plain(key))
 			return aqm_error_set(AQM_EDATA, "'%s': '%s' has '%.60s'; expected names of modules", c->name, name, key);
 		if (!json_is_number(value) || !(json_number_value(value) >= 0))
@@ -223,8 +220,7 @@ static const json_t *pattern_value(const json_t *pattern, const char *module)
 	json_t *value;
 
 	/* jansson iterates over what it does not change; its interface has no const */
-	json_object_foreach((json_t *)(uintptr_t)pattern, key, value)
-	{
+	json_object_foreach((json_t *)(uintptr_t)pattern, key, value) {
 		const size_t n = strlen(key);
 		bool whole = strcmp(key + (*key == '^'), module) == 0;
 

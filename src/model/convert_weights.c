@@ -39,8 +39,7 @@ static int read_index(struct aqm_hf_index *index, const char *name)
 	index->shards = aqm_calloc_array(json_object_size(map), sizeof *index->shards);
 	if (!index->shards)
 		return AQM_ERUN;
-	json_object_foreach(map, tensor, shard)
-	{
+	json_object_foreach(map, tensor, shard) {
 		const char *file = json_string_value(shard);
 
 		if (!file || !is_plain_name(file))
@@ -128,8 +127,7 @@ static int check_index(const struct aqm_hf_weights *weights, const struct aqm_hf
 	const char *tensor;
 	json_t *shard;
 
-	json_object_foreach(json_object_get(index->json, "weight_map"), tensor, shard)
-	{
+	json_object_foreach(json_object_get(index->json, "weight_map"), tensor, shard) {
 		(void)shard;
 		if (!aqm_hf_weights_find(weights, tensor))
 			return aqm_error_set(AQM_EDATA, "'%s' names tensor '%.100s', which is in no file", path, tensor);
