@@ -10,7 +10,7 @@
 #include "base/size.h"
 #include "cli/command.h"
 
-enum { KEY_PNG = 256, KEY_PAPER, KEY_TITLE };
+enum { KEY_PNG = 256, KEY_PAPER, KEY_TITLE, KEY_CELL };
 
 struct report_arguments {
 	const char *runs[AQM_REPORT_RUNS_MAX];
@@ -46,6 +46,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	case KEY_TITLE:
 		arguments->options.title = argument;
 		return 0;
+	case KEY_CELL:
+		arguments->options.cell = argument;
+		return 0;
 	case ARGP_KEY_END:
 		if (!arguments->options.run_count || !arguments->options.output)
 			argp_error(state, "wants runs (-r RUN...) and a file to write (-o REPORT.html)");
@@ -60,6 +63,7 @@ static const struct argp_option option_list[] = {
 	{"output", 'o', "REPORT.html", 0, "The file to write; it needs no other and fetches nothing", 0},
 	{"png", KEY_PNG, "DIR", 0, "Write the plots there as PNG, too", 0},
 	{"paper", KEY_PAPER, NULL, 0, "The paper's tables and figures, too, with the published values beside ours", 0},
+	{"cell", KEY_CELL, "NAME", 0, "Of grids: the cell whose delay distributions and series are drawn (default: the first)", 0},
 	{"title", KEY_TITLE, "TEXT", 0, "The headline", 0},
 	{0},
 };

@@ -17,15 +17,25 @@ enum { ID_MAX = 64, SHOWN_SERIES_MAX = 4 };
 struct entry {
 	size_t run;
 	const json_t *json; /* its figures over all cells */
-	const json_t *cell; /* in the first cell: with cdf and series */
+	const json_t *cell; /* in the cell whose curves are drawn: with cdf and series; NULL: it has none */
 	bool policy, trivial;
 	int colour;
 };
 
+/* A file of the group's name. */
+struct member {
+	size_t run;
+	const char *file;
+	const json_t *json;
+};
+
 struct group {
 	const char *name;
-	const json_t *first; /* the file that the baselines are from */
-	struct entry *entries;
+	struct member *members; /* owned */
+	size_t member_count;
+	const json_t *first;   /* the file that the baselines are from */
+	const char *cell;      /* whose curves are drawn */
+	struct entry *entries; /* owned */
 	size_t count;
 	unsigned number; /* of the group on the page, for ids */
 };
@@ -62,7 +72,19 @@ static int colour_of(const struct entry *entry, size_t policies)
 	return AQM_FIGURE_GREY;
 }
 
-/* The same AQM in the first cell. */
+/* The cell of that name; NULL: there is none. */
+static const json_t *cell_named(const json_t *json, const char *name)
+{
+	size_t i;
+	json_t *cell;
+
+	json_array_foreach(aqm_json_find(json, "cells"), i, cell)
+		if (strcmp(aqm_json_text(cell, "name"), name) == 0)
+			return cell;
+	return NULL;
+}
+
+/* The same AQM in a cell. */
 static const json_t *in_cell(const json_t *aqms, const json_t *wanted, size_t place)
 {
 	const json_t *there = json_array_get(aqms, place);
@@ -71,23 +93,24 @@ static const json_t *in_cell(const json_t *aqms, const json_t *wanted, size_t pl
 
 	if (strcmp(aqm_json_text(there, "label"), aqm_json_text(wanted, "label")) == 0)
 		return there;
-	json_array_foreach(aqms, i,
-	                   item) if (strcmp(aqm_json_text(item, "label"), aqm_json_text(wanted, "label")) == 0) return item;
+	json_array_foreach(aqms, i, item)
+		if (strcmp(aqm_json_text(item, "label"), aqm_json_text(wanted, "label")) == 0)
+			return item;
 	return NULL;
 }
 
 static int add_entries(struct group *group, size_t run, const json_t *json, bool policies_only)
 {
-	const json_t *cell = aqm_json_find(json, "cells/0/aqms"), *all = aqm_json_find(json, "overall/aqms");
+	const json_t *cell = aqm_json_find(cell_named(json, group->cell), "aqms"),
+				 *all = aqm_json_find(json, "overall/aqms");
 	size_t i, policies = 0;
 	json_t *item;
 
 	if (!json_array_size(all))
-		all = cell;
+		all = aqm_json_find(json, "cells/0/aqms");
 	for (size_t k = 0; k < group->count; k++)
 		policies += group->entries[k].policy;
-	json_array_foreach(all, i, item)
-	{
+	json_array_foreach(all, i, item) {
 		bool policy = json_is_true(json_object_get(item, "policy"));
 
 		if (policies_only && !policy)
@@ -105,7 +128,18 @@ static int add_entries(struct group *group, size_t run, const json_t *json, bool
 	return AQM_OK;
 }
 
-/* All files of the document's name, the baselines of the first. */
+static int add_member(struct group *group, size_t run, const struct aqm_document *document)
+{
+	struct member *grown = aqm_realloc_array(group->members, group->member_count + 1, sizeof *grown);
+
+	if (!grown)
+		return AQM_ERUN;
+	group->members = grown;
+	grown[group->member_count++] = (struct member){run, document->name, document->json};
+	return add_entries(group, run, document->json, group->count > 0);
+}
+
+/* All files of the group's name, the baselines of the first. */
 static int gather(const struct aqm_page *page, struct group *group)
 {
 	int code = AQM_OK;
@@ -115,21 +149,28 @@ static int gather(const struct aqm_page *page, struct group *group)
 			const struct aqm_document *document = &page->runs[i].documents[k];
 
 			if (is_closed_loop(document) && strcmp(name_of(document), group->name) == 0)
-				code = add_entries(group, i, document->json, group->count > 0);
+				code = add_member(group, i, document);
 		}
 	return code;
 }
 
-static const char *label_of(const struct aqm_page *page, const struct entry *entry, char *text, size_t size)
+/* An AQM's label; of a policy, where there are several runs, behind its run's. */
+static const char *label_in(const struct aqm_page *page, size_t run, const json_t *aqm, bool policy, char *text,
+                            size_t size)
 {
-	const char *label = aqm_json_text(entry->json, "label");
+	const char *label = aqm_json_text(aqm, "label");
 
-	label = *label ? label : aqm_json_text(entry->json, "name");
-	if (entry->policy && page->run_count > 1)
-		snprintf(text, size, "%s: %s", page->runs[entry->run].label, label);
+	label = *label ? label : aqm_json_text(aqm, "name");
+	if (policy && page->run_count > 1)
+		snprintf(text, size, "%s: %s", page->runs[run].label, label);
 	else
 		snprintf(text, size, "%s", label);
 	return text;
+}
+
+static const char *label_of(const struct aqm_page *page, const struct entry *entry, char *text, size_t size)
+{
+	return label_in(page, entry->run, entry->json, entry->policy, text, size);
 }
 
 /* ---- figures with an interval ---- */
@@ -245,13 +286,16 @@ static void put_cards(const struct aqm_page *page, const struct group *group)
 	fputs("<ul class=\"verdicts\">\n", out);
 	for (size_t run = 0; run < page->run_count; run++) {
 		const struct entry *best = NULL;
+		size_t modes = 0;
 
 		for (size_t i = 0; i < group->count; i++) {
 			const struct entry *entry = &group->entries[i];
 			double utility = interval_at(entry->json, "utility", 1).mean;
 
-			if (entry->policy && entry->run == run && isfinite(utility) &&
-			    (!best || utility > interval_at(best->json, "utility", 1).mean))
+			if (!entry->policy || entry->run != run || !isfinite(utility))
+				continue;
+			modes++;
+			if (!best || utility > interval_at(best->json, "utility", 1).mean)
 				best = entry;
 		}
 		if (!best)
@@ -262,16 +306,68 @@ static void put_cards(const struct aqm_page *page, const struct group *group)
 		aqm_html_text(out, label_of(page, best, text, sizeof text));
 		fputs("</b><span class=\"big\">", out);
 		aqm_html_number(out, interval_at(best->json, "utility", 1).mean, 3);
-		fputs("</span> utility, its best mode<br /><small>", out);
+		fputs("</span> utility", out);
+		if (modes > 1)
+			fprintf(out, ", the best of its %zu modes", modes);
+		fputs("<br /><small>", out);
 		aqm_html_text(out, *baseline ? baseline : "the baseline");
 		fputs(" ", out);
 		aqm_html_number(out, interval_at(best->json, "utility", 1).mean - d.mean, 3);
-		fputs(better  ? ": beaten</small></li>\n"
-		      : worse ? ": not beaten</small></li>\n"
-		              : ": undecided</small></li>\n",
-		      out);
+		fputs(better ? ": beaten" : worse ? ": not beaten" : ": undecided", out);
+		fputs(modes > 1 ? "; chosen and judged on the same seeds</small></li>\n" : "</small></li>\n", out);
 	}
 	fputs("</ul>\n", out);
+}
+
+static bool same_cells(const json_t *a, const json_t *b)
+{
+	const json_t *one = aqm_json_find(a, "cells"), *other = aqm_json_find(b, "cells");
+	size_t i;
+	json_t *cell;
+
+	if (json_array_size(one) != json_array_size(other))
+		return false;
+	json_array_foreach(one, i, cell)
+		if (!cell_named(b, aqm_json_text(cell, "name")))
+			return false;
+	return true;
+}
+
+/* Files of one name may have been made differently: then not all rows can be compared. */
+static void put_mismatches(const struct aqm_page *page, const struct group *group)
+{
+	const json_t *first = group->first;
+	FILE *out = page->out;
+
+	for (size_t i = 1; i < group->member_count; i++) {
+		const struct member *m = &group->members[i];
+		const struct {
+			bool differs;
+			const char *what;
+		} checks[] = {
+			{!same_cells(first, m->json), "other cells"},
+			{!json_equal(aqm_json_find(first, "seeds"), aqm_json_find(m->json, "seeds")), "other seeds"},
+			{strcmp(aqm_json_text(first, "baseline"), aqm_json_text(m->json, "baseline")) != 0, "another baseline"},
+			{strcmp(aqm_json_text(first, "utility/name"), aqm_json_text(m->json, "utility/name")) != 0,
+		     "another utility"},
+			{strcmp(aqm_json_text(first, "program"), aqm_json_text(m->json, "program")) != 0,
+		     "another build of aqmtrain"},
+		};
+		const char *between = ": made with ";
+
+		for (size_t k = 0; k < sizeof checks / sizeof *checks; k++)
+			if (checks[k].differs) {
+				if (*between == ':') {
+					fputs("<p class=\"note\"><b>", out);
+					aqm_html_textf(out, "%s/%s", aqm_report_run_folder(&page->runs[m->run]), m->file);
+					fputs("</b>", out);
+				}
+				fprintf(out, "%s%s", between, checks[k].what);
+				between = ", ";
+			}
+		if (*between == ',')
+			fputs(" than what stands first; its differences are from its own baseline.</p>\n", out);
+	}
 }
 
 static void put_conditions(const struct aqm_page *page, const struct group *group)
@@ -294,9 +390,10 @@ static void put_conditions(const struct aqm_page *page, const struct group *grou
 	if (*definition)
 		aqm_html_textf(out, " Utility %s: %s.", aqm_json_text(json, "utility/name"), definition);
 	fputs("</p>\n", out);
+	put_mismatches(page, group);
 	put_table(page, group);
 	fputs("<p class=\"dim\">", out);
-	aqm_html_text(out, page->runs[group->entries[0].run].path);
+	aqm_html_textf(out, "%s/%s", aqm_report_run_folder(&page->runs[group->members[0].run]), group->members[0].file);
 	if (*command) {
 		fputs(": <code>", out);
 		aqm_html_text(out, command);
@@ -311,8 +408,8 @@ static void cite(const struct aqm_page *page, const struct group *group, struct 
 {
 	const char *command = aqm_json_text(group->first, "command");
 
-	aqm_figure_source(figure, "%s/closed-loop, written by: %s", page->runs[group->entries[0].run].path,
-	                  *command ? command : "aqmtrain eval --closed-loop");
+	aqm_figure_source(figure, "%s/%s, written by: %s", aqm_report_run_folder(&page->runs[group->members[0].run]),
+	                  group->members[0].file, *command ? command : "aqmtrain eval --closed-loop");
 }
 
 static int plot_scatter(struct aqm_page *page, const struct group *group)
@@ -355,7 +452,7 @@ static int plot_cdf(struct aqm_page *page, const struct group *group, const char
 
 	snprintf(id, sizeof id, "cdf-%c-%u", *queue == 'L' ? 'l' : 'c', group->number);
 	snprintf(path, sizeof path, "cdf/%s", queue);
-	snprintf(title, sizeof title, "Delay of the %s queue: %.100s", queue, aqm_json_text(group->first, "cells/0/name"));
+	snprintf(title, sizeof title, "Delay of the %s queue: %.100s", queue, group->cell);
 	aqm_figure_init(&figure, id, title, "queue delay, ms", "share of packets at most so late");
 	for (size_t i = 0; i < group->count; i++) {
 		const struct entry *entry = &group->entries[i];
@@ -408,7 +505,7 @@ static int plot_series(struct aqm_page *page, const struct group *group, const c
 
 	snprintf(id, sizeof id, "%s-%u", id_part, group->number);
 	snprintf(path, sizeof path, "series/%s", key);
-	snprintf(title, sizeof title, "%s over time: %.100s", what, aqm_json_text(group->first, "cells/0/name"));
+	snprintf(title, sizeof title, "%s over time: %.100s", what, group->cell);
 	aqm_figure_init(&figure, id, title, "time, s", axis);
 	for (size_t i = 0; i < group->count && shown < SHOWN_SERIES_MAX; i++) {
 		const struct entry *entry = &group->entries[i];
@@ -449,8 +546,7 @@ static void add_sweep(const struct aqm_page *page, struct aqm_figure *figure, co
 	size_t i;
 	json_t *point;
 
-	json_array_foreach(sweep, i, point)
-	{
+	json_array_foreach(sweep, i, point) {
 		struct interval v = interval_at(point, key, 1);
 		const char *label = aqm_json_text(point, "label"), *end = strstr(label, ", return");
 		int length = (int)(end ? (size_t)(end - label) : strlen(label));
@@ -489,13 +585,9 @@ static int plot_sweep(struct aqm_page *page, const struct group *group, const ch
 	aqm_figure_init(&figure, id,
 	                strcmp(key, "return") == 0 ? "What was asked for, and what came" : "Utility by target return",
 	                "target return", axis);
-	for (size_t i = 0; i < page->run_count; i++)
-		for (size_t k = 0; k < page->runs[i].document_count; k++) {
-			const struct aqm_document *document = &page->runs[i].documents[k];
-
-			if (is_closed_loop(document) && strcmp(name_of(document), group->name) == 0)
-				add_sweep(page, &figure, &page->runs[i], aqm_json_find(document->json, "sweep"), key);
-		}
+	for (size_t i = 0; i < group->member_count; i++)
+		add_sweep(page, &figure, &page->runs[group->members[i].run], aqm_json_find(group->members[i].json, "sweep"),
+		          key);
 	figure.x_log = spread_wide(&figure);
 	aqm_figure_describe(&figure, "Lines");
 	cite(page, group, &figure);
@@ -504,40 +596,48 @@ static int plot_sweep(struct aqm_page *page, const struct group *group, const ch
 
 /* ---- cells ---- */
 
-/* The policy's difference to the baseline in each cell, trained on or not. */
-static void put_cells(const struct aqm_page *page, const struct group *group)
+static void put_cells_of(const struct aqm_page *page, const struct member *member, bool baselines)
 {
-	const json_t *cells = aqm_json_find(group->first, "cells");
-	const char *baseline = aqm_json_text(group->first, "baseline");
+	const char *baseline = aqm_json_text(member->json, "baseline");
 	FILE *out = page->out;
+	char text[256];
 	size_t i, k;
 	json_t *cell, *aqm;
 
-	if (json_array_size(cells) < 2)
+	json_array_foreach(aqm_json_find(member->json, "cells"), i, cell)
+		json_array_foreach(aqm_json_find(cell, "aqms"), k, aqm) {
+			bool policy = json_is_true(json_object_get(aqm, "policy"));
+
+			if (!policy && (!baselines || strcmp(aqm_json_text(aqm, "name"), baseline) != 0))
+				continue;
+			fprintf(out, "<tr%s><th scope=\"row\">", policy ? "" : " class=\"base\"");
+			aqm_html_text(out, aqm_json_text(cell, "name"));
+			if (json_is_true(json_object_get(cell, "trained")))
+				fputs(" <span class=\"dim\">trained on</span>", out);
+			fputs("</th>", out);
+			aqm_html_cell_text(out, label_in(page, member->run, aqm, policy, text, sizeof text));
+			put_interval(out, interval_at(aqm, "utilisation", 100), 4);
+			put_interval(out, interval_at(aqm, "delay_ms/L/p99", 1), 4);
+			put_interval(out, interval_at(aqm, "utility", 1), 4);
+			put_interval(out, interval_at(aqm, "difference/utility", 1), 3);
+			fputs("</tr>\n", out);
+		}
+}
+
+/* The policies' differences from the baseline in each cell, trained on or not. */
+static void put_cells(const struct aqm_page *page, const struct group *group)
+{
+	FILE *out = page->out;
+
+	if (json_array_size(aqm_json_find(group->first, "cells")) < 2)
 		return;
 	fputs("<details><summary>Cell by cell</summary>\n", out);
 	aqm_html_table_begin(out, "Utility in each cell", "cells num");
 	aqm_html_header(out, (const char *const[]){"cell", "decides", "utilisation, %", "L delay P99, ms", "utility",
 	                                           "less that of the baseline", NULL});
 	fputs("<tbody>\n", out);
-	json_array_foreach(cells, i, cell) json_array_foreach(aqm_json_find(cell, "aqms"), k, aqm)
-	{
-		bool policy = json_is_true(json_object_get(aqm, "policy"));
-
-		if (!policy && strcmp(aqm_json_text(aqm, "name"), baseline) != 0)
-			continue;
-		fprintf(out, "<tr%s><th scope=\"row\">", policy ? "" : " class=\"base\"");
-		aqm_html_text(out, aqm_json_text(cell, "name"));
-		if (json_is_true(json_object_get(cell, "trained")))
-			fputs(" <span class=\"dim\">trained on</span>", out);
-		fputs("</th>", out);
-		aqm_html_cell_text(out, aqm_json_text(aqm, *aqm_json_text(aqm, "label") ? "label" : "name"));
-		put_interval(out, interval_at(aqm, "utilisation", 100), 4);
-		put_interval(out, interval_at(aqm, "delay_ms/L/p99", 1), 4);
-		put_interval(out, interval_at(aqm, "utility", 1), 4);
-		put_interval(out, interval_at(aqm, "difference/utility", 1), 3);
-		fputs("</tr>\n", out);
-	}
+	for (size_t i = 0; i < group->member_count; i++)
+		put_cells_of(page, &group->members[i], i == 0);
 	fputs("</tbody>\n", out);
 	aqm_html_table_end(out);
 	fputs("</details>\n", out);
@@ -545,20 +645,51 @@ static void put_cells(const struct aqm_page *page, const struct group *group)
 
 static void put_generalisation(const struct aqm_page *page, const struct group *group)
 {
-	const json_t *found = aqm_json_find(group->first, "generalisation");
 	FILE *out = page->out;
+	size_t k, rows = 0;
+	json_t *policy;
 
-	if (!json_is_object(found))
+	for (size_t i = 0; i < group->member_count; i++)
+		rows += json_array_size(aqm_json_find(group->members[i].json, "generalisation/policies"));
+	if (!rows)
 		return;
 	fputs("<h3>Beyond what it was trained on</h3>\n", out);
 	aqm_html_table_begin(out, "Utility less the baseline's, on cells trained on and others", "cells num");
-	aqm_html_header(out, (const char *const[]){"cells", "utility less the baseline's", NULL});
-	fputs("<tbody>\n<tr><th scope=\"row\">trained on</th>", out);
-	put_interval(out, interval_at(found, "inside", 1), 3);
-	fputs("</tr>\n<tr><th scope=\"row\">never seen</th>", out);
-	put_interval(out, interval_at(found, "outside", 1), 3);
-	fputs("</tr>\n</tbody>\n", out);
+	aqm_html_header(out, (const char *const[]){"decides", "cells trained on", "cells never seen", NULL});
+	fputs("<tbody>\n", out);
+	for (size_t i = 0; i < group->member_count; i++)
+		json_array_foreach(aqm_json_find(group->members[i].json, "generalisation/policies"), k, policy) {
+			fputs("<tr><th scope=\"row\">", out);
+			if (page->run_count > 1)
+				aqm_html_textf(out, "%s: ", page->runs[group->members[i].run].label);
+			aqm_html_text(out, aqm_json_text(policy, "aqm"));
+			fputs("</th>", out);
+			put_interval(out, interval_at(policy, "inside", 1), 3);
+			put_interval(out, interval_at(policy, "outside", 1), 3);
+			fputs("</tr>\n", out);
+		}
+	fputs("</tbody>\n", out);
 	aqm_html_table_end(out);
+}
+
+/* Curves are of one cell: say of which, and how many there are. */
+static void put_cell_shown(const struct aqm_page *page, const struct group *group)
+{
+	const json_t *cells = aqm_json_find(group->first, "cells");
+	size_t count = json_array_size(cells), place = 0;
+	FILE *out = page->out;
+
+	while (place < count && json_array_get(cells, place) != cell_named(group->first, group->cell))
+		place++;
+	fputs("<p>", out);
+	if (count > 1) {
+		aqm_html_textf(out, "Curves of delays and rates are of one cell of %zu, number %zu: ", count, place + 1);
+		fputs("<code>", out);
+		aqm_html_text(out, group->cell);
+		fputs("</code> (<code>report --cell NAME</code> shows another). ", out);
+	}
+	fputs("Distributions are means of each quantile over the seeds; what goes over time is the first seed's.</p>\n",
+	      out);
 }
 
 static int put_group(struct aqm_page *page, const struct group *group)
@@ -569,6 +700,7 @@ static int put_group(struct aqm_page *page, const struct group *group)
 	if (any_has(group, "difference/utility"))
 		put_cards(page, group);
 	put_conditions(page, group);
+	put_cell_shown(page, group);
 	aqm_page_figures_begin(page);
 	int code = plot_scatter(page, group);
 	if (code == AQM_OK)
@@ -603,8 +735,20 @@ static bool begins_group(const struct aqm_page *page, size_t run, size_t place)
 	return true;
 }
 
+/* The cell whose curves are drawn: the one asked for, where the file has it, else the first. */
+static const char *choose_cell(const struct aqm_page *page, const json_t *json, bool *found)
+{
+	const char *wanted = page->options->cell;
+
+	if (!wanted || !cell_named(json, wanted))
+		return aqm_json_text(json, "cells/0/name");
+	*found = true;
+	return wanted;
+}
+
 int aqm_page_closed_loop(struct aqm_page *page)
 {
+	bool found = page->options->cell == NULL;
 	unsigned groups = 0;
 	int code = AQM_OK;
 
@@ -614,11 +758,17 @@ int aqm_page_closed_loop(struct aqm_page *page)
 
 			if (!is_closed_loop(document) || !begins_group(page, i, k))
 				continue;
-			struct group group = {.name = name_of(document), .first = document->json, .number = ++groups};
+			struct group group = {.name = name_of(document),
+			                      .first = document->json,
+			                      .cell = choose_cell(page, document->json, &found),
+			                      .number = ++groups};
 			code = gather(page, &group);
 			if (code == AQM_OK && group.count)
 				code = put_group(page, &group);
+			free(group.members);
 			free(group.entries);
 		}
+	if (code == AQM_OK && !found)
+		code = aqm_error_set(AQM_EUSAGE, "no evaluation in the closed loop has a cell '%s'", page->options->cell);
 	return code;
 }

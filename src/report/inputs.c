@@ -114,11 +114,11 @@ static char *actions_of(const struct aqm_report_run *run, const char *side)
 
 static char *folder_text(const struct aqm_report_run *run)
 {
-	return aqm_strdup(run->path);
+	return aqm_strdup(aqm_report_run_folder(run));
 }
 static char *command_text(const struct aqm_report_run *run)
 {
-	return aqm_strprintf("aqmtrain train -c %s/config.yaml -o RUN", run->path);
+	return aqm_strprintf("aqmtrain train -c %s/config.yaml -o RUN", aqm_report_run_folder(run));
 }
 static char *version_text(const struct aqm_report_run *run)
 {

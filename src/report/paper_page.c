@@ -74,9 +74,9 @@ static double decision_seconds(const struct aqm_report_run *run)
 
 		if (isfinite(ms))
 			return ms / 1e3;
-		json_array_foreach(json, k, row) if (strncmp(aqm_json_text(row, "name"), "decide", 6) == 0 &&
-		                                     strcmp(aqm_json_text(row, "unit"), "ms") == 0) found =
-			aqm_json_at(row, "value") / 1e3;
+		json_array_foreach(json, k, row)
+			if (strncmp(aqm_json_text(row, "name"), "decide", 6) == 0 && strcmp(aqm_json_text(row, "unit"), "ms") == 0)
+				found = aqm_json_at(row, "value") / 1e3;
 	}
 	return found;
 }
@@ -278,7 +278,9 @@ static double *numbers_of(const json_t *list, size_t *count, bool sorted)
 	*count = 0;
 	if (!numbers)
 		return NULL;
-	json_array_foreach(list, i, item) if (json_is_number(item)) numbers[(*count)++] = json_number_value(item);
+	json_array_foreach(list, i, item)
+		if (json_is_number(item))
+			numbers[(*count)++] = json_number_value(item);
 	if (sorted)
 		qsort(numbers, *count, sizeof *numbers, compare_numbers);
 	return numbers;
@@ -343,7 +345,7 @@ static void cite_replay(struct aqm_figure *figure, const struct replays *list)
 {
 	const char *command = aqm_json_text(list->items[0].json, "command");
 
-	aqm_figure_source(figure, "%s, written by: %s", list->items[0].run->path,
+	aqm_figure_source(figure, "%s, written by: %s", aqm_report_run_folder(list->items[0].run),
 	                  *command ? command : "aqmtrain eval --replay --interval 10|100");
 }
 

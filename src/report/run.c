@@ -327,3 +327,8 @@ int aqm_report_name_runs(struct aqm_report_run *runs, size_t count)
 	}
 	return AQM_OK;
 }
+
+const char *aqm_report_run_folder(const struct aqm_report_run *run)
+{
+	return *run->path == '/' ? run->label : run->path;
+}

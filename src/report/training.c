@@ -115,7 +115,7 @@ static void add_trivial(const struct aqm_page *page, struct aqm_figure *figure, 
 
 static void cite(const struct aqm_page *page, struct aqm_figure *figure)
 {
-	const char *path = page->runs[0].path;
+	const char *path = aqm_report_run_folder(&page->runs[0]);
 
 	if (page->run_count == 1)
 		aqm_figure_source(figure, "%s/metrics.jsonl, written by: aqmtrain train -c %s/config.yaml -o RUN", path, path);

@@ -169,7 +169,7 @@ static void put_packet_rows(const struct aqm_page *page, const struct candidates
 		fputs("<td>trivial</td></tr>\n", out);
 	} else {
 		fputs("<td colspan=\"7\" class=\"dim\">not measured: <code>aqmtrain eval -r ", out);
-		aqm_html_text(out, page->runs[list->items[first].run].path);
+		aqm_html_text(out, aqm_report_run_folder(&page->runs[list->items[first].run]));
 		fputs(" --pool POOL.h5 -o RUN/eval.json</code> does</td></tr>\n", out);
 	}
 	for (size_t i = first; i < list->count; i++)
@@ -256,7 +256,7 @@ static void put_group(const struct aqm_page *page, const struct candidates *list
 		if (!shown[i])
 			continue;
 		fputs("<li>", out);
-		aqm_html_textf(out, "%s/%s", page->runs[list->items[i].run].path,
+		aqm_html_textf(out, "%s/%s", aqm_report_run_folder(&page->runs[list->items[i].run]),
 		               list->items[i].name ? list->items[i].name : "metrics.jsonl");
 		if (*command) {
 			fputs(": <code>", out);
@@ -384,7 +384,7 @@ static void put_matrix(const struct aqm_page *page, const struct candidate *c)
 	fputs("</tbody>\n", out);
 	aqm_html_table_end(out);
 	fputs("<p class=\"dim\">", out);
-	aqm_html_textf(out, "%s/%s", page->runs[c->run].path, c->name ? c->name : "metrics.jsonl");
+	aqm_html_textf(out, "%s/%s", aqm_report_run_folder(&page->runs[c->run]), c->name ? c->name : "metrics.jsonl");
 	fputs("</p></div>\n", out);
 }
 

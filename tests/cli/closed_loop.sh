@@ -80,6 +80,12 @@ says out "Fewer than 10 seeds"
 expect 2 "$program" eval -r updates --closed-loop --grid grid.yaml --every 10
 says err "update interval"
 
+# What it writes is what a report reads.
+expect 0 "$program" report -r updates -o cells.html --cell link.rate=10
+says cells.html "Beyond what it was trained on"
+says cells.html "one cell of 2, number 2: <code>link.rate=10</code>"
+expect 2 "$program" report -r updates -o cells.html --cell link.rate=11
+
 # Returns asked for, and the context: both are in the labels, and a context changes what is decided.
 closed updates --grid grid.yaml --seeds 3 --aqm dualpi2,policy --delay none --target-return q0.1,0.9 --json
 says out '"rank_correlation":'

@@ -44,7 +44,7 @@ static const char evaluation[] =
 	"{\"kind\":\"closed-loop\",\"name\":" name ",\"command\":\"aqmtrain eval --closed-loop\",\"baseline\":\"dualpi2\",\"seeds\":[1,2]," \
 	"\"cells\":[{\"name\":\"cell\",\"trained\":true,\"aqms\":" AQMS(ours) "},{\"name\":\"other\",\"aqms\":" AQMS(ours) "}],"           \
 	"\"overall\":{\"aqms\":" AQMS(ours) "},\"sweep\":[{\"target_return\":1,\"return\":" F(1, 0.5, 1.5) ",\"utility\":" F(3, 2, 4) "}," \
-	"{\"target_return\":2,\"return\":" F(2, 1.5, 2.5) ",\"utility\":" F(4, 3, 5) "}],\"generalisation\":{\"inside\":" F(1, 0, 2) "}}"
+	"{\"target_return\":2,\"return\":" F(2, 1.5, 2.5) ",\"utility\":" F(4, 3, 5) "}],\"generalisation\":{\"trained\":[\"cell\"],\"policies\":[{\"aqm\":" ours ",\"inside\":" F(7, 6, 8) ",\"outside\":null}]}}"
 
 static void put(const char *folder, const char *name, const char *text)
 {
@@ -179,9 +179,66 @@ static void closed_loop_is_shown(void **state)
 	/* One table: the baselines once, then the policies of both. */
 	expect_in_order(text, (const char *const[]){"id=\"closed-loop\"", "<h3>steady</h3>", "fifo", "dualpi2", "the measure", "one: policy", "+1.00",
 	                                            "two: policy", "+1.00", "</table>", "id=\"delay-utilisation-1\"", "id=\"cdf-l-1\"",
-	                                            "id=\"delay-l-1\"", "id=\"rate-1\"", "id=\"sweep-return-1\"", "Beyond what it was trained on", NULL});
+	                                            "id=\"delay-l-1\"", "id=\"rate-1\"", "id=\"sweep-return-1\"", "Beyond what it was trained on",
+	                                            "one: policy", "7.00", "two: policy", "7.00", "Cell by cell", "one: policy", "two: policy", NULL});
 	assert_null(strstr(text, "id=\"cdf-l-2\""));
+	assert_null(strstr(text, "made with"));
 	free(text);
+}
+
+/* Curves are of one cell, by name in every file; files of one name that were made differently are not passed over. */
+static void the_cell_that_is_drawn_is_said(void **state)
+{
+	const char *const runs[] = {"one", "two"};
+	struct aqm_report_options options = {.run_paths = runs, .run_count = 2, .output = "report.html", .cell = "other"};
+	char *text;
+	size_t bytes;
+	bool plotted;
+
+	(void)state;
+	make_run("one");
+	make_run("two");
+	CHECK_OK(aqm_make_folders("one/closed-loop"));
+	CHECK_OK(aqm_make_folders("two/closed-loop"));
+	put("one/closed-loop", "a.json", CLOSED_LOOP("\"steady\"", "\"policy\""));
+	put("two/closed-loop", "a.json", "{\"kind\":\"closed-loop\",\"name\":\"steady\",\"baseline\":\"dualpi2\",\"seeds\":[3],\"cells\":["
+	                                 "{\"name\":\"third\",\"aqms\":" AQMS("\"policy\"") "}]}");
+	text = report(runs, 2, false, &plotted);
+	expect_in_order(text, (const char *const[]){"<b>two/closed-loop/a.json</b>: made with other cells, other seeds than what stands first", "one/closed-loop/a.json",
+	                                            "one cell of 2, number 1: <code>cell</code>", "Delay of the L queue: cell", NULL});
+	char *figure = strstr(text, "id=\"cdf-l-1\""), *end = strstr(figure, "</figure>");
+	*end = '\0';
+	assert_non_null(strstr(figure, "one: policy"));
+	assert_null(strstr(figure, "two: policy")); /* it was never there */
+	free(text);
+
+	CHECK_OK(aqm_report_write(&options, &plotted));
+	CHECK_OK(aqm_file_read("report.html", 1 << 24, &text, &bytes));
+	expect_in_order(text, (const char *const[]){"number 2: <code>other</code>", "Delay of the L queue: other", NULL});
+	free(text);
+	options.cell = "nowhere";
+	assert_int_equal(aqm_report_write(&options, &plotted), AQM_EUSAGE);
+	assert_non_null(strstr(aqm_error_message(), "'nowhere'"));
+}
+
+/* Where a report was made is nobody's business: of absolute paths the run's name is left. */
+static void absolute_paths_stay_at_home(void **state)
+{
+	char *here = realpath(".", NULL), *path = aqm_path_join(here, "one");
+	const char *const runs[] = {path};
+	bool plotted;
+
+	(void)state;
+	make_run("one");
+	CHECK_OK(aqm_make_folders("one/closed-loop"));
+	put("one/closed-loop", "a.json", CLOSED_LOOP("\"steady\"", "\"policy\""));
+	char *text = report(runs, 1, true, &plotted);
+	assert_null(strstr(text, here));
+	assert_non_null(strstr(text, "one/closed-loop/a.json, written by"));
+	assert_non_null(strstr(text, "aqmtrain train -c one/config.yaml"));
+	free(text);
+	free(path);
+	free(here);
 }
 
 static void papers_values_stand_beside_ours(void **state)
@@ -299,6 +356,8 @@ int main(void)
 		cmocka_unit_test(differences_between_runs_are_marked),
 		cmocka_unit_test(update_control_has_its_own_verdict),
 		cmocka_unit_test(closed_loop_is_shown),
+		cmocka_unit_test(the_cell_that_is_drawn_is_said),
+		cmocka_unit_test(absolute_paths_stay_at_home),
 		cmocka_unit_test(papers_values_stand_beside_ours),
 		cmocka_unit_test(hostile_runs_do_no_harm),
 		cmocka_unit_test(without_gnuplot_there_are_tables),
