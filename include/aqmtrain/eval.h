@@ -156,6 +156,7 @@ struct aqm_closed_run {
 	char key[AQM_CLOSED_KEY];
 	char *cell, *aqm; /* owned */
 	uint64_t seed;
+	char program[65]; /* SHA-256 of what simulated it; "": not known */
 	double figures[AQM_FIGURES]; /* NAN: none. Utility: the one that was asked for */
 	double cdf[2][AQM_CDF_POINTS]; /* of the L queue, of the C queue; ms at aqm_cdf_share() */
 	size_t points;

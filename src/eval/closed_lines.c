@@ -264,6 +264,7 @@ static int read_simulation(const json_t *object, const char *utility, struct aqm
 	const char *key = json_string_value(json_object_get(object, "key"));
 	const char *cell = json_string_value(json_object_get(object, "cell"));
 	const char *aqm = json_string_value(json_object_get(object, "aqm"));
+	const char *program = json_string_value(json_object_get(object, "program"));
 	const json_t *seed = json_object_get(object, "seed"), *figures = json_object_get(object, "figures"),
 				 *cdf = json_object_get(object, "cdf");
 
@@ -272,6 +273,7 @@ static int read_simulation(const json_t *object, const char *utility, struct aqm
 	    !json_is_object(figures))
 		return aqm_error_set(AQM_EDATA, "no simulation: key, cell, seed, aqm and figures are expected");
 	snprintf(run->key, sizeof run->key, "%s", key);
+	snprintf(run->program, sizeof run->program, "%s", program ? program : "");
 	run->seed = (uint64_t)json_integer_value(seed);
 	for (int i = 0; i < AQM_FIGURE_UTILITY; i++)
 		run->figures[i] = real_of(figures, names[i]);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/progress.h"
 #include "base/size.h"
 #include "base/thread.h"
@@ -118,8 +119,7 @@ static int take(void *context, size_t index, const void *line, size_t bytes)
 		return code;
 	crew->plan->runs[job->place] = at;
 	crew->finished++;
-	aqm_progress_note(&crew->progress, "%s, %.40s", crew->plan->arms[job->arm].name,
-	                  crew->plan->cells[job->cell].name);
+	aqm_progress_note(&crew->progress, "%s, %.40s", crew->plan->arms[job->arm].name, crew->plan->cells[job->cell].name);
 	aqm_progress_update(&crew->progress, crew->done += job->cost);
 	return AQM_OK;
 }
@@ -323,6 +323,21 @@ static int make_job(const struct aqm_closed_plan *plan, size_t place, struct job
 	return code;
 }
 
+/* Lines of other builds are there, but not used: who wonders why so much is simulated is told. */
+static void mention_other_builds(const struct crew *crew, size_t all)
+{
+	const struct aqm_closed_results *results = crew->results;
+	size_t others = 0;
+
+	for (size_t i = 0; i < results->count; i++)
+		others += strcmp(results->runs[i].program, crew->plan->program) != 0;
+	if (others && crew->count)
+		aqm_log_info(
+			"'%s' holds %zu of %zu simulations; %zu others there are of another build of aqmtrain, and figures "
+			"of two builds are not mixed",
+			crew->file->path, all - crew->count, all, others);
+}
+
 /* Jobs for all that is not there yet. Trivial arms and disciplines of a cell come before its policies. */
 static int list_jobs(struct crew *crew, size_t all)
 {
@@ -341,6 +356,7 @@ static int list_jobs(struct crew *crew, size_t all)
 		else
 			crew->done += job.cost;
 	}
+	mention_other_builds(crew, all);
 	return AQM_OK;
 }
 

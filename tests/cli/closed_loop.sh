@@ -40,6 +40,11 @@ cmp out packets/closed-loop/short.json || die "what is printed is not what is wr
 says out '"kind": "closed-loop"'
 says out '"definition":'
 says out '"decision_delay_measured": true'
+! grep -q "another build" err || die "it takes itself for another build"
+sed -i 's/"program":"[0-9a-f]*"/"program":"0123"/; s/"key":"......../"key":"00000000/' packets/closed-loop/results.jsonl
+closed packets --scenario short.yaml --seeds 1 --aqm fifo
+says err "holds 0 of 1 simulations; 24 others there are of another build"
+mv before.jsonl packets/closed-loop/results.jsonl
 closed packets --scenario short.yaml --aqm fifo,policy --every 100 --delay none
 says out "10 seeds"
 expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --every update
