@@ -15,8 +15,11 @@ static double uniform(struct aqm_run *run)
 static void schedule(struct aqm_run *run, struct aqm_web *web, aqm_time from)
 {
 	const struct aqm_flow_settings *s = web->settings;
-	aqm_time next = from + (aqm_time)(-log(uniform(run)) / (s->arrivals * (double)s->count) * 1e9);
+	double gap = -log(uniform(run)) / (s->arrivals * (double)s->count) * 1e9;
 
+	if (gap >= (double)(run->end - from)) /* which may be more than a time can hold */
+		return;
+	aqm_time next = from + (aqm_time)gap;
 	if (s->stop <= 0 || (double)next < s->stop * 1e9)
 		aqm_events_set(&run->events, &web->timer, next);
 }

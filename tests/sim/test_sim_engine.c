@@ -254,6 +254,26 @@ static void short_flows_take_their_rounds(void **state)
 	aqm_scenario_release(&s);
 }
 
+/* One arrival in ten thousand years: longer than the clock can tell, and not at once. */
+static void rare_flows_do_not_come_at_once(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct aqm_scenario s;
+		struct aqm_sim_result r;
+
+		make(&s, "fifo", 10, 20);
+		s.seed = seed;
+		assert_non_null(aqm_scenario_add_flows(&s, "reno", 1, 100));
+		s.flows[0].arrivals = 3e-12;
+		CHECK_OK(aqm_sim_run(&s, NULL, &r));
+		assert_int_equal(r.web[0].started, 0);
+		assert_int_equal(r.packets, 0);
+		aqm_sim_result_release(&r);
+		aqm_scenario_release(&s);
+	}
+}
+
 /* With a handshake, a round more; it is one packet of 52 bytes each way. */
 static void handshakes_take_a_round(void **state)
 {
@@ -359,7 +379,7 @@ int main(void)
 		cmocka_unit_test(same_seed_same_bytes),          cmocka_unit_test(memory_follows_what_flies),
 		cmocka_unit_test(short_flows_take_their_rounds), cmocka_unit_test(handshakes_take_a_round),
 		cmocka_unit_test(hystart_spares_the_buffer),     cmocka_unit_test(timers_silence_flows),
-		cmocka_unit_test(two_passes_halve_the_link),
+		cmocka_unit_test(two_passes_halve_the_link),     cmocka_unit_test(rare_flows_do_not_come_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
