@@ -26,6 +26,44 @@ bool aqm_path_exists(const char *path)
 	return access(path, F_OK) == 0;
 }
 
+/* The folder that `path` lies in; owned by the caller. NULL with a message on failure. */
+static char *folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return !slash ? aqm_strdup(".") : slash == path ? aqm_strdup("/") : aqm_strprintf("%.*s", (int)(slash - path), path);
+}
+
+static bool same_inode(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+bool aqm_path_same(const char *a, const char *b)
+{
+	const char *slash_a = strrchr(a, '/'), *slash_b = strrchr(b, '/');
+
+	if (aqm_path_exists(a) || aqm_path_exists(b))
+		return same_inode(a, b);
+	if (strcmp(slash_a ? slash_a + 1 : a, slash_b ? slash_b + 1 : b) != 0)
+		return false;
+	char *folder_a = folder_of(a), *folder_b = folder_of(b);
+	bool same = folder_a && folder_b && same_inode(folder_a, folder_b);
+
+	free(folder_a);
+	free(folder_b);
+	return same;
+}
+
+int aqm_path_spare(const char *input, const char *output)
+{
+	if (!aqm_path_same(input, output))
+		return AQM_OK;
+	return aqm_error_set(AQM_EUSAGE, "cannot write '%s': it is what is read; name another file", output);
+}
+
 /* ---- atomic files ---- */
 
 /* Where a rename has to go: behind symbolic links, and never over a device or a folder. Owned by the caller. */
@@ -147,9 +185,7 @@ static void forget(struct aqm_atomic_file *file)
 
 static int sync_parent(const char *path)
 {
-	const char *slash = strrchr(path, '/');
-	char *folder = !slash ? aqm_strdup(".") : slash == path ? aqm_strdup("/") : strndup(path, (size_t)(slash - path));
-
+	char *folder = folder_of(path);
 	int code = folder ? aqm_sync_folder(folder) : AQM_ERUN;
 	free(folder);
 	return code;

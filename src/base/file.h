@@ -45,6 +45,10 @@ int aqm_sync_folder(const char *path);
 /* "a" + "/" + "b", owned by the caller. */
 char *aqm_path_join(const char *a, const char *b);
 bool aqm_path_exists(const char *path);
+/* Do both name the same file, by links too? Where neither is there yet: the same name in the same folder. */
+bool aqm_path_same(const char *a, const char *b);
+/* AQM_EUSAGE where `output` is the file that is read: its contents would be gone. */
+int aqm_path_spare(const char *input, const char *output);
 
 /* A read-only private mapping. Empty files map to a valid, empty range. */
 struct aqm_mapping {

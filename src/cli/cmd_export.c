@@ -125,6 +125,20 @@ static int report(int code, const char *what, const char *path)
 	return code;
 }
 
+/* Two outputs of one name: only the second would be left. */
+static int check_outputs(const struct export_arguments *arguments)
+{
+	const char *outputs[] = {arguments->peft, arguments->gguf_lora, arguments->merged, arguments->bundle,
+	                         arguments->c_header};
+	enum { COUNT = sizeof outputs / sizeof *outputs };
+
+	for (int i = 0; i < COUNT; i++)
+		for (int k = 0; k < i; k++)
+			if (outputs[i] && outputs[k] && aqm_path_same(outputs[i], outputs[k]))
+				return aqm_error_set(AQM_EUSAGE, "'%s' is named twice; each output needs a file of its own", outputs[i]);
+	return AQM_OK;
+}
+
 static int export_all(aqm_policy *policy, const struct export_arguments *arguments)
 {
 	int code = AQM_OK;
@@ -142,7 +156,7 @@ static int export_all(aqm_policy *policy, const struct export_arguments *argumen
 
 static int export_c_header(const struct export_arguments *arguments)
 {
-	aqm_student *student;
+	aqm_student *student = NULL;
 	int code = load_student(&student, arguments->run_path);
 
 	if (code == AQM_OK)
@@ -155,11 +169,11 @@ static int run(int argc, char **argv)
 {
 	struct export_arguments arguments = {0};
 	aqm_policy *policy = NULL;
-	int code = AQM_OK;
 
 	aqm_cli_options(&argp, argc, argv, &arguments);
+	int code = check_outputs(&arguments);
 	aqm_cli_prepare_compute(0);
-	if (is_policy_wanted(&arguments)) {
+	if (code == AQM_OK && is_policy_wanted(&arguments)) {
 		code = load_policy(&policy, &arguments);
 		if (code == AQM_OK)
 			code = export_all(policy, &arguments);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "aqmtrain/pool.h"
+#include "base/file.h"
 #include "base/thread.h"
 #include "cli/command.h"
 
@@ -189,8 +190,10 @@ static int run_split(int argc, char **argv)
 static int write_updates(const char *from, const char *to)
 {
 	aqm_pool *packets = NULL, *updates = NULL;
-	int code = aqm_pool_open(&packets, from);
+	int code = aqm_path_spare(from, to);
 
+	if (code == AQM_OK)
+		code = aqm_pool_open(&packets, from);
 	if (code == AQM_OK)
 		code = aqm_pool_updates(&updates, packets);
 	if (code == AQM_OK)

@@ -6,13 +6,17 @@
 #include <stdlib.h>
 
 #include "aqmtrain/export.h"
+#include "base/file.h"
 #include "export/manifest.h"
 
 int aqm_export_bundle(aqm_policy *policy, const char *path)
 {
-	char *manifest = aqm_export_manifest(policy);
-	int code = manifest ? aqm_policy_save_with(policy, path, manifest) : AQM_ERUN;
+	int code = aqm_path_spare(aqm_gguf_path(aqm_policy_gguf(policy)), path);
 
+	if (code != AQM_OK)
+		return code;
+	char *manifest = aqm_export_manifest(policy);
+	code = manifest ? aqm_policy_save_with(policy, path, manifest) : AQM_ERUN;
 	free(manifest);
 	return code;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "aqmtrain/export.h"
+#include "base/file.h"
 #include "base/size.h"
 #include "export/factors.h"
 
@@ -90,8 +91,10 @@ int aqm_export_gguf_lora(aqm_policy *policy, const char *path)
 	struct aqm_factors *factors;
 	size_t count;
 	aqm_gguf_writer *writer = NULL;
-	int code = aqm_factors_collect(policy, "a LoRA adapter in GGUF", &factors, &count);
+	int code = aqm_path_spare(aqm_gguf_path(aqm_policy_gguf(policy)), path);
 
+	if (code == AQM_OK)
+		code = aqm_factors_collect(policy, "a LoRA adapter in GGUF", &factors, &count);
 	if (code != AQM_OK)
 		return code;
 	const struct layout layout = plan(factors, count);

@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "aqmtrain/export.h"
+#include "base/file.h"
 #include "base/progress.h"
 #include "base/size.h"
 #include "base/thread.h"
@@ -244,23 +244,13 @@ static int write_all(struct merge *m)
 
 /* ---- interface ---- */
 
-static int refuse_base(const struct merge *m)
-{
-	struct stat base, output;
-
-	if (stat(aqm_gguf_path(m->base), &base) == 0 && stat(m->path, &output) == 0 && base.st_dev == output.st_dev &&
-	    base.st_ino == output.st_ino)
-		return aqm_error_set(AQM_EUSAGE, "'%s' is the base model itself; name another file", m->path);
-	return AQM_OK;
-}
-
 int aqm_export_merged(aqm_policy *policy, const char *path, const char *dtype)
 {
 	struct merge m = {.policy = policy, .base = aqm_policy_gguf(policy), .path = path};
 	int code = find_type(&m, dtype);
 
 	if (code == AQM_OK)
-		code = refuse_base(&m);
+		code = aqm_path_spare(aqm_gguf_path(m.base), path);
 	if (code == AQM_OK && aqm_model_adapters(aqm_policy_model(policy)) > 0)
 		code = aqm_factors_collect(policy, "a merged model", &m.factors, &m.count);
 	for (size_t i = 0; code == AQM_OK && i < aqm_gguf_tensors(m.base); i++)

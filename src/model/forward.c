@@ -339,7 +339,11 @@ int aqm_forward_file(const struct aqm_forward_options *options)
 
 	H5E_BEGIN_TRY
 	{
-		code = open_input(&f);
+		code = aqm_path_spare(options->input, options->output);
+		if (code == AQM_OK)
+			code = aqm_path_spare(options->model, options->output);
+		if (code == AQM_OK)
+			code = open_input(&f);
 		if (code == AQM_OK)
 			code = open_model(&f);
 		if (code == AQM_OK)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/size.h"
@@ -183,8 +184,10 @@ int aqm_pool_import(const char *csv_path, const char *pool_path)
 	aqm_source *source = NULL;
 	char sha256[65];
 	uint64_t bytes;
-	int code = importer ? aqm_source_open(&source, csv_path) : AQM_ERUN;
+	int code = importer ? aqm_path_spare(csv_path, pool_path) : AQM_ERUN;
 
+	if (code == AQM_OK)
+		code = aqm_source_open(&source, csv_path);
 	if (code != AQM_OK)
 		goto done;
 	importer->csv.name = csv_path;
@@ -274,8 +277,10 @@ int aqm_pool_export(const char *pool_path, const char *csv_path)
 {
 	struct aqm_atomic_file file = {0};
 	aqm_pool *pool = NULL;
-	int code = aqm_pool_open_file(&pool, pool_path, false);
+	int code = aqm_path_spare(pool_path, csv_path);
 
+	if (code == AQM_OK)
+		code = aqm_pool_open_file(&pool, pool_path, false);
 	if (code == AQM_OK)
 		code = aqm_atomic_open(&file, csv_path);
 	if (code == AQM_OK)

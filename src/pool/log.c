@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/size.h"
@@ -210,6 +211,8 @@ int aqm_pool_parse(const char *const *paths, size_t count, const char *pool_path
 	struct aqm_log_files list = {0};
 	int code = importer ? aqm_log_files_find(&list, paths, count) : AQM_ERUN;
 
+	for (size_t i = 0; code == AQM_OK && i < list.count; i++)
+		code = aqm_path_spare(list.files[i].path, pool_path);
 	if (code != AQM_OK)
 		goto done;
 	for (size_t c = 0; c < AQM_POOL_COLUMNS; c++) {

@@ -7,8 +7,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "base/file.h"
 #include "base/size.h"
 #include "pool/store.h"
 
@@ -31,15 +31,6 @@ static uint64_t choose_cut(const aqm_pool *pool, double fraction)
 	return cut < 1 ? 1 : cut > pool->rows - 1 ? pool->rows - 1 : cut;
 }
 
-static bool same_file(const char *a, const char *b)
-{
-	struct stat x, y;
-
-	if (strcmp(a, b) == 0)
-		return true;
-	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 int aqm_pool_split(const char *pool_path, const char *train_path, const char *eval_path, double fraction)
 {
 	aqm_pool *pool = NULL;
@@ -48,9 +39,13 @@ int aqm_pool_split(const char *pool_path, const char *train_path, const char *ev
 	if (!(fraction > 0 && fraction < 1))
 		return aqm_error_set(AQM_EUSAGE, "the fraction that trains is %g, expected more than 0 and less than 1",
 		                     fraction);
-	if (same_file(train_path, eval_path))
+	if (aqm_path_same(train_path, eval_path))
 		return aqm_error_set(AQM_EUSAGE, "'%s' cannot be both the training and the held-out pool", train_path);
-	int code = aqm_pool_open(&pool, pool_path);
+	int code = aqm_path_spare(pool_path, train_path);
+	if (code == AQM_OK)
+		code = aqm_path_spare(pool_path, eval_path);
+	if (code == AQM_OK)
+		code = aqm_pool_open(&pool, pool_path);
 	if (code != AQM_OK)
 		return code;
 	if (aqm_pool_has_updates(pool)) /* its episodes are queues, side by side in time */

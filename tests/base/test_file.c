@@ -112,6 +112,28 @@ static void fill_disk(size_t bytes, size_t limit)
 	free(data);
 }
 
+static void test_same_path(void **state)
+{
+	char link[4096];
+
+	(void)state;
+	assert_int_equal(aqm_file_write(at("same"), "x", 1), AQM_OK);
+	assert_int_equal(aqm_file_write(at("other"), "x", 1), AQM_OK);
+	snprintf(link, sizeof link, "%s", at("same-link"));
+	unlink(link);
+	assert_int_equal(symlink("same", link), 0);
+	assert_true(aqm_path_same(at("same"), at("./same")));
+	assert_true(aqm_path_same(at("same"), link));
+	assert_false(aqm_path_same(at("same"), at("other")));
+	assert_false(aqm_path_same(at("same"), at("missing")));
+	assert_true(aqm_path_same(at("missing"), at("./missing")));
+	assert_true(aqm_path_same("no-such-file", "./no-such-file"));
+	assert_false(aqm_path_same(at("missing"), at("missing too")));
+	assert_false(aqm_path_same("/missing", at("missing")));
+	assert_int_equal(aqm_path_spare(at("same"), link), AQM_EUSAGE);
+	assert_int_equal(aqm_path_spare(at("same"), at("other")), AQM_OK);
+}
+
 static void test_full_disk(void **state)
 {
 	(void)state;
@@ -255,9 +277,9 @@ static void test_sha256(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_write_and_replace), cmocka_unit_test(test_full_disk), cmocka_unit_test(test_reserve),
-		cmocka_unit_test(test_destinations),      cmocka_unit_test(test_read),      cmocka_unit_test(test_mapping),
-		cmocka_unit_test(test_folders),           cmocka_unit_test(test_sha256),
+		cmocka_unit_test(test_same_path), cmocka_unit_test(test_write_and_replace), cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_reserve),   cmocka_unit_test(test_destinations),      cmocka_unit_test(test_read),
+		cmocka_unit_test(test_mapping),   cmocka_unit_test(test_folders),           cmocka_unit_test(test_sha256),
 	};
 
 	return cmocka_run_group_tests(tests, enter, leave);

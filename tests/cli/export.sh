@@ -42,7 +42,12 @@ says err "notes"
 says peft/notes mine
 cp base.gguf copy.gguf
 expect 2 "$program" export -r run --merged base.gguf
+expect 2 "$program" export -r run --gguf-lora peft/../base.gguf
+says err "it is what is read"
+expect 2 "$program" export -r run --bundle base.gguf
 cmp base.gguf copy.gguf
+expect 2 "$program" export -r run --gguf-lora new.gguf --merged ./new.gguf
+says err "named twice"
 expect 2 "$program" export -r run --merged merged.gguf --type q4_k
 cmp merged.gguf first/merged.gguf
 expect 1 "$program" export -r run --bundle no/such/folder/x

@@ -1,0 +1,37 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# pool: no command writes over what it reads, by whatever name.
+. "$(dirname "$0")/helper.sh"
+
+cp "$source/data/sample-log/messages" log
+cp log first.log
+ln -s log link
+mkdir folder
+cp log folder/messages
+expect 2 "$program" pool parse log -o ./log
+says err "it is what is read"
+expect 2 "$program" pool parse log -o link
+expect 2 "$program" pool parse folder -o folder/messages
+cmp log first.log
+cmp folder/messages log
+expect 0 "$program" pool parse log -o pool.h5
+
+cp pool.h5 first.h5
+for output in pool.h5 ./pool.h5; do
+	expect 2 "$program" pool split pool.h5 --train "$output" --eval other.h5
+	expect 2 "$program" pool split pool.h5 --train other.h5 --eval "$output"
+	expect 2 "$program" pool export pool.h5 -o "$output"
+	expect 2 "$program" pool updates pool.h5 -o "$output"
+done
+cmp pool.h5 first.h5
+[ ! -e other.h5 ] || die "half a split"
+expect 2 "$program" pool split pool.h5 --train a.h5 --eval folder/../a.h5
+says err "both the training and the held-out pool"
+
+expect 0 "$program" pool export pool.h5 -o pool.csv
+cp pool.csv first.csv
+expect 2 "$program" pool import pool.csv -o pool.csv
+cmp pool.csv first.csv
+expect 0 "$program" pool import pool.csv -o again.h5
+expect 0 "$program" pool export again.h5 -o again.csv
+cmp again.csv first.csv
