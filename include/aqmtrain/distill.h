@@ -39,6 +39,8 @@ struct aqm_distilled {
 	struct aqm_fidelity train, held_out; /* rows 0: there are no held-out rows */
 	double utility;                  /* mean over distill.scenarios; NAN: none */
 	double seconds;                  /* that learning took */
+	int ranks;                       /* processes that were at it at the same time: they share cores and memory */
+	uint64_t rows;                   /* learned from, with those of the simulator */
 };
 struct aqm_distill_result {
 	enum aqm_control control;
@@ -52,12 +54,20 @@ struct aqm_distill_result {
 	bool held_out;
 	bool answers_known;            /* the teacher was not asked again */
 	double teacher_seconds, seconds;
-	uint64_t rows;                 /* learned from, with those of the simulator */
+	uint64_t rows;                 /* the last student's */
 };
 
-/* Distil as config.distill says; pools are config.pool.train and .eval, or the teacher's own where they are empty. Writes FOLDER/student.json
- * (not in a sweep), distill.json and distill.yaml (the config). AQM_EINTERRUPTED: the teacher's answers so far are kept. Release what it leaves. */
-int aqm_distill(const struct aqm_config *config, const char *folder, bool sweep, struct aqm_distill_result *result);
+struct aqm_distill_options {
+	bool sweep;              /* students of several kinds and sizes */
+	struct aqm_ranks *ranks; /* NULL: alone */
+};
+
+/* All ranks. Distil as config.distill says; pools are config.pool.train and .eval, or the teacher's own where they are empty. Ranks share the
+ * teacher's work, and the students of a sweep; a single student is made by rank 0, which also writes all files: FOLDER/student.json (not
+ * in a sweep), distill.json, distill.yaml (the config), and students.jsonl, a line a student that a sweep has finished: the same call finds
+ * it there. AQM_EINTERRUPTED: the teacher's answers and the students so far are kept. The result is rank 0's; release it everywhere. */
+int aqm_distill(const struct aqm_config *config, const char *folder, const struct aqm_distill_options *options,
+                struct aqm_distill_result *result);
 void aqm_distill_release(struct aqm_distill_result *result);
 /* Text for people, or JSON; owned by the caller. nanoseconds (NULL: not measured): of a decision of each student. */
 int aqm_distill_format(const struct aqm_distill_result *result, const double *nanoseconds, bool json, char **text);

@@ -10,13 +10,16 @@
 #include "base/size.h"
 #include "cli/bench_student.h"
 #include "cli/command.h"
+#include "compute/device.h"
+#include "ranks/ranks.h"
 
 enum { KEY_SWEEP = 256, KEY_JSON };
 
 struct distill_arguments {
 	struct aqm_cli_config_options config_options;
 	const char *run_path, *output;
-	bool sweep, json;
+	struct aqm_distill_options options;
+	bool json;
 };
 
 static error_t parse_option(int key, char *argument, struct argp_state *state)
@@ -34,7 +37,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		arguments->output = argument;
 		return 0;
 	case KEY_SWEEP:
-		arguments->sweep = true;
+		arguments->options.sweep = true;
 		return 0;
 	case KEY_JSON:
 		arguments->json = true;
@@ -65,16 +68,17 @@ static const struct argp argp = {
 	.options = option_list,
 	.parser = parse_option,
 	.doc = "Distil a trained policy into a student that a kernel can run: a network of 8-bit weights or a decision tree, in integers. The "
-	       "teacher answers each row of its pools once, and its answers are kept. Without pool.train the pools are the teacher's.",
+	       "teacher answers each row of its pools once, and its answers are kept, as are the students that a sweep has finished. Without "
+	       "pool.train the pools are the teacher's.",
 	.children = children,
 };
 
-static int load_config(struct distill_arguments *arguments, struct aqm_config *config)
+static int load_config(struct aqm_cli_config_options *options, struct aqm_config *config, const char *run_path)
 {
-	int code = aqm_cli_config_load(&arguments->config_options, config);
+	int code = aqm_cli_config_load(options, config);
 
-	if (code == AQM_OK && arguments->run_path) {
-		char *teacher = aqm_strdup(arguments->run_path);
+	if (code == AQM_OK && run_path) {
+		char *teacher = aqm_strdup(run_path);
 
 		if (!teacher)
 			return AQM_ERUN;
@@ -110,31 +114,53 @@ static int print(const struct aqm_distill_result *result, bool json)
 	return code;
 }
 
-static int run(int argc, char **argv)
+/* On every rank alike: each reads the configuration. */
+static int distill(struct distill_arguments *arguments)
 {
-	struct distill_arguments arguments = {0};
+	struct aqm_ranks *ranks = arguments->options.ranks;
 	struct aqm_distill_result result = {0};
 	struct aqm_config config = {0};
-
-	aqm_cli_options(&argp, argc, argv, &arguments);
-	int code = load_config(&arguments, &config);
 	char *folder = NULL;
+	int code = load_config(&arguments->config_options, &config, arguments->run_path);
+
 	if (code == AQM_OK) {
-		folder = arguments.output ? aqm_strdup(arguments.output) : aqm_strprintf("%s/student", config.distill.teacher);
+		folder = arguments->output ? aqm_strdup(arguments->output) : aqm_strprintf("%s/student", config.distill.teacher);
 		code = folder ? AQM_OK : AQM_ERUN;
 	}
+	code = aqm_ranks_agree(ranks, code);
 	if (code == AQM_OK) {
-		aqm_cli_prepare_compute((int)config.threads);
-		code = aqm_distill(&config, folder, arguments.sweep, &result);
+		aqm_cli_prepare_compute(config.threads ? (int)config.threads : aqm_ranks_threads(ranks));
+		code = aqm_distill(&config, folder, &arguments->options, &result);
 	}
-	if (code == AQM_OK)
-		code = print(&result, arguments.json);
-	if (code == AQM_OK && !arguments.sweep)
+	if (code == AQM_OK) { /* nanoseconds are measured while the others sleep */
+		code = aqm_ranks_first(ranks) ? print(&result, arguments->json) : AQM_OK;
+		int waited = aqm_ranks_pause(ranks);
+
+		code = aqm_ranks_agree(ranks, code == AQM_OK ? waited : code);
+	}
+	if (code == AQM_OK && !arguments->options.sweep)
 		aqm_log_info("wrote '%s/student.json'", folder);
 	aqm_distill_release(&result);
 	aqm_config_release(&config);
 	free(folder);
-	return code == AQM_OK ? 0 : aqm_cli_fail(code);
+	return code;
+}
+
+static int run(int argc, char **argv)
+{
+	struct distill_arguments arguments = {0};
+
+	aqm_cli_options(&argp, argc, argv, &arguments);
+	int code = aqm_ranks_join(&arguments.options.ranks);
+	if (code != AQM_OK)
+		return aqm_cli_fail(code);
+	if (!aqm_ranks_first(arguments.options.ranks))
+		aqm_cli_silence();
+	aqm_device_prefer(aqm_ranks_local_rank(arguments.options.ranks));
+	code = distill(&arguments);
+	int status = code == AQM_OK ? 0 : aqm_cli_fail(code);
+	aqm_ranks_leave(arguments.options.ranks);
+	return status;
 }
 
 const struct aqm_command aqm_command_distill = {

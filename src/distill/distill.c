@@ -15,6 +15,7 @@
 #include "distill/grow.h"
 #include "distill/network.h"
 #include "distill/rounds.h"
+#include "distill/sweep.h"
 #include "distill/teacher.h"
 
 /* Rows that the teacher has answered. */
@@ -26,30 +27,35 @@ struct answered {
 
 struct distilling {
 	const struct aqm_config *config;
+	aqm_ranks *ranks;
 	struct aqm_teacher teacher;
 	struct answered train, held_out;
 	struct answered *met; /* owned: of rounds in the simulator */
 	size_t met_count;
 	struct aqm_distill_result *result;
+	double began;
 };
 
 /* ---- rows ---- */
 
-static int open_rows(struct distilling *d, const char *path, struct answered *rows, bool *known)
+/* All. */
+static int open_rows(struct distilling *d, const char *path, const char *digest_of, struct answered *rows)
 {
 	enum aqm_control control = d->teacher.config->control;
-	bool read;
-	int code = aqm_pool_open_for(&rows->pool, path, control);
+	bool known;
+	int code = aqm_ranks_agree(d->ranks, aqm_pool_open_for(&rows->pool, path, control));
 
 	if (code == AQM_OK)
-		code = aqm_teacher_answers(&d->teacher, rows->pool, &rows->answers, &read);
+		code = aqm_ranks_same(d->ranks, digest_of, aqm_pool_digest(rows->pool));
+	if (code == AQM_OK)
+		code = aqm_teacher_answers(&d->teacher, d->ranks, rows->pool, &rows->answers, &known);
 	if (code != AQM_OK)
 		return code;
-	*known = *known && read;
+	d->result->answers_known = d->result->answers_known && known;
 	if (control == AQM_CONTROL_UPDATE)
 		return AQM_OK;
 	rows->labels = aqm_malloc_array(aqm_pool_rows(rows->pool), 1);
-	return rows->labels ? aqm_pool_actions(rows->pool, d->teacher.config->pool.labels, rows->labels) : AQM_ERUN;
+	return aqm_ranks_agree(d->ranks, rows->labels ? aqm_pool_actions(rows->pool, d->teacher.config->pool.labels, rows->labels) : AQM_ERUN);
 }
 
 static void release_rows(struct answered *rows)
@@ -104,7 +110,7 @@ static int new_student(struct distilling *d, const struct aqm_config *config, aq
 	return AQM_OK;
 }
 
-static void tell_origin(struct distilling *d, aqm_student *student, size_t rows, const struct aqm_fidelity *measured)
+static void tell_origin(struct distilling *d, aqm_student *student, uint64_t rows, const struct aqm_fidelity *measured)
 {
 	struct aqm_student_origin *o = &student->origin;
 
@@ -306,7 +312,7 @@ static int meet(struct distilling *d, const aqm_student *student, uint64_t round
 	*rows = (struct answered){0};
 	int code = aqm_student_rounds(student, d->config, round, &rows->pool, NULL);
 	if (code == AQM_OK)
-		code = aqm_teacher_answers(&d->teacher, rows->pool, &rows->answers, NULL);
+		code = aqm_teacher_answers(&d->teacher, NULL, rows->pool, &rows->answers, NULL);
 	if (code != AQM_OK) {
 		release_rows(rows);
 		return code;
@@ -315,7 +321,7 @@ static int meet(struct distilling *d, const aqm_student *student, uint64_t round
 	return AQM_OK;
 }
 
-static int learn_in_rounds(struct distilling *d, const struct aqm_config *config, aqm_student *student)
+static int learn_in_rounds(struct distilling *d, const struct aqm_config *config, aqm_student *student, uint64_t *rows)
 {
 	struct aqm_lesson lesson = {0};
 	size_t first = d->met_count;
@@ -335,72 +341,81 @@ static int learn_in_rounds(struct distilling *d, const struct aqm_config *config
 		if (code == AQM_OK)
 			code = learn(config, student, &lesson);
 	}
-	d->result->rows = lesson.rows;
+	*rows = lesson.rows;
 	for (; d->met_count > first; d->met_count--)
 		release_rows(&d->met[d->met_count - 1]);
 	aqm_lesson_release(&lesson);
 	return code;
 }
 
-static int make_student(struct distilling *d, const struct aqm_config *config, struct aqm_distilled *out)
+/* A student, on any rank: what is measured on rows comes later. */
+static int make_student(void *context, const struct aqm_config *config, struct aqm_distilled *out)
 {
+	struct distilling *d = context;
 	double began = aqm_clock_seconds();
-	aqm_student *student = NULL;
-	int code = new_student(d, config, &student);
 
-	out->student = student;
-	out->utility = (double)NAN;
+	*out = (struct aqm_distilled){.utility = (double)NAN, .ranks = 1};
+	int code = new_student(d, config, &out->student);
 	if (code == AQM_OK)
-		code = learn_in_rounds(d, config, student);
+		code = learn_in_rounds(d, config, out->student, &out->rows);
 	out->seconds = aqm_clock_seconds() - began;
-	if (code == AQM_OK)
-		code = measure_on(student, &d->train, &out->train);
-	if (code == AQM_OK)
-		code = measure_on(student, &d->held_out, &out->held_out);
 	if (code == AQM_OK && config->distill.scenarios.count)
-		code = aqm_student_rounds(student, config, 0, NULL, &out->utility);
+		code = aqm_student_rounds(out->student, config, 0, NULL, &out->utility);
+	return code;
+}
+
+/* What it is, and what it can do. */
+static int describe(struct distilling *d, struct aqm_distilled *s)
+{
+	aqm_student *student = s->student;
+	int code = measure_on(student, &d->train, &s->train);
+
+	if (code == AQM_OK)
+		code = measure_on(student, &d->held_out, &s->held_out);
 	if (code != AQM_OK)
 		return code;
-	tell_origin(d, student, (size_t)d->result->rows, d->held_out.pool ? &out->held_out : &out->train);
-	out->bytes = aqm_student_bytes(student);
+	tell_origin(d, student, s->rows, d->held_out.pool ? &s->held_out : &s->train);
+	s->bytes = aqm_student_bytes(student);
 	if (student->kind == AQM_STUDENT_TREE)
-		snprintf(out->name, sizeof out->name, "tree, %zu nodes, %u deep", student->node_count, student->depth);
+		snprintf(s->name, sizeof s->name, "tree, %zu nodes, %u deep", student->node_count, student->depth);
 	else
-		snprintf(out->name, sizeof out->name, "network, %zu x %u to %u", student->count, student->network.units, student->network.hidden);
+		snprintf(s->name, sizeof s->name, "network, %zu x %u to %u", student->count, student->network.units, student->network.hidden);
 	return AQM_OK;
 }
 
-/* What a sweep tries, over the config. */
-static const struct {
-	enum aqm_distill_student kind;
-	int64_t units, hidden; /* of a tree: depth, nodes */
-} sweep_list[] = {
-	{AQM_DISTILL_NETWORK, 2, 4},  {AQM_DISTILL_NETWORK, 2, 8},   {AQM_DISTILL_NETWORK, 4, 8}, {AQM_DISTILL_NETWORK, 4, 16},
-	{AQM_DISTILL_NETWORK, 6, 24}, {AQM_DISTILL_NETWORK, 8, 32},  {AQM_DISTILL_TREE, 4, 31},   {AQM_DISTILL_TREE, 6, 63},
-	{AQM_DISTILL_TREE, 8, 127},   {AQM_DISTILL_TREE, 10, 255},   {AQM_DISTILL_TREE, 14, 1023},
-};
-
-static int make_students(struct distilling *d, bool sweep)
+static void hash_rows(aqm_sha256 *hash, const struct distilling *d, const struct answered *rows)
 {
-	size_t tries = sweep ? sizeof sweep_list / sizeof *sweep_list : 1;
-	int code = AQM_OK;
+	size_t outputs = d->teacher.config->control == AQM_CONTROL_UPDATE ? 1 : AQM_ACTIONS;
 
-	d->result->students = aqm_calloc_array(tries, sizeof *d->result->students);
-	if (!d->result->students)
-		return AQM_ERUN;
-	for (size_t i = 0; i < tries && code == AQM_OK; i++) {
-		struct aqm_config config = *d->config;
+	if (!rows->pool)
+		return;
+	aqm_sha256_update(hash, aqm_pool_digest(rows->pool), 64);
+	aqm_sha256_update(hash, rows->answers, aqm_pool_rows(rows->pool) * outputs * sizeof *rows->answers);
+}
 
-		if (sweep && sweep_list[i].kind == AQM_DISTILL_TREE && d->result->control == AQM_CONTROL_UPDATE)
-			continue;
-		if (sweep) {
-			config.distill.student = sweep_list[i].kind;
-			config.distill.units = config.distill.depth = sweep_list[i].units;
-			config.distill.hidden = config.distill.nodes = sweep_list[i].hidden;
-		}
-		code = make_student(d, &config, &d->result->students[d->result->count++]);
-	}
-	return code;
+/* All. */
+static int sweep(struct distilling *d, const char *folder)
+{
+	char inputs[65];
+	aqm_sha256 *hash;
+	int code = aqm_ranks_agree(d->ranks, aqm_sha256_new(&hash));
+
+	if (code != AQM_OK)
+		return code;
+	aqm_sha256_update(hash, d->teacher.digest, 64);
+	aqm_sha256_update(hash, d->teacher.base_digest, strlen(d->teacher.base_digest));
+	aqm_sha256_update(hash, d->teacher.returns, strlen(d->teacher.returns));
+	hash_rows(hash, d, &d->train);
+	hash_rows(hash, d, &d->held_out);
+	aqm_sha256_finish(hash, inputs);
+	const struct aqm_sweep sweep = {.config = d->config,
+	                                .folder = folder,
+	                                .ranks = d->ranks,
+	                                .control = d->result->control,
+	                                .inputs = inputs,
+	                                .context = d,
+	                                .make = make_student};
+	return aqm_sweep_run(&sweep, d->result->students, &d->result->count);
 }
 
 /* ---- all of it ---- */
@@ -429,6 +444,25 @@ static int write_files(const struct distilling *d, const char *folder, bool swee
 	return code;
 }
 
+/* What rank 0 does while the others sleep: a student where there is no sweep, baselines, figures, files. */
+static int conclude(struct distilling *d, const char *folder, bool swept)
+{
+	struct aqm_distill_result *result = d->result;
+	int code = AQM_OK;
+
+	if (!swept)
+		code = make_student(d, d->config, &result->students[result->count++]);
+	for (size_t i = 0; code == AQM_OK && i < result->count; i++)
+		code = describe(d, &result->students[i]);
+	if (code == AQM_OK)
+		code = baselines(d);
+	if (code != AQM_OK)
+		return code;
+	result->rows = result->students[result->count - 1].rows;
+	result->seconds = aqm_clock_seconds() - d->began;
+	return write_files(d, folder, swept);
+}
+
 static int check(const struct aqm_config *config)
 {
 	if (config->distill.rounds > 0 && config->distill.scenarios.count == 0)
@@ -436,33 +470,54 @@ static int check(const struct aqm_config *config)
 	return AQM_OK;
 }
 
-int aqm_distill(const struct aqm_config *config, const char *folder, bool sweep, struct aqm_distill_result *result)
+/* All. */
+static int open_teacher(struct distilling *d, const char *folder)
 {
-	struct distilling d = {.config = config, .result = result};
-	double began = aqm_clock_seconds();
+	bool first = aqm_ranks_first(d->ranks);
+	int code = check(d->config);
 
-	*result = (struct aqm_distill_result){.answers_known = true};
-	int code = check(config);
-	if (code == AQM_OK)
+	if (code == AQM_OK && first)
 		code = aqm_make_folders(folder);
 	if (code == AQM_OK)
-		code = aqm_teacher_open(&d.teacher, config);
+		code = aqm_teacher_open(&d->teacher, d->config);
+	d->teacher.keeps = first;
+	code = aqm_ranks_agree(d->ranks, code);
+	if (code == AQM_OK)
+		code = aqm_ranks_same(d->ranks, "the version of aqmtrain", AQM_VERSION);
+	if (code == AQM_OK)
+		code = aqm_ranks_same(d->ranks, "the SHA-256 of the teacher", d->teacher.digest);
+	if (code == AQM_OK)
+		code = aqm_ranks_same(d->ranks, "the SHA-256 of its base", d->teacher.base_digest);
+	return code;
+}
+
+int aqm_distill(const struct aqm_config *config, const char *folder, const struct aqm_distill_options *options,
+                struct aqm_distill_result *result)
+{
+	struct distilling d = {.config = config, .ranks = options->ranks, .result = result, .began = aqm_clock_seconds()};
+
+	*result = (struct aqm_distill_result){.answers_known = true};
+	int code = open_teacher(&d, folder);
 	if (code != AQM_OK)
 		goto done;
 	result->control = d.teacher.config->control;
+	result->students = aqm_calloc_array(AQM_SWEEP_MAX, sizeof *result->students);
+	code = aqm_ranks_agree(d.ranks, result->students ? AQM_OK : AQM_ERUN);
 	const char *train = *config->pool.train ? config->pool.train : d.teacher.config->pool.train;
 	const char *held_out = *config->pool.train ? config->pool.eval : d.teacher.config->pool.eval;
-	code = open_rows(&d, train, &d.train, &result->answers_known);
+	if (code == AQM_OK)
+		code = open_rows(&d, train, "the SHA-256 of 'pool.train'", &d.train);
 	if (code == AQM_OK && *held_out)
-		code = open_rows(&d, held_out, &d.held_out, &result->answers_known);
-	result->teacher_seconds = aqm_clock_seconds() - began;
-	if (code == AQM_OK)
-		code = baselines(&d);
-	if (code == AQM_OK)
-		code = make_students(&d, sweep);
-	result->seconds = aqm_clock_seconds() - began;
-	if (code == AQM_OK)
-		code = write_files(&d, folder, sweep);
+		code = open_rows(&d, held_out, "the SHA-256 of 'pool.eval'", &d.held_out);
+	result->teacher_seconds = aqm_clock_seconds() - d.began;
+	if (code == AQM_OK && options->sweep)
+		code = sweep(&d, folder);
+	if (code == AQM_OK) {
+		code = aqm_ranks_first(d.ranks) ? conclude(&d, folder, options->sweep) : AQM_OK;
+		int waited = aqm_ranks_pause(d.ranks);
+
+		code = aqm_ranks_agree(d.ranks, code == AQM_OK ? waited : code);
+	}
 done:
 	release_rows(&d.train);
 	release_rows(&d.held_out);
@@ -475,7 +530,7 @@ done:
 
 void aqm_distill_release(struct aqm_distill_result *result)
 {
-	for (size_t i = 0; i < result->count; i++)
+	for (size_t i = 0; result->students && i < AQM_SWEEP_MAX; i++)
 		aqm_student_free(result->students[i].student);
 	free(result->students);
 	*result = (struct aqm_distill_result){0};

@@ -38,8 +38,10 @@ static void print_text(FILE *out, const struct aqm_distill_result *r, const doub
 {
 	bool updates = r->control == AQM_CONTROL_UPDATE;
 
-	fprintf(out, "learned from %llu rows in %.1f s, the teacher's answers %s in %.1f s; measured on %zu %s rows\n\n",
-	        (unsigned long long)r->rows, r->students[r->count - 1].seconds, r->answers_known ? "read" : "made", r->teacher_seconds,
+	fprintf(out, "learned from %llu rows", (unsigned long long)r->rows);
+	if (r->count == 1)
+		fprintf(out, " in %.1f s", r->students[0].seconds);
+	fprintf(out, ", the teacher's answers %s in %.1f s; measured on %zu %s rows\n\n", r->answers_known ? "read" : "made", r->teacher_seconds,
 	        r->teacher.rows, r->held_out ? "held-out" : "training");
 	fprintf(out, "%-30s%11s%11s%s%11s%11s%11s\n", "", "fidelity", updates ? "log RMSE" : "macro-F1", updates ? "" : "   accuracy", "bytes", "ns",
 	        "utility");
@@ -79,9 +81,9 @@ static json_t *result_json(const struct aqm_distill_result *r, const double *ns)
 	for (size_t i = 0; i < r->count; i++) {
 		const struct aqm_distilled *s = &r->students[i];
 
-		json_array_append_new(students, json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "name", s->name, "bytes", (json_int_t)s->bytes, "ns",
+		json_array_append_new(students, json_pack("{s:s, s:I, s:o, s:o, s:o, s:i, s:o, s:o}", "name", s->name, "bytes", (json_int_t)s->bytes, "ns",
 		                                          aqm_json_number(ns ? ns[i] : (double)NAN), "utility", aqm_json_number(s->utility),
-		                                          "seconds", aqm_json_number(s->seconds), "train", fidelity_json(r, &s->train), "held_out",
+		                                          "seconds", aqm_json_number(s->seconds), "ranks", s->ranks, "train", fidelity_json(r, &s->train), "held_out",
 		                                          fidelity_json(r, &s->held_out)));
 	}
 	return json_pack("{s:s, s:s, s:I, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "kind", "distill", "version", AQM_VERSION, "rows",

@@ -157,6 +157,11 @@ static inline int32_t aqm_student_activate(int32_t sum, unsigned shift, bool lea
 	return x >= 0 ? x : leaky ? x >> AQM_STUDENT_LEAK : 0;
 }
 
+/* ---- student_file.c ---- */
+
+/* What aqm_student_save() writes, one line; owned by the caller. */
+int aqm_student_print(const aqm_student *student, char **text);
+
 /* ---- student.c ---- */
 
 /* An empty student with inputs as given: name, delta and length are set, the rest is filled in here. AQM_EUSAGE for a name that nothing

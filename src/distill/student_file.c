@@ -131,22 +131,30 @@ int aqm_student_digest(const aqm_student *student, char hex[65])
 	return code;
 }
 
-int aqm_student_save(const aqm_student *s, const char *path)
+int aqm_student_print(const aqm_student *s, char **text)
 {
 	json_t *body = body_json(s);
-	char hex[65], *text = NULL;
+	char hex[65];
 	int code = body ? digest_of(body, hex) : AQM_ERUN;
 
+	*text = NULL;
 	if (code == AQM_OK) {
 		json_t *file = json_pack("{s:s, s:s, s:O}", "aqmtrain", magic, "sha256", hex, "student", body);
 
-		text = file ? json_dumps(file, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+		*text = file ? json_dumps(file, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 		json_decref(file);
 	}
 	json_decref(body);
-	if (code != AQM_OK || !text)
-		return aqm_error_set(AQM_ERUN, "cannot write '%s': no memory, or a name that is no UTF-8", path);
-	code = aqm_file_write(path, text, strlen(text));
+	return *text ? AQM_OK : aqm_error_set(AQM_ERUN, "cannot write a student: no memory, or a name that is no UTF-8");
+}
+
+int aqm_student_save(const aqm_student *student, const char *path)
+{
+	char *text;
+	int code = aqm_student_print(student, &text);
+
+	if (code == AQM_OK)
+		code = aqm_file_write(path, text, strlen(text));
 	free(text);
 	return code;
 }

@@ -6,6 +6,7 @@
 #define AQM_DISTILL_TEACHER_H
 
 #include "policy/policy.h"
+#include "ranks/ranks.h"
 
 struct aqm_teacher {
 	aqm_policy *policy;               /* owned */
@@ -15,15 +16,17 @@ struct aqm_teacher {
 	double target;                    /* the return it is told; NAN: those of the rows */
 	char returns[32];                 /* the same in words */
 	bool allocated;
+	bool keeps;                       /* its new answers become files; else they are only read where they are known */
 };
 
 /* distill.teacher, .returns, .cache and device of the config. */
 int aqm_teacher_open(struct aqm_teacher *teacher, const struct aqm_config *config);
 void aqm_teacher_close(struct aqm_teacher *teacher);
-/* Its answers to every row of a pool, by evaluation windows: logits (rows, 3); control: update: (rows) the change of log2 p' that it wants, in
+/* All ranks of `ranks`, which share the work; NULL: this process alone.
+ * Its answers to every row of a pool, by evaluation windows: logits (rows, 3); control: update: (rows) the change of log2 p' that it wants, in
  * octaves. Owned by the caller. Read where they are known; else they are made, with progress, and kept. AQM_EINTERRUPTED: what is done is
  * kept, and the same call goes on from there. *known (may be NULL): whether all of it was read. */
-int aqm_teacher_answers(struct aqm_teacher *teacher, const aqm_pool *pool, float **answers, bool *known);
+int aqm_teacher_answers(struct aqm_teacher *teacher, aqm_ranks *ranks, const aqm_pool *pool, float **answers, bool *known);
 
 /* ---- answers.c: what is kept ---- */
 

@@ -10,29 +10,6 @@ axes: {aqm.kind: [dualpi2, freebsd-l4s], link.rate: [5, 20], epsilon: [0, 0.1]}
 seeds: 2
 YAML
 
-# broken_off KEPT WHOLE COMMAND...: interrupted by SIGTERM to one rank after a while that is looked for: KEPT is there, and not all of it.
-broken_off() {
-	local kept=$1 whole=$2 delay=0.4 process status
-	shift 2
-	for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do
-		status=0
-		"$@" >>broken_off.log 2>&1 &
-		process=$!
-		sleep "$delay"
-		interrupt "$process" || true # it may have ended
-		wait "$process" || status=$?
-		[ "$status" -eq 0 ] || [ ! -s "$kept" ] || return 0
-		if [ "$status" -eq 0 ]; then
-			rm -rf "$whole"
-			delay=$(awk -v d="$delay" 'BEGIN { print d * 0.7 }')
-		else
-			delay=$(awk -v d="$delay" 'BEGIN { print d * 1.6 }')
-		fi
-	done
-	cat broken_off.log >&2
-	die "nothing was kept"
-}
-
 # Pools of packets: the same bytes from one rank or three, and where two were interrupted and one goes on.
 "$program" sim --collect one.h5 --grid grid.yaml
 ranks 3 "$program" sim --collect three.h5 --grid grid.yaml --threads 2 2>three.log

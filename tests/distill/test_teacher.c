@@ -66,11 +66,11 @@ static void test_answers(void **state)
 	(void)state;
 	make_teacher(&f, NULL, &config);
 	CHECK_OK(aqm_teacher_open(&teacher, &config));
-	CHECK_OK(aqm_teacher_answers(&teacher, f.pool, &answers, &known));
+	CHECK_OK(aqm_teacher_answers(&teacher, NULL, f.pool, &answers, &known));
 	assert_false(known);
 	CHECK_OK(aqm_policy_score(f.policy, &f.rows, aqm_policy_target(f.policy), expected));
 	check_near(answers, expected);
-	CHECK_OK(aqm_teacher_answers(&teacher, f.pool, &again, &known));
+	CHECK_OK(aqm_teacher_answers(&teacher, NULL, f.pool, &again, &known));
 	assert_true(known);
 	assert_memory_equal(again, answers, sizeof expected);
 	memcpy(expected, answers, sizeof expected);
@@ -78,7 +78,7 @@ static void test_answers(void **state)
 
 	/* Another pool, other answers. */
 	aqm_pool *other = make_pool(ROWS, SECOND_EPISODE, 1);
-	CHECK_OK(aqm_teacher_answers(&teacher, other, &again, &known));
+	CHECK_OK(aqm_teacher_answers(&teacher, NULL, other, &again, &known));
 	assert_false(known);
 	assert_memory_not_equal(again, expected, sizeof expected);
 	free(again);
@@ -87,12 +87,12 @@ static void test_answers(void **state)
 
 	/* Interrupted at once: nothing is kept, and nothing is wrong with going on. */
 	aqm_interrupt_raise(true);
-	assert_int_equal(aqm_teacher_answers(&teacher, f.pool, &again, &known), AQM_EINTERRUPTED);
+	assert_int_equal(aqm_teacher_answers(&teacher, NULL, f.pool, &again, &known), AQM_EINTERRUPTED);
 	assert_null(again);
 	aqm_interrupt_raise(false);
 
 	/* Half of it is there: the rest is asked for, and the whole is the same. */
-	CHECK_OK(aqm_teacher_answers(&teacher, f.pool, &again, &known));
+	CHECK_OK(aqm_teacher_answers(&teacher, NULL, f.pool, &again, &known));
 	free(again);
 	find_answers(path);
 	const struct aqm_answers_key key = {teacher.digest, teacher.base_digest, aqm_pool_digest(f.pool), teacher.returns, ROWS, 3,
@@ -103,7 +103,7 @@ static void test_answers(void **state)
 	for (size_t i = 3 * ROWS - 6; i < 3 * ROWS; i++)
 		half[i] = 77; /* to be asked for */
 	CHECK_OK(aqm_answers_write(path, &key, half, key.windows - 1));
-	CHECK_OK(aqm_teacher_answers(&teacher, f.pool, &again, &known));
+	CHECK_OK(aqm_teacher_answers(&teacher, NULL, f.pool, &again, &known));
 	assert_false(known);
 	check_near(again, expected);
 	free(again);
@@ -143,7 +143,7 @@ static void test_returns(void **state)
 	CHECK_OK(aqm_config_set(&config, "distill.returns=logged"));
 	CHECK_OK(aqm_teacher_open(&teacher, &config));
 	assert_string_equal(teacher.returns, "logged");
-	CHECK_OK(aqm_teacher_answers(&teacher, f.pool, &answers, NULL));
+	CHECK_OK(aqm_teacher_answers(&teacher, NULL, f.pool, &answers, NULL));
 	CHECK_OK(aqm_policy_score(f.policy, &f.rows, (double)NAN, expected));
 	check_near(answers, expected);
 	free(answers);
@@ -162,7 +162,7 @@ static void test_distill(void **state)
 
 	(void)state;
 	make_teacher(&f, NULL, &config);
-	CHECK_OK(aqm_distill(&config, "out", false, &result));
+	CHECK_OK(aqm_distill(&config, "out", &(struct aqm_distill_options){0}, &result));
 	assert_int_equal(result.count, 1);
 	assert_int_equal(result.students[0].train.rows, ROWS);
 	assert_int_equal(result.students[0].held_out.rows, 0);
@@ -182,16 +182,16 @@ static void test_distill(void **state)
 	/* A tree, on held-out rows, and a sweep. */
 	CHECK_OK(aqm_config_set(&config, "pool.eval=pool.h5"));
 	CHECK_OK(aqm_config_set(&config, "distill.student=tree"));
-	CHECK_OK(aqm_distill(&config, "out", false, &result));
+	CHECK_OK(aqm_distill(&config, "out", &(struct aqm_distill_options){0}, &result));
 	assert_true(result.answers_known);
 	assert_true(result.students[0].held_out.fidelity == result.students[0].train.fidelity && result.students[0].train.fidelity > 0.9);
 	aqm_distill_release(&result);
 	CHECK_OK(aqm_config_set(&config, "distill.epochs=2"));
-	CHECK_OK(aqm_distill(&config, "swept", true, &result));
+	CHECK_OK(aqm_distill(&config, "swept", &(struct aqm_distill_options){.sweep = true}, &result));
 	assert_true(result.count > 6 && access("swept/distill.json", R_OK) == 0 && access("swept/student.json", R_OK) != 0);
 	aqm_distill_release(&result);
 	CHECK_OK(aqm_config_set(&config, "distill.rounds=1"));
-	assert_int_equal(aqm_distill(&config, "out", false, &result), AQM_EUSAGE); /* no scenarios */
+	assert_int_equal(aqm_distill(&config, "out", &(struct aqm_distill_options){0}, &result), AQM_EUSAGE); /* no scenarios */
 	fixture_release(&f);
 	aqm_config_release(&config);
 }
@@ -212,7 +212,7 @@ static void test_rounds(void **state)
 	CHECK_OK(aqm_config_set(&config, "distill.seconds=0.5"));
 	CHECK_OK(aqm_config_set(&config, "distill.rounds=2"));
 	CHECK_OK(aqm_config_set(&config, "distill.student=tree"));
-	CHECK_OK(aqm_distill(&config, "out", false, &result));
+	CHECK_OK(aqm_distill(&config, "out", &(struct aqm_distill_options){0}, &result));
 	assert_true(result.rows > ROWS + 20);
 	assert_true(isfinite(result.students[0].utility));
 	aqm_distill_release(&result);
@@ -231,7 +231,7 @@ static void test_updates(void **state)
 	(void)state;
 	make_teacher(&f, settings, &config);
 	CHECK_OK(aqm_config_set(&config, "distill.epochs=300"));
-	CHECK_OK(aqm_distill(&config, "out", false, &result));
+	CHECK_OK(aqm_distill(&config, "out", &(struct aqm_distill_options){0}, &result));
 	assert_int_equal(result.control, AQM_CONTROL_UPDATE);
 	print_message("updates: %.3f within 10 %%, %.3f unchanged\n", result.students[0].train.fidelity, result.trivial.fidelity);
 	assert_true(result.students[0].train.log_rmse < 0.5 * result.trivial.log_rmse);
@@ -240,7 +240,7 @@ static void test_updates(void **state)
 	aqm_student_free(student);
 	aqm_distill_release(&result);
 	CHECK_OK(aqm_config_set(&config, "distill.student=tree"));
-	assert_int_equal(aqm_distill(&config, "out", false, &result), AQM_EUSAGE);
+	assert_int_equal(aqm_distill(&config, "out", &(struct aqm_distill_options){0}, &result), AQM_EUSAGE);
 	fixture_release(&f);
 	aqm_config_release(&config);
 }
