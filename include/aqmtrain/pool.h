@@ -47,8 +47,13 @@ int aqm_pool_parse(const char *const *paths, size_t count, const char *pool_path
 /* Columns by field name, plus `action` and/or `action_logged` (0, 1, 2); .gz told by content. */
 int aqm_pool_import(const char *csv_path, const char *pool_path);
 int aqm_pool_export(const char *pool_path, const char *csv_path);
-/* By whole episodes when there are enough of them, else by time inside each; never by shuffled rows. The first `fraction` of rows trains. */
-int aqm_pool_split(const char *pool_path, const char *train_path, const char *eval_path, double fraction);
+/* What trains and what is held out; rows are never shuffled.
+ * ORDER: the first `fraction` of the rows trains, cut at the start of an episode where one is near enough, else inside one.
+ * EPISODES: of whole episodes, held-out ones spread evenly over the pool. AQM_EDATA where that leaves one side empty.
+ * TIME: of each episode, the first `fraction` of its rows trains; an episode of one row trains. */
+enum aqm_split_by { AQM_SPLIT_ORDER, AQM_SPLIT_EPISODES, AQM_SPLIT_TIME };
+int aqm_pool_split(const char *pool_path, const char *train_path, const char *eval_path, enum aqm_split_by by,
+                   double fraction);
 /* The report of `pool info`: readable text, or the JSON of design/cli.md. Owned by the caller. */
 int aqm_pool_info(const char *pool_path, bool json, char **text);
 

@@ -3,13 +3,14 @@
  * aqmtrain pool: kernel logs and CSV into pools, and what is in them.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "aqmtrain/pool.h"
 #include "base/file.h"
 #include "base/thread.h"
 #include "cli/command.h"
 
-enum { KEY_JSON = 256, KEY_GAP, KEY_COMPRESSION, KEY_THREADS, KEY_TRAIN, KEY_EVAL, KEY_FRACTION };
+enum { KEY_JSON = 256, KEY_GAP, KEY_COMPRESSION, KEY_THREADS, KEY_TRAIN, KEY_EVAL, KEY_FRACTION, KEY_BY };
 
 /* One struct for all subcommands; each takes its own of these options. */
 struct pool_arguments {
@@ -18,9 +19,22 @@ struct pool_arguments {
 	const char *what; /* the arguments, for messages */
 	const char *output, *train, *eval;
 	double fraction;
+	enum aqm_split_by by;
 	bool json;
 	struct aqm_parse_options parse;
 };
+
+static enum aqm_split_by read_split(const struct argp_state *state, const char *word)
+{
+	static const char *const words[] = {
+		[AQM_SPLIT_ORDER] = "order", [AQM_SPLIT_EPISODES] = "episodes", [AQM_SPLIT_TIME] = "time"};
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (strcmp(words[i], word) == 0)
+			return (enum aqm_split_by)i;
+	argp_error(state, "--by wants order, episodes or time, not '%s'", word);
+	return AQM_SPLIT_ORDER;
+}
 
 static error_t parse_option(int key, char *argument, struct argp_state *state)
 {
@@ -37,6 +51,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	case KEY_TRAIN: arguments->train = argument; return 0;
 	case KEY_EVAL: arguments->eval = argument; return 0;
 	case KEY_FRACTION: arguments->fraction = aqm_cli_double(state, "--fraction", argument, 0.001, 0.999); return 0;
+	case KEY_BY: arguments->by = read_split(state, argument); return 0;
 	case ARGP_KEY_ARGS:
 		arguments->inputs = state->argv + state->next;
 		arguments->count = (size_t)(state->argc - state->next);
@@ -164,6 +179,8 @@ static int run_split(int argc, char **argv)
 		{"train", KEY_TRAIN, "A.h5", 0, "Write the training rows to A.h5", 0},
 		{"eval", KEY_EVAL, "B.h5", 0, "Write the held-out rows to B.h5", 0},
 		{"fraction", KEY_FRACTION, "F", 0, "Share of the rows that train (default 0.7)", 0},
+		{"by", KEY_BY, "order|episodes|time", 0, "What is held out: the last rows (order, the default); whole episodes, "
+		 "spread evenly; the last part of each episode (time)", 0},
 		{0},
 	};
 	static const struct argp argp = {
@@ -171,7 +188,9 @@ static int run_split(int argc, char **argv)
 		.parser = parse_option,
 		.args_doc = "POOL.h5",
 		.doc = "Part a pool in two: the first rows train, the rest is held out. The cut is at the start of an "
-		       "episode where one lies within 5 % of the rows, else inside an episode; rows are never shuffled.",
+		       "episode where one lies within 5 % of the rows, else inside an episode; rows are never shuffled. "
+		       "Of a pool that was collected over a grid, that holds out other cells; --by episodes holds out other "
+		       "runs of the same cells (take several seeds), --by time the later part of each run.",
 	};
 	struct pool_arguments arguments = {.least = 1, .most = 1, .what = "one pool", .fraction = 0.7};
 
@@ -182,7 +201,8 @@ static int run_split(int argc, char **argv)
 	if (status)
 		return status;
 	aqm_interrupt_install();
-	return finish(aqm_pool_split(arguments.inputs[0], arguments.train, arguments.eval, arguments.fraction));
+	return finish(aqm_pool_split(arguments.inputs[0], arguments.train, arguments.eval, arguments.by,
+	                             arguments.fraction));
 }
 
 /* ---- updates ---- */
@@ -244,7 +264,7 @@ static const struct aqm_command info_command = {
 };
 static const struct aqm_command split_command = {
 	.name = "split",
-	.usage = "POOL.h5 --train A.h5 --eval B.h5 [--fraction 0.7]",
+	.usage = "POOL.h5 --train A.h5 --eval B.h5 [--fraction 0.7] [--by order|episodes|time]",
 	.help = "part a pool into training and held-out rows",
 	.run = run_split,
 };

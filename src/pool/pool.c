@@ -282,17 +282,18 @@ int aqm_provenance_copy(struct aqm_provenance *to, const struct aqm_provenance *
 	return code;
 }
 
-static int write_columns(const aqm_pool *pool, struct aqm_pool_writer *writer, uint64_t start, uint64_t count)
+static int write_columns(const aqm_pool *pool, struct aqm_pool_writer *writer, struct aqm_range range)
 {
 	int code = AQM_OK;
 
-	for (uint64_t done = 0; code == AQM_OK && done < count;) {
-		size_t room = aqm_table_room(writer->records), n = count - done < room ? (size_t)(count - done) : room;
+	for (uint64_t done = 0; code == AQM_OK && done < range.count;) {
+		size_t room = aqm_table_room(writer->records),
+			   n = range.count - done < room ? (size_t)(range.count - done) : room;
 
 		if (aqm_interrupted())
 			return aqm_error_set(AQM_EINTERRUPTED, "interrupted while writing rows of '%s'", pool->path);
 		for (size_t c = 0; code == AQM_OK && c < pool->column_count; c++)
-			code = aqm_pool_read(pool, &pool->columns[c], start + done, n,
+			code = aqm_pool_read(pool, &pool->columns[c], range.start + done, n,
 			                     (uint8_t *)aqm_table_buffer(writer->records, c) +
 			                             aqm_table_filled(writer->records) * aqm_kind_size(pool->columns[c].kind));
 		if (code == AQM_OK)
@@ -302,27 +303,31 @@ static int write_columns(const aqm_pool *pool, struct aqm_pool_writer *writer, u
 	return code;
 }
 
-static int write_episodes(const aqm_pool *pool, struct aqm_pool_writer *writer, uint64_t start, uint64_t count)
+/* `before`: rows that the ranges in front of this one have. */
+static int write_episodes(const aqm_pool *pool, struct aqm_pool_writer *writer, struct aqm_range range, uint64_t before)
 {
 	int code = AQM_OK;
 
 	for (size_t e = 0; code == AQM_OK && e < pool->episode_count; e++) {
 		uint64_t first = pool->episodes[e].start, end = first + pool->episodes[e].length;
 
-		if (end <= start || first >= start + count)
+		if (end <= range.start || first >= range.start + range.count)
 			continue;
-		code = aqm_pool_writer_episode(writer, first > start ? first - start : 0, pool->episodes[e].source);
+		code = aqm_pool_writer_episode(writer, before + (first > range.start ? first - range.start : 0),
+		                               pool->episodes[e].source);
 		if (code == AQM_OK && pool->behaviour_count)
 			code = aqm_pool_writer_behaviour(writer, aqm_pool_behaviour(pool, e));
 	}
 	return code;
 }
 
-int aqm_pool_write_rows(const aqm_pool *pool, const char *path, uint64_t start, uint64_t count, const char *part)
+int aqm_pool_write_ranges(const aqm_pool *pool, const char *path, const struct aqm_range *ranges, size_t count,
+                          const char *part)
 {
 	struct aqm_table_column columns[AQM_COLUMNS_MAX] = {0};
 	struct aqm_provenance provenance = {0};
 	struct aqm_pool_writer writer = {0};
+	uint64_t before = 0;
 
 	for (size_t c = 0; c < pool->column_count; c++) {
 		const struct aqm_column_type *type = aqm_column_type_find(pool->columns[c].name);
@@ -338,15 +343,22 @@ int aqm_pool_write_rows(const aqm_pool *pool, const char *path, uint64_t start, 
 	int code = aqm_provenance_copy(&provenance, &pool->provenance, part);
 	if (code == AQM_OK)
 		code = aqm_pool_writer_open(&writer, path, columns, pool->column_count, -1, 0);
-	if (code == AQM_OK)
-		code = write_columns(pool, &writer, start, count);
-	if (code == AQM_OK)
-		code = write_episodes(pool, &writer, start, count);
+	for (size_t i = 0; code == AQM_OK && i < count; i++) {
+		code = write_columns(pool, &writer, ranges[i]);
+		if (code == AQM_OK)
+			code = write_episodes(pool, &writer, ranges[i], before);
+		before += ranges[i].count;
+	}
 	if (code == AQM_OK)
 		code = aqm_pool_writer_commit(&writer, &provenance);
 	aqm_pool_writer_abort(&writer);
 	aqm_provenance_release(&provenance);
 	return code;
+}
+
+int aqm_pool_write_rows(const aqm_pool *pool, const char *path, uint64_t start, uint64_t count, const char *part)
+{
+	return aqm_pool_write_ranges(pool, path, &(struct aqm_range){start, count}, 1, part);
 }
 
 int aqm_pool_save(const aqm_pool *pool, const char *path)

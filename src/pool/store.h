@@ -50,7 +50,15 @@ int aqm_pool_copy_behaviours(aqm_pool *pool, const aqm_pool *from, const size_t 
 int aqm_pool_wrong_label(const aqm_pool *pool, const char *column, double value, uint64_t row);
 /* SHA-256 over columns and episodes, and whether labels are labels. */
 int aqm_pool_examine(aqm_pool *pool);
-/* Write rows start .. start + count - 1 as a pool of their own, episodes cut to them. `part` may be NULL. */
+/* Rows start .. start + count - 1. */
+struct aqm_range {
+	uint64_t start, count;
+};
+/* Write ranges of rows, in their order and apart from each other, as a pool of their own; episodes are cut to them. `part`,
+ * NULL or which rows these are, stands in its provenance. */
+int aqm_pool_write_ranges(const aqm_pool *pool, const char *path, const struct aqm_range *ranges, size_t count,
+                          const char *part);
+/* One range. */
 int aqm_pool_write_rows(const aqm_pool *pool, const char *path, uint64_t start, uint64_t count, const char *part);
 
 #endif

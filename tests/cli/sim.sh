@@ -85,8 +85,18 @@ expect 0 "$program" pool info grid.h5
 says out "episodes         8"
 says out "behaviours       dualpi2 epsilon=0.1: 4 episodes"
 expect 0 "$program" pool split grid.h5 --train grid-a.h5 --eval grid-b.h5
+says err "what is held out are other cells"
 expect 0 "$program" pool info grid-b.h5 --json
 says out '"behaviours": [{"name": "freebsd-l4s epsilon=0.1"'
+expect 0 "$program" pool split grid.h5 --train grid-a.h5 --eval grid-b.h5 --by time
+[ ! -s err ] || die "a warning without reason"
+expect 0 "$program" pool info grid-b.h5
+says out "episodes         8"
+expect 0 "$program" pool split grid.h5 --train grid-a.h5 --eval grid-b.h5 --by episodes --fraction 0.5
+expect 0 "$program" pool info grid-b.h5 --json
+says out '"name": "dualpi2 epsilon=0.1"'
+says out '"name": "freebsd-l4s epsilon=0.1"'
+expect 2 "$program" pool split grid.h5 --train grid-a.h5 --eval grid-b.h5 --by rows
 wrong --grid "$source/configs/grids/small.yaml"
 wrong --grid "$source/configs/grids/small.yaml" --collect x.h5 --runs 3
 wrong --grid "$source/configs/grids/small.yaml" --collect x.h5 --set link.rate=0

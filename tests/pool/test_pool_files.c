@@ -501,7 +501,7 @@ static void split_at(const char *pool, double fraction, size_t rows, size_t expe
 
 	strcpy(train, helper_path("train.h5"));
 	strcpy(eval, helper_path("eval.h5"));
-	assert_int_equal(aqm_pool_split(pool, train, eval, fraction), AQM_OK);
+	assert_int_equal(aqm_pool_split(pool, train, eval, AQM_SPLIT_ORDER, fraction), AQM_OK);
 	expect_counter(train, expected_cut, 0);
 	aqm_pool *a = open_pool(train), *b = open_pool(eval);
 	double *counter = column(b, "tot_pkts");
@@ -537,9 +537,58 @@ static void test_splits(void **state)
 	split_at(path, 0.3, 100, 33, 1, 2);
 	split_at(path, 0.5, 100, 50, 2, 2);  /* none does: one is parted in time */
 
-	assert_int_equal(aqm_pool_split(path, "same.h5", "same.h5", 0.5), AQM_EUSAGE);
-	assert_int_equal(aqm_pool_split(path, "a.h5", "b.h5", 0), AQM_EUSAGE);
-	assert_int_equal(aqm_pool_split(path, "a.h5", "b.h5", (double)NAN), AQM_EUSAGE);
+	assert_int_equal(aqm_pool_split(path, "same.h5", "same.h5", AQM_SPLIT_ORDER, 0.5), AQM_EUSAGE);
+	assert_int_equal(aqm_pool_split(path, "a.h5", "b.h5", AQM_SPLIT_ORDER, 0), AQM_EUSAGE);
+	assert_int_equal(aqm_pool_split(path, "a.h5", "b.h5", AQM_SPLIT_ORDER, (double)NAN), AQM_EUSAGE);
+}
+
+/* Which counters a side has: "0-32 67-99". */
+static void expect_rows(const char *path, const char *rows, size_t episodes)
+{
+	aqm_pool *pool = open_pool(path);
+	double *counter = column(pool, "tot_pkts");
+	size_t count = aqm_pool_rows(pool);
+	char found[256] = "";
+
+	for (size_t from = 0, to; from < count; from = to + 1) {
+		for (to = from; to + 1 < count && counter[to + 1] == counter[to] + 1; to++)
+			;
+		sprintf(found + strlen(found), "%s%.0f-%.0f", from ? " " : "", counter[from], counter[to]);
+	}
+	assert_string_equal(found, rows);
+	assert_int_equal(aqm_pool_episodes(pool), episodes);
+	free(counter);
+	aqm_pool_free(pool);
+}
+
+static void test_splits_of_episodes(void **state)
+{
+	char path[512], train[512], eval[512];
+
+	(void)state;
+	strcpy(path, helper_path("runs.h5"));
+	strcpy(train, helper_path("train.h5"));
+	strcpy(eval, helper_path("eval.h5"));
+	strcpy(text, "episode,tot_pkts,action\n"); /* ten episodes of ten rows, and one of one */
+	for (int i = 0; i <= 100; i++)
+		sprintf(text + strlen(text), "%d,%d,%d\n", i / 10, i, i % 3);
+	assert_int_equal(aqm_pool_import(helper_text_file("runs.csv", text), path), AQM_OK);
+
+	assert_int_equal(aqm_pool_split(path, train, eval, AQM_SPLIT_EPISODES, 0.75), AQM_OK);
+	expect_rows(eval, "20-29 60-69 100-100", 3); /* the one row makes up for what five were short */
+	expect_rows(train, "0-19 30-59 70-99", 8);
+
+	assert_int_equal(aqm_pool_split(path, train, eval, AQM_SPLIT_TIME, 0.85), AQM_OK);
+	expect_rows(eval, "9-9 19-19 29-29 39-39 49-49 59-59 69-69 79-79 89-89 99-99", 10);
+	assert_int_equal(aqm_pool_split(path, train, eval, AQM_SPLIT_TIME, 0.999), AQM_OK);
+	expect_rows(eval, "9-9 19-19 29-29 39-39 49-49 59-59 69-69 79-79 89-89 99-99", 10);
+	assert_int_equal(aqm_pool_split(path, train, eval, AQM_SPLIT_TIME, 0.001), AQM_OK);
+	expect_rows(train, "0-0 10-10 20-20 30-30 40-40 50-50 60-60 70-70 80-80 90-90 100-100", 11);
+
+	strcpy(text, "episode,tot_pkts,action\n0,0,0\n0,1,1\n0,2,2\n");
+	assert_int_equal(aqm_pool_import(helper_text_file("single.csv", text), path), AQM_OK);
+	assert_int_equal(aqm_pool_split(path, train, eval, AQM_SPLIT_EPISODES, 0.7), AQM_EDATA);
+	assert_non_null(strstr(aqm_error_message(), "1 episodes leave nothing to hold out"));
 }
 
 int main(void)
@@ -562,6 +611,7 @@ int main(void)
 		cmocka_unit_test(test_csv_episodes),
 		cmocka_unit_test(test_csv_faults),
 		cmocka_unit_test(test_splits),
+		cmocka_unit_test(test_splits_of_episodes),
 	};
 	return cmocka_run_group_tests(tests, setup, helper_teardown);
 }

@@ -106,7 +106,7 @@ static void test_files(void **state)
 	aqm_pool_free(again);
 	assert_int_equal(aqm_pool_open_for(&pool, helper_path("updates.h5"), AQM_CONTROL_PACKET), AQM_EDATA);
 	assert_null(pool);
-	assert_int_equal(aqm_pool_split(helper_path("updates.h5"), helper_path("a.h5"), helper_path("b.h5"), 0.5), AQM_EDATA);
+	assert_int_equal(aqm_pool_split(helper_path("updates.h5"), helper_path("a.h5"), helper_path("b.h5"), AQM_SPLIT_ORDER, 0.5), AQM_EDATA);
 	aqm_pool_free(source);
 }
 
