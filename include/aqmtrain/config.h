@@ -155,7 +155,7 @@ void aqm_config_release(struct aqm_config *config);
 int aqm_config_read(struct aqm_config *config, const char *path);
 /* The same from memory; `name` is used in messages. Input is untrusted. */
 int aqm_config_parse(struct aqm_config *config, const char *name, const void *data, size_t bytes);
-/* "key=value" as --set has it; the value is YAML flow ("[q, v]"). The section may be left out where no other option ends so:
+/* "key=value" as --set has it; the value is YAML flow ("[q, v]"), but a path or name needs no quotes. The section may be left out where no other option ends so:
  * "labels=logged". */
 int aqm_config_set(struct aqm_config *config, const char *assignment);
 /* What no single row can check (sequences among features, ...). */
@@ -163,7 +163,6 @@ int aqm_config_check(const struct aqm_config *config);
 
 /* Everything resolved, as YAML that reads back to the same values (doubles with all their digits). String owned by the caller. */
 int aqm_config_dump(const struct aqm_config *config, char **yaml);
-/* A stable text of only what decides a training's outcome (not threads, device, paths of outputs), for fingerprints. */
 
 /* For `aqmtrain config`: the table as commented YAML with defaults; or one key explained. AQM_ENOTFOUND for an unknown key,
  * with the nearest name as a hint. Strings owned by the caller. */

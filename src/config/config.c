@@ -58,10 +58,26 @@ static int check_control(const struct aqm_config *config)
 	return AQM_OK;
 }
 
+/* Columns of a pool that are there only once a row's decision has been made: its label, or what came of it. */
+static const char *const outcomes[] = {"action", "action_logged", "next_drop_prob", "utility_rank"};
+
+static int check_features(const struct aqm_strings *features)
+{
+	if (features->count == 0)
+		return aqm_error_set(AQM_EUSAGE, "'policy.features' is empty: a policy that sees nothing decides nothing");
+	for (size_t i = 0; i < sizeof outcomes / sizeof *outcomes; i++)
+		if (holds(features, outcomes[i]))
+			return aqm_error_set(AQM_EUSAGE, "'policy.features' names '%s', which nobody knows before the decision",
+			                     outcomes[i]);
+	return AQM_OK;
+}
+
 int aqm_config_check(const struct aqm_config *config)
 {
-	if (config->policy.features.count == 0)
-		return aqm_error_set(AQM_EUSAGE, "'policy.features' is empty: a policy that sees nothing decides nothing");
+	int code = check_features(&config->policy.features);
+
+	if (code != AQM_OK)
+		return code;
 	for (size_t i = 0; i < config->policy.sequences.count; i++) {
 		const char *sequence = config->policy.sequences.items[i];
 

@@ -273,6 +273,33 @@ static const char *whole_name(const char *name)
 	return found ? found : name;
 }
 
+/* `text` as a YAML string that says just that, whatever YAML would make of a '#', ':' or bracket in it. Owned by the caller. */
+static char *quote(const char *text)
+{
+	char *quoted = aqm_malloc_array(strlen(text) + 2, 2), *to = quoted;
+
+	if (!quoted)
+		return NULL;
+	*to++ = '\'';
+	for (; *text; text++) {
+		if (*text == '\'')
+			*to++ = '\'';
+		*to++ = *text;
+	}
+	*to++ = '\'';
+	*to = '\0';
+	return quoted;
+}
+
+/* Paths and names go as they are, unless they come in quotes, or as one of YAML's words for nothing. */
+static bool is_bare_string(const char *name, const char *text)
+{
+	const struct aqm_option *option = aqm_option_find(name);
+
+	return option && option->kind == AQM_OPTION_STRING && !strchr("'\"", *text) && strcmp(text, "~") != 0 &&
+	       strcmp(text, "null") != 0;
+}
+
 int aqm_config_set(struct aqm_config *config, const char *assignment)
 {
 	const char *equals = strchr(assignment, '=');
@@ -283,7 +310,12 @@ int aqm_config_set(struct aqm_config *config, const char *assignment)
 	if (!name)
 		return AQM_ERUN;
 	name[equals - assignment] = '\0';
-	int code = parse(config, "--set", whole_name(name), equals + 1, strlen(equals + 1));
+	const char *whole = whole_name(name), *value = equals + 1;
+	char *quoted = is_bare_string(whole, value) ? quote(value) : NULL;
+	int code = is_bare_string(whole, value) && !quoted
+	               ? AQM_ERUN
+	               : parse(config, "--set", whole, quoted ? quoted : value, strlen(quoted ? quoted : value));
+	free(quoted);
 	free(name);
 	return code;
 }

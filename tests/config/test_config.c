@@ -207,6 +207,19 @@ static void test_set(void **state)
 	assert_string_equal(config.lora.targets.items[1], "o");
 	assert_int_equal(aqm_config_set(&config, "model.path=a=b"), AQM_OK);
 	assert_string_equal(config.model.path, "a=b");
+	static const char *const paths[] = {"a #b.gguf", "a: b", "[x].gguf", "it's.gguf", " x", "*x", "{x}", "@x", "\u00fc \u4e16.gguf"};
+	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) { /* as they are: nothing is YAML's */
+		char assignment[64];
+
+		snprintf(assignment, sizeof assignment, "model.path=%s", paths[i]);
+		assert_int_equal(aqm_config_set(&config, assignment), AQM_OK);
+		assert_string_equal(config.model.path, paths[i]);
+	}
+	assert_int_equal(aqm_config_set(&config, "model.path='it''s'"), AQM_OK);
+	assert_string_equal(config.model.path, "it's");
+	assert_int_equal(aqm_config_set(&config, "model.path=\xff"), AQM_EUSAGE);
+	assert_int_equal(aqm_config_set(&config, "model.path=~"), AQM_OK);
+	assert_string_equal(config.model.path, "");
 	assert_int_equal(aqm_config_set(&config, "model.path="), AQM_OK);
 	assert_string_equal(config.model.path, "");
 	assert_int_equal(aqm_config_set(&config, "lora={alpha: 3}"), AQM_OK);
@@ -246,6 +259,9 @@ static void test_check(void **state)
 	assert_int_equal(aqm_config_check(&config), AQM_OK);
 	aqm_config_set(&config, "policy.features=[]");
 	assert_int_equal(aqm_config_check(&config), AQM_EUSAGE);
+	aqm_config_set(&config, "policy.features=[pkt_len, action_logged]"); /* would be told what it is to say */
+	assert_int_equal(aqm_config_check(&config), AQM_EUSAGE);
+	assert_non_null(strstr(aqm_error_message(), "'action_logged', which nobody knows before the decision"));
 }
 
 /* What dump writes, parse reads back to the same values, so to the same text. */
