@@ -135,7 +135,7 @@ static int run_export(int argc, char **argv)
 		.options = options,
 		.parser = parse_option,
 		.args_doc = "POOL.h5",
-		.doc = "Write the rows of a pool as CSV, which `pool import` reads back.",
+		.doc = "Write the rows of a pool as CSV, which `pool import` reads back where they are packets.",
 	};
 	struct pool_arguments arguments = {.least = 1, .most = 1, .what = "one pool"};
 

@@ -11,6 +11,19 @@
 
 /* ---- fitting ---- */
 
+/* A pool's column may lack values (NaN: a log without a clock); one such row would make every weight NaN. */
+static int read_feature(const aqm_pool *pool, const char *name, double *column)
+{
+	int code = aqm_pool_column(pool, name, column);
+
+	for (size_t i = 0; code == AQM_OK && i < aqm_pool_rows(pool); i++)
+		if (!isfinite(column[i]))
+			code =
+				aqm_error_set(AQM_EDATA, "'%s' is %g in row %zu of '%s'; a feature needs a finite number in every row",
+			                  name, column[i], i, aqm_pool_path(pool));
+	return code;
+}
+
 /* The columns of policy.features, columns[f][rows] in one block; freed by the caller. NULL with a message on
  * failure. */
 static double *read_columns(const struct aqm_config *config, const aqm_pool *pool, int *code)
@@ -28,7 +41,7 @@ static double *read_columns(const struct aqm_config *config, const aqm_pool *poo
 	else
 		*code = AQM_OK;
 	for (size_t f = 0; *code == AQM_OK && f < features; f++)
-		*code = aqm_pool_column(pool, config->policy.features.items[f], block + f * rows);
+		*code = read_feature(pool, config->policy.features.items[f], block + f * rows);
 	if (*code == AQM_OK)
 		return block;
 	free(block);
@@ -181,14 +194,23 @@ double aqm_policy_target(const aqm_policy *policy)
 
 /* ---- rows ---- */
 
-static void normalise_states(struct aqm_rows *rows, const struct aqm_fit *fit, const double *block)
+static int normalise_states(struct aqm_rows *rows, const struct aqm_config *config, const struct aqm_fit *fit,
+                            const double *block)
 {
 	size_t values = aqm_normaliser_values(fit->states.kind);
 
 	for (size_t f = 0; f < rows->features; f++)
-		for (size_t i = 0; i < rows->rows; i++)
-			aqm_normaliser_apply(&fit->states, f, block[f * rows->rows + i],
-			                     rows->states + i * rows->width + f * values);
+		for (size_t i = 0; i < rows->rows; i++) {
+			float *out = rows->states + i * rows->width + f * values;
+
+			aqm_normaliser_apply(&fit->states, f, block[f * rows->rows + i], out);
+			for (size_t v = 0; v < values; v++)
+				if (!isfinite(out[v]))
+					return aqm_error_set(AQM_EDATA, "'%s' is %g in row %zu of '%s', beyond what a policy can read",
+					                     config->policy.features.items[f], block[f * rows->rows + i], i,
+					                     aqm_pool_path(rows->pool));
+		}
+	return AQM_OK;
 }
 
 static void mark_episodes(struct aqm_rows *rows)
@@ -233,10 +255,10 @@ int aqm_rows_init(struct aqm_rows *rows, const aqm_pool *pool, const struct aqm_
 	if (code == AQM_OK)
 		code = rows->level ? read_updates(config, pool, rows->level, rows->next_level, rows->actions)
 		                   : aqm_pool_actions(pool, config->pool.labels, rows->actions);
-	if (code == AQM_OK) {
-		normalise_states(rows, fit, block);
+	if (code == AQM_OK)
+		code = normalise_states(rows, config, fit, block);
+	if (code == AQM_OK)
 		mark_episodes(rows);
-	}
 	free(block);
 	if (code != AQM_OK)
 		aqm_rows_release(rows);

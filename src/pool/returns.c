@@ -61,7 +61,7 @@ static int read_lengths(const aqm_pool *pool, double *bytes)
 	aqm_log_warning("'%s' has no pkt_len: the reward takes every packet for %d bytes", pool->path, PACKET_BYTES);
 	if (updates)
 		code = aqm_pool_column(pool, "packets", bytes);
-	for (uint64_t i = 0; i < pool->rows; i++)
+	for (uint64_t i = 0; code == AQM_OK && i < pool->rows; i++)
 		bytes[i] = updates ? bytes[i] * PACKET_BYTES : PACKET_BYTES;
 	return code;
 }
@@ -70,7 +70,8 @@ static int read_lengths(const aqm_pool *pool, double *bytes)
 static int read_rewards(const aqm_pool *pool, const struct aqm_config *config, const char *column, double *rewards)
 {
 	if (config->reward.gamma != 0)
-		return aqm_error_set(AQM_EUSAGE, "reward.gamma is %g: the %s reward is that of a whole episode, and needs gamma 0",
+		return aqm_error_set(AQM_EUSAGE,
+		                     "reward.gamma is %g: the %s reward is that of a whole episode, and needs gamma 0",
 		                     config->reward.gamma, rewards_table[config->reward.kind].name);
 	return aqm_pool_column(pool, column, rewards);
 }
@@ -84,14 +85,20 @@ static int compute_rewards(const aqm_pool *pool, const struct aqm_config *config
 
 	if (code == AQM_OK)
 		code = aqm_pool_column(pool, "current_qdelay", delays);
-	for (uint64_t i = 0; code == AQM_OK && i < pool->rows; i++) {
+	for (uint64_t i = 0; code == AQM_OK && i < pool->rows; i++)
 		rewards[i] = aqm_pool_reward(config, rewards[i], delays[i]);
-		if (!isfinite(rewards[i]))
-			code = aqm_error_set(AQM_EDATA, "the %s reward of row %llu of '%s' is not finite",
-			                     rewards_table[config->reward.kind].name, (unsigned long long)i, pool->path);
-	}
 	free(delays);
 	return code;
+}
+
+/* `what`: reward or return. */
+static int check_finite(const aqm_pool *pool, const struct aqm_config *config, const char *what, const float *values)
+{
+	for (uint64_t i = 0; i < pool->rows; i++)
+		if (!isfinite(values[i]))
+			return aqm_error_set(AQM_EDATA, "the %s %s of row %llu of '%s' is not finite",
+			                     rewards_table[config->reward.kind].name, what, (unsigned long long)i, pool->path);
+	return AQM_OK;
 }
 
 /* ---- clocks ---- */
@@ -104,15 +111,21 @@ static bool is_constant(const double *values, uint64_t rows)
 	return true;
 }
 
+/* Microseconds as the kernel's 32-bit counter shows them, whatever a foreign pool keeps in its column. */
+static uint32_t counter(double microseconds)
+{
+	return isfinite(microseconds) && microseconds >= 0 ? (uint32_t)fmod(microseconds, 0x1p32) : 0;
+}
+
 /* The kernel's 32-bit microseconds, which wrap every 72 minutes, as milliseconds that do not. A step back (lines of two
  * processors that changed places) stands still. */
 static void unwrap(double *clock, uint64_t rows)
 {
 	double now = 0;
-	uint32_t last = rows ? (uint32_t)clock[0] : 0;
+	uint32_t last = rows ? counter(clock[0]) : 0;
 
 	for (uint64_t i = 0; i < rows; i++) {
-		uint32_t value = (uint32_t)clock[i], step = value - last;
+		uint32_t value = counter(clock[i]), step = value - last;
 
 		if (step < UINT32_C(1) << 31) {
 			now += (double)step / 1e3;
@@ -233,11 +246,15 @@ int aqm_pool_returns(const aqm_pool *pool, const struct aqm_config *config, cons
 			exact[i] = (exact[i] - range->low) / range->width;
 		rewards[i] = (float)exact[i];
 	}
+	if (code == AQM_OK)
+		code = check_finite(pool, config, "reward", rewards);
 	for (size_t e = 0; code == AQM_OK && e < pool->episode_count; e++) {
 		size_t start = (size_t)pool->episodes[e].start, length = (size_t)pool->episodes[e].length;
 
 		discount(config, exact + start, clock ? clock + start : NULL, length, suffix + start, returns + start);
 	}
+	if (code == AQM_OK)
+		code = check_finite(pool, config, "return", returns);
 	free(exact);
 	free(suffix);
 	free(clock);
