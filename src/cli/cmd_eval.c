@@ -80,6 +80,14 @@ static void release_list(struct eval_list *list)
 	free(list->texts);
 }
 
+static void print_quoted(const char *text, FILE *out)
+{
+	fputc('\'', out);
+	for (; *text; text++)
+		fputs(*text == '\'' ? "'\\''" : (const char[]){*text, 0}, out);
+	fputc('\'', out);
+}
+
 /* The command as a shell would read it again. */
 static char *join_command(int argc, char **argv)
 {
@@ -94,7 +102,11 @@ static char *join_command(int argc, char **argv)
 
 		for (const char *c = argv[i]; *c && i > 0; c++)
 			plain = plain && (isalnum((unsigned char)*c) || strchr("-_./=,:+%@", *c));
-		fprintf(out, plain || i == 0 ? "%s%s" : "%s'%s'", i ? " " : "", argv[i]);
+		fputs(i ? " " : "", out);
+		if (plain || i == 0)
+			fputs(argv[i], out);
+		else
+			print_quoted(argv[i], out);
 	}
 	fclose(out);
 	return text;
@@ -173,11 +185,16 @@ static void check_arguments(const struct eval_arguments *a, const struct argp_st
 			argp_error(state, "--closed-loop wants a run (-r RUN), or a folder for the results (-o DIR)");
 		if (a->options.pool_path)
 			argp_error(state, "--closed-loop takes no pool: the simulator makes the packets");
+	} else if (a->scenario || a->grid || a->seeds || a->aqms.count || a->every || a->delays || a->targets ||
+	           a->contexts || a->host || a->baseline || a->utility || a->trained.count || a->assignments.count) {
+		argp_error(state, "options of the simulator go with --closed-loop");
 	} else if (!a->options.run_path || !a->options.pool_path) {
 		argp_error(state, "wants a run (-r RUN) and a pool (--pool POOL.h5)");
 	}
 	if (a->replay && !a->interval)
 		argp_error(state, "--replay wants --interval N: the paper has 10 and 100");
+	if (!a->replay && a->interval)
+		argp_error(state, "--interval goes with --replay");
 }
 
 static error_t parse_option(int key, char *argument, struct argp_state *state)
@@ -269,11 +286,11 @@ static const struct argp argp = {
 	.parser = parse_option,
 	.doc =
 		"Score a run's policy on every row of a pool (loss, accuracy, macro-F1, each action's precision and recall, "
-        "the "
+		"the "
 		"confusion matrix), beside the majority class and a decision tree of depth 8 from the run's training rows. Or "
 		"let it decide in the simulator (--closed-loop), where packets react to it. Or repeat the paper's replay, to "
 		"compare with old results.\vA closed loop that is interrupted keeps what is done; the same command goes on "
-        "from "
+		"from "
 		"there.",
 };
 
@@ -312,6 +329,8 @@ static int run(int argc, char **argv)
 	arguments.command = join_command(argc, argv);
 	arguments.options.command = arguments.command;
 	int code = arguments.closed_loop ? aqm_ranks_join(&arguments.ranks) : AQM_OK;
+	if (code == AQM_OK && arguments.options.pool_path && arguments.output)
+		code = aqm_path_spare(arguments.options.pool_path, arguments.output);
 	if (!aqm_ranks_first(arguments.ranks))
 		aqm_cli_silence();
 	aqm_device_prefer(aqm_ranks_local_rank(arguments.ranks));

@@ -62,3 +62,13 @@ expect 3 "$program" eval -r run --pool noise
 printf 'drop_prob,action\n1,0\n2,1\n' >few.csv
 "$program" pool import few.csv -o few.h5
 expect 3 "$program" eval -r run --pool few.h5
+
+# Options of another evaluation are not overlooked, and the pool is not written over.
+expect 2 "$program" eval -r run --pool eval.h5 --seeds 5
+says err "go with --closed-loop"
+expect 2 "$program" eval -r run --pool eval.h5 --interval 10
+expect 2 "$program" eval -r run --pool eval.h5 -o eval.h5
+mkdir "it's here"
+cp eval.h5 "it's here/"
+expect 0 "$program" eval -r run --pool "it's here/eval.h5" --json
+says out "'it'\\\\''s here/eval.h5'"
