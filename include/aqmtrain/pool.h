@@ -69,6 +69,8 @@ size_t aqm_pool_episodes(const aqm_pool *pool);
 void aqm_pool_episode(const aqm_pool *pool, size_t index, size_t *start, size_t *length);
 /* SHA-256 over the pool's contents (columns, episodes), 64 hex digits: names the data in a run directory. Lifetime of the pool. */
 const char *aqm_pool_digest(const aqm_pool *pool);
+/* Do they hold the same rows, or one a part of the other's (as `pool split` notes it)? */
+bool aqm_pool_shares_rows(const aqm_pool *a, const aqm_pool *b);
 /* One column as doubles, rows values. AQM_EDATA with a message that lists what the pool has, when it lacks the field. */
 int aqm_pool_column(const aqm_pool *pool, const char *field, double *out);
 bool aqm_pool_has(const aqm_pool *pool, const char *field);

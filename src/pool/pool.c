@@ -42,6 +42,12 @@ const char *aqm_pool_digest(const aqm_pool *pool)
 	return pool->digest;
 }
 
+bool aqm_pool_shares_rows(const aqm_pool *a, const aqm_pool *b)
+{
+	return strcmp(a->digest, b->digest) == 0 || strstr(a->provenance.part, b->digest) ||
+	       strstr(b->provenance.part, a->digest);
+}
+
 const char *aqm_pool_behaviour(const aqm_pool *pool, size_t episode)
 {
 	uint32_t index = pool->episodes[episode].behaviour;

@@ -23,8 +23,16 @@ static int lock_folder(struct aqm_run *run)
 	return aqm_error_set(AQM_ERUN, "another training is at work in '%s'", run->path);
 }
 
-/* Remove entries whose names say that they were being written. */
-static int clean(const char *run_path, const char *folder)
+/* "policy.h5.tmp-123-4", "step-5.tmp-123": names of what is being written (base/file.h, checkpoint.c). */
+static bool is_temporary(const char *name)
+{
+	const char *tail = strstr(name, ".tmp-");
+
+	return tail && tail[5] && !tail[5 + strspn(tail + 5, "-0123456789")];
+}
+
+/* Remove what a killed training was writing: files, and among the checkpoints their folders. A run may lie among other things. */
+static int clean(const char *run_path, const char *folder, bool folders)
 {
 	char *path = aqm_path_join(run_path, folder);
 	int code = path ? AQM_OK : AQM_ERUN;
@@ -32,7 +40,7 @@ static int clean(const char *run_path, const char *folder)
 	DIR *directory = path ? opendir(path) : NULL;
 
 	while (code == AQM_OK && directory && (entry = readdir(directory))) {
-		if (!strstr(entry->d_name, ".tmp-"))
+		if (!is_temporary(entry->d_name) || (!folders && entry->d_type == DT_DIR))
 			continue;
 		char *stale = aqm_path_join(path, entry->d_name);
 
@@ -81,11 +89,11 @@ int aqm_run_open(struct aqm_run *run, const char *path, const struct aqm_config 
 			code = compare_with(run, yaml_path, config);
 	}
 	if (code == AQM_OK)
-		code = clean(path, ".");
+		code = clean(path, ".", false);
 	if (code == AQM_OK)
-		code = clean(path, "checkpoints");
+		code = clean(path, "checkpoints", true);
 	if (code == AQM_OK)
-		code = clean(path, "best");
+		code = clean(path, "best", false);
 	free(yaml_path);
 	return code;
 }

@@ -210,6 +210,8 @@ static int restore(struct aqm_trainer *t)
 	if (code != AQM_OK)
 		return code;
 	if (!found) {
+		if (t->options->resume && !t->run.exists)
+			aqm_log_info("'%s' holds no run to go on with: a new one begins", t->run.path);
 		t->state = now;
 		return AQM_OK;
 	}

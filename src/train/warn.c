@@ -57,10 +57,17 @@ static bool nothing_picked(const struct aqm_trainer *t)
 	return t->config->train.best == AQM_BEST_LAST;
 }
 
+static bool not_held_out(const struct aqm_trainer *t)
+{
+	return t->eval.pool && aqm_pool_shares_rows(t->train.pool, t->eval.pool);
+}
+
 static const struct {
 	setting *chosen;
 	const char *what;
 } doubts[] = {
+	{not_held_out,
+     "'pool.eval' and 'pool.train' share rows: figures called held out are of rows that were trained on"},
 	{raw_features,
      "'policy.normaliser: none': of features as large as 10^10 the norm behind the encoder leaves only whether "
      "they are 0"},

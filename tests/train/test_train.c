@@ -392,6 +392,75 @@ static void test_warnings(void **state)
 	}
 }
 
+/* Held-out rows that are no such thing. */
+static void test_shared_rows_are_warned_of(void **state)
+{
+	static const char *const same[] = {"pool.eval=train.h5", "train.epochs=1", NULL};
+	static const char *const part[] = {"pool.train=whole.h5", "pool.eval=late.h5", "train.epochs=1", NULL};
+	static const char *const apart[] = {"pool.train=early.h5", "pool.eval=late.h5", "train.epochs=1", NULL};
+	aqm_pool *pool = make_pool(200, 100, 3);
+
+	(void)state;
+	CHECK_OK(aqm_pool_save(pool, "whole.h5"));
+	aqm_pool_free(pool);
+	CHECK_OK(aqm_pool_split("whole.h5", "early.h5", "late.h5", 0.5));
+	*warned = '\0';
+	CHECK_OK(train_with("apart", apart, false));
+	assert_null(strstr(warned, "share rows"));
+	CHECK_OK(train_with("part", part, false));
+	assert_non_null(strstr(warned, "share rows"));
+	*warned = '\0';
+	CHECK_OK(train_with("same", same, false));
+	assert_non_null(strstr(warned, "share rows"));
+}
+
+/* A row without a value of a feature is an error that names it, not a loss that is no number. */
+static void test_missing_values(void **state)
+{
+	static const char *const names[] = {"current_qdelay", "drop_prob", "len_bytes", "pkt_len"};
+	static const char *const holes[] = {"pool.train=holes.h5", NULL};
+	double values[4][50];
+	const double *const columns[] = {values[0], values[1], values[2], values[3]};
+	uint8_t actions[50] = {0};
+	aqm_pool *pool;
+
+	(void)state;
+	for (size_t f = 0; f < 4; f++)
+		for (size_t i = 0; i < 50; i++)
+			values[f][i] = (double)(i + 1);
+	values[2][17] = (double)NAN;
+	CHECK_OK(aqm_pool_from_columns(&pool, 50, 4, names, columns, actions, NULL, 0, NULL));
+	CHECK_OK(aqm_pool_save(pool, "holes.h5"));
+	aqm_pool_free(pool);
+	assert_int_equal(train_with("holes", holes, false), AQM_EDATA);
+	assert_non_null(strstr(aqm_error_message(), "'len_bytes' is nan in row 17 of 'holes.h5'"));
+
+	values[2][17] = 1;
+	values[3][18] = 1e300; /* its reward is no float */
+	CHECK_OK(aqm_pool_from_columns(&pool, 50, 4, names, columns, actions, NULL, 0, NULL));
+	CHECK_OK(aqm_pool_save(pool, "holes.h5"));
+	aqm_pool_free(pool);
+	assert_int_equal(train_with("holes", holes, false), AQM_EDATA);
+	assert_non_null(strstr(aqm_error_message(), "reward of row 18 of 'holes.h5' is not finite"));
+}
+
+/* A run may lie among other things: only what a killed training leaves is removed. */
+static void test_what_else_lies_there(void **state)
+{
+	static const char *const one[] = {"train.epochs=1", NULL};
+
+	(void)state;
+	CHECK_OK(aqm_make_folders("shared/mine.tmp-1"));
+	CHECK_OK(aqm_file_write("shared/notes.tmp-old", "x", 1));
+	CHECK_OK(aqm_file_write("shared/policy.h5.tmp-12-3", "x", 1));
+	CHECK_OK(aqm_make_folders("shared/checkpoints/step-4.tmp-12"));
+	CHECK_OK(train_with("shared", one, false));
+	assert_true(aqm_path_exists("shared/mine.tmp-1"));
+	assert_true(aqm_path_exists("shared/notes.tmp-old"));
+	assert_false(aqm_path_exists("shared/policy.h5.tmp-12-3"));
+	assert_false(aqm_path_exists("shared/checkpoints/step-4.tmp-12"));
+}
+
 /* A pool whose log knows of phantom drops: learned as drops only with a warning. */
 static void test_phantoms_are_warned_of(void **state)
 {
@@ -546,6 +615,9 @@ int main(void)
 		IN_SCRATCH(test_clip_each),
 		IN_SCRATCH(test_clip_each_of_one_window),
 		IN_SCRATCH(test_warnings),
+		IN_SCRATCH(test_shared_rows_are_warned_of),
+		IN_SCRATCH(test_missing_values),
+		IN_SCRATCH(test_what_else_lies_there),
 		IN_SCRATCH(test_phantoms_are_warned_of),
 		IN_SCRATCH(test_opt_and_t5),
 		IN_SCRATCH(test_published_set_up_resumes),
