@@ -12,6 +12,7 @@
 #include "base/progress.h"
 #include "base/size.h"
 #include "base/thread.h"
+#include "base/utf8.h"
 #include "cli/command.h"
 
 enum { WRONG_USAGE = 2 };
@@ -149,6 +150,39 @@ void aqm_cli_prepare_compute(int threads)
 		aqm_log_warning("OPENBLAS_CORETYPE=%s pins OpenBLAS to that kernel; unset it for full speed", core);
 	aqm_interrupt_install();
 	aqm_threads_set(threads);
+}
+
+/* ---- the command line, to be kept ---- */
+
+static void print_quoted(const char *text, FILE *out)
+{
+	fputc('\'', out);
+	for (; *text; text++)
+		fputs(*text == '\'' ? "'\\''" : (const char[]){*text, 0}, out);
+	fputc('\'', out);
+}
+
+char *aqm_cli_command_line(int argc, char **argv)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%";
+	char *text = NULL, *clean = NULL;
+	size_t bytes;
+	FILE *out = open_memstream(&text, &bytes);
+
+	if (!out)
+		return NULL;
+	fputs(argv[0], out);
+	for (int i = 1; i < argc; i++) {
+		fputc(' ', out);
+		if (*argv[i] && !argv[i][strspn(argv[i], plain)])
+			fputs(argv[i], out);
+		else
+			print_quoted(argv[i], out);
+	}
+	if (fclose(out) == 0)
+		clean = aqm_utf8_text(text);
+	free(text);
+	return clean;
 }
 
 /* ---- -c and --set ---- */

@@ -2,7 +2,6 @@
  *
  * aqmtrain eval: a run's policy on the rows of a pool, in the simulator, or by the paper's replay.
  */
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,38 +77,6 @@ static void release_list(struct eval_list *list)
 		free(list->copies[i]);
 	free(list->copies);
 	free(list->texts);
-}
-
-static void print_quoted(const char *text, FILE *out)
-{
-	fputc('\'', out);
-	for (; *text; text++)
-		fputs(*text == '\'' ? "'\\''" : (const char[]){*text, 0}, out);
-	fputc('\'', out);
-}
-
-/* The command as a shell would read it again. */
-static char *join_command(int argc, char **argv)
-{
-	char *text = NULL;
-	size_t bytes;
-	FILE *out = open_memstream(&text, &bytes);
-
-	if (!out)
-		return NULL;
-	for (int i = 0; i < argc; i++) {
-		bool plain = *argv[i] != 0;
-
-		for (const char *c = argv[i]; *c && i > 0; c++)
-			plain = plain && (isalnum((unsigned char)*c) || strchr("-_./=,:+%@", *c));
-		fputs(i ? " " : "", out);
-		if (plain || i == 0)
-			fputs(argv[i], out);
-		else
-			print_quoted(argv[i], out);
-	}
-	fclose(out);
-	return text;
 }
 
 static void set_returns(struct eval_arguments *arguments, const char *word, const struct argp_state *state)
@@ -326,7 +293,7 @@ static int run(int argc, char **argv)
 	int status;
 
 	aqm_cli_options(&argp, argc, argv, &arguments);
-	arguments.command = join_command(argc, argv);
+	arguments.command = aqm_cli_command_line(argc, argv);
 	arguments.options.command = arguments.command;
 	int code = arguments.closed_loop ? aqm_ranks_join(&arguments.ranks) : AQM_OK;
 	if (code == AQM_OK && arguments.options.pool_path && arguments.output)

@@ -79,39 +79,10 @@ static const struct argp argp = {
            "is installed.",
 };
 
-/* The command line as one could type it again, for the footnote. Owned by the caller. */
-static char *command_line(int argc, char **argv)
-{
-	char *text = NULL;
-	size_t bytes;
-	FILE *out = open_memstream(&text, &bytes);
-
-	if (!out)
-		return NULL;
-	fputs("aqmtrain report", out);
-	for (int i = 1; i < argc; i++) {
-		bool plain =
-			*argv[i] && strspn(argv[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%") ==
-							strlen(argv[i]);
-
-		fputs(plain ? " " : " '", out);
-		for (const char *c = argv[i]; *c; c++)
-			if (*c == '\'')
-				fputs("'\\''", out);
-			else
-				fputc(*c, out);
-		fputs(plain ? "" : "'", out);
-	}
-	if (fclose(out) == 0)
-		return text;
-	free(text);
-	return NULL;
-}
-
 static int run(int argc, char **argv)
 {
 	struct report_arguments arguments = {0};
-	char *command = command_line(argc, argv); /* before argp sorts the arguments */
+	char *command = aqm_cli_command_line(argc, argv);
 	bool plotted;
 
 	arguments.options.run_paths = arguments.runs;

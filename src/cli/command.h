@@ -63,6 +63,10 @@ void aqm_cli_silence(void);
 /* Print "aqmtrain: <message>" on stderr and return the exit status 2. */
 int aqm_cli_wrong_usage(const char *format, ...) AQM_PRINTF(1, 2);
 
+/* The command line as a shell would read it again, as UTF-8, for what is kept beside results. To be made before argp, which
+ * sorts the arguments. Owned by the caller; NULL without memory. */
+char *aqm_cli_command_line(int argc, char **argv);
+
 /* Numbers of options: the whole text must be one number in [low, high]; otherwise argp_error, which exits with 2.
  * `name` is the option as the user wrote it ("--seed"). */
 int64_t aqm_cli_int(const struct argp_state *state, const char *name, const char *text, int64_t low, int64_t high);

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/size.h"
 #include "eval/closed.h"
+#include "train/journal.h"
 
 enum { DIGITS = 9, CDF_DIGITS = 5, UTILITIES_MAX = 64 };
 static const size_t file_limit = (size_t)1 << 31;
@@ -188,12 +189,13 @@ int aqm_closed_line(const struct aqm_closed_plan *plan, const char *key, size_t 
 	for (size_t i = 0; (name = aqm_utility_name(i, NULL)); i++)
 		json_object_set_new(utilities, name, number(aqm_utility(i, result), DIGITS));
 	json_t *object =
-		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:s, s:o, s:o, s:o, s:{s:o, s:o}}", "key", key, "kind",
+		json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:{s:o, s:o}}", "key", key, "kind",
 	              "simulation", "version", AQM_VERSION, "program", plan->program, "command",
-	              plan->options->command ? plan->options->command : "", "cell", c->name, "scenario", c->scenario.name,
-	              "seconds", number(result->seconds, DIGITS), "seed", (json_int_t)plan->options->seeds[seed], "aqm",
-	              arm->label, "wall_s", number(result->wall_s, 3), "figures", figures, "utilities", utilities, "cdf",
-	              "L", cdf_json(queue_of(result, "L")), "C", cdf_json(queue_of(result, "C")));
+	              aqm_json_bytes(plan->options->command ? plan->options->command : ""), "cell", aqm_json_bytes(c->name),
+	              "scenario", c->scenario.name, "seconds", number(result->seconds, DIGITS), "seed",
+	              (json_int_t)plan->options->seeds[seed], "aqm", aqm_json_bytes(arm->label), "wall_s",
+	              number(result->wall_s, 3), "figures", figures, "utilities", utilities, "cdf", "L",
+	              cdf_json(queue_of(result, "L")), "C", cdf_json(queue_of(result, "C")));
 	if (object && series)
 		json_object_set_new(object, "series", series_json(result));
 	return dump(object, line);

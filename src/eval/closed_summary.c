@@ -8,6 +8,7 @@
 
 #include "base/size.h"
 #include "eval/closed.h"
+#include "train/journal.h"
 
 /* ---- figures ---- */
 
@@ -184,11 +185,12 @@ static json_t *arm_json(const struct aqm_closed_plan *plan, size_t index)
 	bool learned = aqm_closed_learned(arm);
 	json_t *every = !policy ? json_null() : arm->every ? json_integer(arm->every) : json_string("update");
 
-	return json_pack("{s:s, s:s, s:b, s:b, s:o, s:o, s:b, s:o, s:o, s:o, s:I}", "name", arm->name, "label", arm->label,
-	                 "policy", learned, "trivial", arm->trivial, "every", every, "decision_delay_ms",
-	                 policy ? number(arm->delay) : json_null(), "decision_delay_measured", arm->measured,
-	                 "target_return", policy ? number(own_target ? plan->own_target : arm->target) : json_null(),
-	                 "context_windows", policy ? json_integer(arm->context) : json_null(), "host",
+	return json_pack("{s:o, s:o, s:b, s:b, s:o, s:o, s:b, s:o, s:o, s:o, s:I}", "name", aqm_json_bytes(arm->name),
+	                 "label", aqm_json_bytes(arm->label), "policy", learned, "trivial", arm->trivial, "every", every,
+	                 "decision_delay_ms", policy ? number(arm->delay) : json_null(), "decision_delay_measured",
+	                 arm->measured, "target_return",
+	                 policy ? number(own_target ? plan->own_target : arm->target) : json_null(), "context_windows",
+	                 policy ? json_integer(arm->context) : json_null(), "host",
 	                 arm->kind == AQM_ARM_RULES ? json_null() : json_string(aqm_closed_host(plan, arm)), "seeds",
 	                 (json_int_t)plan->options->seed_count);
 }
@@ -256,11 +258,12 @@ static json_t *cells_json(const struct aqm_closed_plan *plan)
 	for (size_t c = 0; c < plan->cell_count; c++) {
 		const struct aqm_closed_cell *cell = &plan->cells[c];
 
-		json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "name", cell->name, "scenario",
-		                                      cell->scenario.name, "seconds", number(cell->scenario.seconds),
-		                                      "link_mbps", number(cell->scenario.link.rate), "trained",
-		                                      plan->knows_cells ? json_boolean(cell->trained) : json_null(), "aqms",
-		                                      arms_json(plan, (int64_t)c)));
+		json_array_append_new(list,
+		                      json_pack("{s:o, s:s, s:o, s:o, s:o, s:o}", "name", aqm_json_bytes(cell->name),
+		                                "scenario", cell->scenario.name, "seconds", number(cell->scenario.seconds),
+		                                "link_mbps", number(cell->scenario.link.rate), "trained",
+		                                plan->knows_cells ? json_boolean(cell->trained) : json_null(), "aqms",
+		                                arms_json(plan, (int64_t)c)));
 	}
 	return list;
 }
@@ -299,7 +302,7 @@ static void add_generalisation(json_t *root, const struct aqm_closed_plan *plan)
 	}
 	for (size_t c = 0; c < plan->cell_count; c++)
 		if (plan->cells[c].trained)
-			json_array_append_new(trained, json_string(plan->cells[c].name));
+			json_array_append_new(trained, aqm_json_bytes(plan->cells[c].name));
 	for (size_t a = 0; a < plan->arm_count; a++) {
 		json_t *cells;
 
@@ -310,12 +313,14 @@ static void add_generalisation(json_t *root, const struct aqm_closed_plan *plan)
 			json_array_append_new(
 				cells,
 				json_pack(
-					"{s:s, s:b, s:o, s:o}", "name", plan->cells[c].name, "trained", plan->cells[c].trained, "utility",
+					"{s:o, s:b, s:o, s:o}", "name", aqm_json_bytes(plan->cells[c].name), "trained",
+					plan->cells[c].trained, "utility",
 					estimate_json(aqm_closed_figure(plan, (int64_t)c, a, AQM_FIGURE_UTILITY)), "difference",
 					estimate_json(aqm_closed_difference(plan, (int64_t)c, a, plan->baseline, AQM_FIGURE_UTILITY))));
-		json_array_append_new(policies, json_pack("{s:s, s:o, s:o, s:o}", "aqm", plan->arms[a].label, "inside",
-		                                          estimate_json(aqm_closed_transfer(plan, a, true)), "outside",
-		                                          estimate_json(aqm_closed_transfer(plan, a, false)), "cells", cells));
+		json_array_append_new(policies,
+		                      json_pack("{s:o, s:o, s:o, s:o}", "aqm", aqm_json_bytes(plan->arms[a].label), "inside",
+		                                estimate_json(aqm_closed_transfer(plan, a, true)), "outside",
+		                                estimate_json(aqm_closed_transfer(plan, a, false)), "cells", cells));
 	}
 	json_object_set_new(root, "generalisation", json_pack("{s:o, s:o}", "trained", trained, "policies", policies));
 }
@@ -324,8 +329,9 @@ static json_t *policy_json(const struct aqm_closed_plan *plan)
 {
 	if (!plan->policy_path)
 		return json_null();
-	return json_pack("{s:s, s:s, s:s, s:o}", "path", plan->policy_path, "sha256", plan->policy_digest, "control",
-	                 aqm_config_word("control", (int)plan->control), "target_return", number(plan->own_target));
+	return json_pack("{s:o, s:s, s:s, s:o}", "path", aqm_json_bytes(plan->policy_path), "sha256", plan->policy_digest,
+	                 "control", aqm_config_word("control", (int)plan->control), "target_return",
+	                 number(plan->own_target));
 }
 
 static json_t *decision_json(const struct aqm_decision_time *d)
@@ -343,10 +349,10 @@ json_t *aqm_closed_summary(const struct aqm_closed_plan *plan)
 
 	for (size_t i = 0; i < o->seed_count; i++)
 		json_array_append_new(seeds, json_integer((json_int_t)o->seeds[i]));
-	root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:{s:f, s:s}, s:{s:s, s:s}, s:o, s:o, s:o, s:{s:o}}", "kind",
+	root = json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:{s:f, s:s}, s:{s:s, s:s}, s:o, s:o, s:o, s:{s:o}}", "kind",
 	                 "closed-loop", "version", AQM_VERSION, "program", plan->program, "command",
-	                 o->command ? o->command : "", "name", plan->name, "seeds", seeds, "baseline",
-	                 plan->arms[plan->baseline].label, "confidence", "level", 0.95, "method",
+	                 aqm_json_bytes(o->command ? o->command : ""), "name", plan->name, "seeds", seeds, "baseline",
+	                 aqm_json_bytes(plan->arms[plan->baseline].label), "confidence", "level", 0.95, "method",
 	                 "over seeds, mean +- t s / sqrt(n) with Student's t; differences are paired by seed; over several "
 	                 "cells, of each "
 	                 "seed's mean over them",

@@ -34,10 +34,11 @@ static void add_origin(json_t *object, const struct aqm_eval_result *r)
 		return;
 	json_object_set_new(object, "kind", json_string("offline"));
 	json_object_set_new(object, "version", json_string(AQM_VERSION));
-	json_object_set_new(object, "command", json_string(r->options->command ? r->options->command : ""));
+	json_object_set_new(object, "command", aqm_json_bytes(r->options->command ? r->options->command : ""));
 	json_object_set_new(object, "policy", json_string(r->options->last ? "last" : "best"));
-	json_object_set_new(object, "pool",
-	                    json_pack("{s:s, s:s}", "path", r->options->pool_path, "sha256", r->pool_digest));
+	json_object_set_new(
+		object, "pool",
+		json_pack("{s:o, s:s}", "path", aqm_json_bytes(r->options->pool_path), "sha256", r->pool_digest));
 }
 
 static void add_condition(json_t *object, const struct aqm_eval_result *r)
@@ -161,11 +162,12 @@ static void print_condition(FILE *out, const struct aqm_eval_result *r)
 static void print_updates(FILE *out, const struct aqm_eval_result *r)
 {
 	const struct aqm_update_metrics *p = &r->update, *trivial = &r->persistence;
-	bool closer = p->log_rmse < trivial->log_rmse, oftener = p->within > trivial->within;
+	bool closer = p->log_rmse<trivial->log_rmse, oftener = p->within> trivial->within;
 
 	fprintf(out, "%zu update intervals, ", p->rows);
 	print_condition(out, r);
-	fprintf(out, "persistence: p' stays as it is; errors are of log p', natural, p' no lower than 1e-6\n\n%-24s %12s %12s\n",
+	fprintf(out,
+	        "persistence: p' stays as it is; errors are of log p', natural, p' no lower than 1e-6\n\n%-24s %12s %12s\n",
 	        "", "policy", "persistence");
 	fprintf(out, "%-24s %12.4f %12.4f\n", "root mean square error", p->log_rmse, trivial->log_rmse);
 	fprintf(out, "%-24s %12.4f %12.4f\n", "mean absolute error", p->log_mae, trivial->log_mae);

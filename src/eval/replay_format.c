@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "aqmtrain/eval.h"
+#include "train/journal.h"
 
 static const struct {
 	const char *key, *label;
@@ -105,12 +106,13 @@ static json_t *walk_json(const struct aqm_replay_walk *w)
 static json_t *result_json(const struct aqm_replay_result *r, const struct aqm_replay_options *o, const char *command)
 {
 	const struct aqm_replay_walk *policy = &r->walks[AQM_REPLAY_POLICY];
-	json_t *root = json_pack(
-		"{s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:I, s:I, s:o, s:I, s:I, s:o, s:o}", "kind", "replay", "version",
-		AQM_VERSION, "command", command ? command : "", "policy_path", o->policy_path, "pool", "path", o->pool_path,
-		"sha256", r->pool_digest, "interval", (json_int_t)r->interval, "rows", (json_int_t)r->rows, "repeated_share",
-		number(repeated_share(policy)), "distinct", (json_int_t)policy->distinct, "period", (json_int_t)policy->period,
-		"period_share", number(policy->period_share), "true_mbps", number(r->true_mbps));
+	json_t *root = json_pack("{s:s, s:s, s:o, s:o, s:{s:o, s:s}, s:I, s:I, s:o, s:I, s:I, s:o, s:o}", "kind", "replay",
+	                         "version", AQM_VERSION, "command", aqm_json_bytes(command ? command : ""), "policy_path",
+	                         aqm_json_bytes(o->policy_path), "pool", "path", aqm_json_bytes(o->pool_path), "sha256",
+	                         r->pool_digest, "interval", (json_int_t)r->interval, "rows", (json_int_t)r->rows,
+	                         "repeated_share", number(repeated_share(policy)), "distinct", (json_int_t)policy->distinct,
+	                         "period", (json_int_t)policy->period, "period_share", number(policy->period_share),
+	                         "true_mbps", number(r->true_mbps));
 
 	for (size_t i = 0; root && i < AQM_REPLAY_WALKS; i++)
 		json_object_set_new(root, whose[i].key, walk_json(&r->walks[i]));

@@ -21,8 +21,8 @@
 #include <unistd.h>
 
 #include "base/size.h"
+#include "base/utf8.h"
 #include "report/figure.h"
-#include "report/html.h"
 
 enum {
 	WIDTH = 480, /* of the SVG: large letters on a phone, two figures side by side on a desk */

@@ -11,29 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 /* ---- text ---- */
-
-size_t aqm_utf8_length(const char *text)
-{
-	const uint8_t *s = (const uint8_t *)text;
-	size_t n = s[0] == 0     ? 0
-	           : s[0] < 0x80 ? 1
-	           : s[0] < 0xc2 ? 0
-	           : s[0] < 0xe0 ? 2
-	           : s[0] < 0xf0 ? 3
-	           : s[0] < 0xf5 ? 4
-	                         : 0;
-
-	for (size_t i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-	    (s[0] == 0xf4 && s[1] > 0x8f)) /* overlong, surrogates, too large */
-		return 0;
-	if (n == 3 && s[0] == 0xef && s[1] == 0xbf && s[2] >= 0xbe) /* U+FFFE and U+FFFF are no characters of XML */
-		return 0;
-	return n;
-}
 
 static void put_character(FILE *out, const char *at, size_t n)
 {

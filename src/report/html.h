@@ -13,8 +13,6 @@
 void aqm_html_text(FILE *out, const char *text);
 /* The same of printf. */
 void aqm_html_textf(FILE *out, const char *format, ...) AQM_PRINTF(2, 3);
-/* Bytes of the well-formed UTF-8 character at `text`, 0 if there is none (a NUL, too). */
-size_t aqm_utf8_length(const char *text);
 
 /* A number with so many significant digits; 0 digits: to the next whole number. A dash for what is not finite. */
 void aqm_html_number(FILE *out, double value, int digits);

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/utf8.h"
 
 enum { DIGITS = 9 };
 
@@ -87,6 +88,15 @@ void aqm_journal_close(struct aqm_journal *journal)
 json_t *aqm_json_number(double value)
 {
 	return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *aqm_json_bytes(const char *bytes)
+{
+	char *text = aqm_utf8_text(bytes);
+	json_t *json = text ? json_string(text) : NULL;
+
+	free(text);
+	return json;
 }
 
 static json_t *class_json(const struct aqm_metrics *m, int c)

@@ -116,6 +116,13 @@ utilisation() {
 grep -F '"seed":2,"aqm":"dualpi2"' rules/results.jsonl | sed 's/":/": /g' >line
 expect 0 "$program" sim -c short.yaml --aqm dualpi2 --seed 2 --json
 [ "$(utilisation line)" = "$(utilisation out)" ] || die "$(utilisation line) here, $(utilisation out) by sim"
+# Names that are no UTF-8, which JSON cannot say: they are shown as far as they can be.
+strange=$(printf 'caf\351')
+cp short.yaml "$strange.yaml"
+sed -i '/^name/d' "$strange.yaml"
+expect 0 "$program" eval --closed-loop --scenario "$strange.yaml" --seeds 2 --aqm fifo -o "$strange" --json
+says out "caf$(printf '\357\277\275').yaml"
+expect 0 "$program" eval --closed-loop --scenario "$strange.yaml" --seeds 2 --aqm fifo -o "$strange"
 expect 2 "$program" eval --closed-loop --scenario short.yaml
 expect 2 "$program" eval -r packets --closed-loop
 expect 2 "$program" eval -r packets --closed-loop --scenario short.yaml --grid grid.yaml

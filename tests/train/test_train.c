@@ -403,7 +403,7 @@ static void test_shared_rows_are_warned_of(void **state)
 	(void)state;
 	CHECK_OK(aqm_pool_save(pool, "whole.h5"));
 	aqm_pool_free(pool);
-	CHECK_OK(aqm_pool_split("whole.h5", "early.h5", "late.h5", 0.5));
+	CHECK_OK(aqm_pool_split("whole.h5", "early.h5", "late.h5", AQM_SPLIT_ORDER, 0.5));
 	*warned = '\0';
 	CHECK_OK(train_with("apart", apart, false));
 	assert_null(strstr(warned, "share rows"));
