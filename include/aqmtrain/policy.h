@@ -40,7 +40,8 @@ void aqm_decider_reset(aqm_decider *decider);
 /* Decide on a state: features in the order of policy.features, in the pool's units. *action is what the policy picks (argmax, or sampled); logits
  * (3 floats) may be NULL. New tokens: R_t, s_t^1..F, preceded by a_{t-1} of the step before. */
 int aqm_decider_decide(aqm_decider *decider, const double *features, enum aqm_action *action, float *logits);
-/* What was done in the end and the reward seen; must follow each decide: R <- (R - r) / gamma. */
+/* What was done in the end and the reward seen; must follow each decide: R <- (R - r) / gamma. On a CPU this may take as long as deciding: the step
+ * goes to the window that follows too, so that no decision waits for a window that begins anew. */
 int aqm_decider_observe(aqm_decider *decider, enum aqm_action action, double reward);
 
 /* The same for control: update, at the end of each update interval: from the features of the interval and the base probability p'

@@ -202,34 +202,52 @@ struct queue {
 	enum aqm_action *actions;
 };
 
-/* All streams decide once, and are told what came of it. Seconds of the first half. */
-static int step(struct queue *q, double *seconds)
+/* Seconds of deciding, and of what a decider does when it is told what came of it. */
+struct taken {
+	double deciding, after;
+};
+
+/* All streams decide once. */
+static int step(struct queue *q, struct taken *taken)
 {
-	double start = aqm_clock_seconds();
+	double start = aqm_clock_seconds(), decided;
 	int code = aqm_decider_decide_streams(q->decider, q->count, q->streams, q->features, q->actions, NULL);
 
-	*seconds = aqm_clock_seconds() - start;
+	decided = aqm_clock_seconds();
 	for (int64_t i = 0; code == AQM_OK && i < q->count; i++)
 		code = aqm_decider_observe_stream(q->decider, i, q->actions[i], 1.0);
+	*taken = (struct taken){decided - start, aqm_clock_seconds() - decided};
 	return code;
 }
 
-/* The shortest, which is one with a window to build on; and the mean, windows that begin anew included. */
-static int time_steps(const struct aqm_bench *bench, struct queue *q, int64_t window, double *shortest, double *mean)
+struct times {
+	double shortest, mean, slowest, after; /* after: mean */
+};
+
+/* Steps of full windows are alike every `period` of them, when one window gives way to the next: a time each, the
+ * shortest that was seen. */
+static int time_steps(const struct aqm_bench *bench, struct queue *q, int64_t window, int64_t period,
+                      struct times *times)
 {
-	int64_t steps = bench->quick ? 4 : 3 * window;
-	double all = 0;
-	int code = AQM_OK;
+	int64_t periods = bench->quick ? 1 : 12;
+	struct taken *at = aqm_malloc_array((size_t)period, sizeof *at), now;
+	int code = at ? AQM_OK : AQM_ERUN;
 
-	*shortest = INFINITY;
-	for (int64_t i = 0; code == AQM_OK && i < steps + window; i++) {
-		double taken;
-
-		code = step(q, &taken);
-		*shortest = fmin(*shortest, taken);
-		all += i < window ? 0 : taken; /* after the first full window all are alike */
+	for (int64_t i = -window; code == AQM_OK && i < periods * period; i++) {
+		code = step(q, &now);
+		if (i >= period)
+			now = (struct taken){fmin(now.deciding, at[i % period].deciding), fmin(now.after, at[i % period].after)};
+		if (i >= 0)
+			at[i % period] = now;
 	}
-	*mean = all / (double)steps;
+	*times = (struct times){.shortest = INFINITY};
+	for (int64_t i = 0; code == AQM_OK && i < period; i++) {
+		times->shortest = fmin(times->shortest, at[i].deciding);
+		times->slowest = fmax(times->slowest, at[i].deciding);
+		times->mean += at[i].deciding / (double)period;
+		times->after += at[i].after / (double)period;
+	}
+	free(at);
 	return code;
 }
 
@@ -237,25 +255,29 @@ static int time_policy(struct aqm_bench *bench, aqm_policy *policy, struct queue
 {
 	const char *read_is;
 	char full[64];
-	double read, shortest, mean;
+	double read;
+	struct times times = {0};
 	int code = aqm_bench_bandwidth(bench, aqm_policy_device(policy), &read, &read_is);
 
 	if (code == AQM_OK)
 		code = aqm_decider_new_streams(&q->decider, policy, 1.0, q->count);
 	if (code == AQM_OK)
-		code = time_steps(bench, q, aqm_policy_config(policy)->policy.window, &shortest, &mean);
+		code = time_steps(bench, q, aqm_policy_config(policy)->policy.window, aqm_policy_advance(policy), &times);
 	if (code != AQM_OK)
 		return code;
-	double limit = (double)aqm_model_weight_bytes(aqm_policy_model(policy)) / read * 1e3;
+	const double limit = (double)aqm_model_weight_bytes(aqm_policy_model(policy)) / read * 1e3;
+	const struct {
+		const char *what;
+		double seconds;
+	} rows[] = {{"whole", times.shortest}, {"mean", times.mean}, {"slowest", times.slowest}, {"after", times.after}};
 
-	snprintf(full, sizeof full, "%.56s/whole", name);
-	code = aqm_bench_add(bench, full, shortest * 1e3, "ms", limit, read_is);
-	snprintf(full, sizeof full, "%.57s/mean", name);
-	if (code == AQM_OK)
-		code = aqm_bench_add(bench, full, mean * 1e3, "ms", limit, read_is);
+	for (size_t i = 0; code == AQM_OK && i < sizeof rows / sizeof *rows; i++) {
+		snprintf(full, sizeof full, "%.54s/%s", name, rows[i].what);
+		code = aqm_bench_add(bench, full, rows[i].seconds * 1e3, "ms", limit, read_is);
+	}
 	snprintf(full, sizeof full, "%.54s/streams", name);
 	if (code == AQM_OK)
-		code = aqm_bench_add(bench, full, (double)q->count / mean, "1/s", 0, NULL);
+		code = aqm_bench_add(bench, full, (double)q->count / (times.mean + times.after), "1/s", 0, NULL);
 	return code;
 }
 
@@ -306,15 +328,17 @@ static int measure(struct aqm_bench *bench, const struct aqm_config *config, int
 
 	for (int int8 = 0; code == AQM_OK && int8 <= both; int8++) {
 		const char *arithmetic = int8 ? "/int8" : "";
+		struct aqm_config own = *config;
 
+		own.decide.arithmetic = int8 ? AQM_ARITHMETIC_INT8 : AQM_ARITHMETIC_FLOAT32;
 		if (bench->model)
 			snprintf(name, sizeof name, "decide/model/%s%s%s", device, batch, arithmetic);
 		else
 			snprintf(name, sizeof name, "decide/%s/%s/%s%s%s", preset, aqm_dtype_traits(type)->name, device, batch,
 			         arithmetic);
 		code = measure_base(bench, config, streams, base.path, type, int8, name);
-		if (code == AQM_OK && !int8)
-			code = measure_policy(bench, config, streams, base.path, name);
+		if (code == AQM_OK)
+			code = measure_policy(bench, &own, streams, base.path, name);
 	}
 	aqm_bench_base_release(&base);
 	return code;

@@ -7,6 +7,15 @@
  *   steps   0        1        2  = t
  *   tokens  R s..s a R s..s a R s..s         cached until decide(t): all before step 1's a
  *
+ * All tokens of a window that begins anew are others than before. So that no decision waits for them, a second cache
+ * holds them already: while two windows overlap each step goes to both, to the next one when the decision has been made.
+ * A full window then gives way to the next.
+ *
+ *   steps   0  1  2  3  4  5  6  7
+ *           #  #  #  #                       windows of four steps
+ *                 #  #  #  #
+ *                       #  #  #  #
+ *
  * Streams that decide together and stand alike share one pass over the weights (decider_pass.c).
  */
 #include <math.h>
@@ -27,11 +36,11 @@ static void carve_stream(const aqm_decider *decider, struct aqm_router *stream, 
 	int64_t w = encoder->window;
 
 	stream->returns = take(arena, w);
+	stream->next_returns = take(arena, w);
 	stream->states = take(arena, w * aqm_encoder_state_width(encoder));
 	stream->sequences = take(arena, w * aqm_encoder_sequence_width(encoder));
 	stream->action_values = take(arena, w);
 	stream->actions = aqm_arena_take(arena, (size_t)w, sizeof(int32_t));
-	stream->times = aqm_arena_take(arena, (size_t)w, sizeof(int32_t));
 	stream->rewards = aqm_arena_take(arena, (size_t)w, sizeof(double));
 }
 
@@ -45,11 +54,22 @@ static int allocate(aqm_decider *decider)
 	aqm_arena_plan(&arena);
 	for (int64_t i = 0; i < decider->count; i++)
 		carve_stream(decider, &decider->streams[i], &arena);
+	decider->late = aqm_arena_take(&arena, (size_t)decider->count, sizeof *decider->late);
 	int code = arena.overflowed ? aqm_error_set(AQM_ERUN, "%lld streams are too many", (long long)decider->count)
 	                            : aqm_arena_init(&decider->host, arena.used);
 	for (int64_t i = 0; code == AQM_OK && i < decider->count; i++)
 		carve_stream(decider, &decider->streams[i], &decider->host);
+	if (code == AQM_OK)
+		decider->late = aqm_arena_take(&decider->host, (size_t)decider->count, sizeof *decider->late);
 	return code == AQM_OK ? aqm_decider_allocate_pass(decider) : code;
+}
+
+/* Whether the next window is kept up to date. A window that sees its future is run as a whole each time; and a GPU runs
+ * a window's tokens in little more time than those of a step. */
+static bool overlaps(const aqm_policy *policy)
+{
+	return policy->config.model.causal && !policy->device->own_memory &&
+	       aqm_policy_advance(policy) < policy->encoder.window;
 }
 
 int aqm_decider_new_streams(aqm_decider **out, aqm_policy *policy, double target_return, int64_t streams)
@@ -63,6 +83,7 @@ int aqm_decider_new_streams(aqm_decider **out, aqm_policy *policy, double target
 		return AQM_ERUN;
 	decider->policy = policy;
 	decider->count = streams;
+	decider->slots = overlaps(policy) ? 2 : 1;
 	decider->target = isnan(target_return) ? aqm_policy_target(policy) : target_return;
 	int code = allocate(decider);
 	if (code != AQM_OK) {
@@ -92,22 +113,6 @@ void aqm_decider_free(aqm_decider *decider)
 	free(decider);
 }
 
-void aqm_decider_reset_stream(aqm_decider *decider, int64_t stream)
-{
-	struct aqm_router *s = &decider->streams[stream];
-
-	s->left = decider->target;
-	s->steps = 0;
-	s->seen = 0;
-	s->decided = false;
-	aqm_cache_truncate(decider->cache, stream, 0);
-}
-
-void aqm_decider_reset(aqm_decider *decider)
-{
-	aqm_decider_reset_stream(decider, 0);
-}
-
 /* ---- the window ---- */
 
 static double after_reward(const aqm_decider *decider, double left, double reward)
@@ -117,10 +122,43 @@ static double after_reward(const aqm_decider *decider, double left, double rewar
 	return gamma > 0 ? (left - reward) / gamma : left;
 }
 
-/* Index of the step's time embedding. */
-static int32_t time_of(const aqm_decider *decider, const struct aqm_router *s, int64_t step)
+static void forget(aqm_decider *decider, const struct aqm_router *s, bool next)
 {
-	return aqm_policy_time(decider->policy, s->seen - (uint64_t)s->steps, (size_t)step);
+	aqm_cache_truncate(decider->cache, aqm_decider_cache(decider, s - decider->streams, next), 0);
+}
+
+/* The window that follows begins anew, from what this one has of its steps. */
+static void begin_next(aqm_decider *decider, struct aqm_router *s)
+{
+	int64_t from = aqm_policy_advance(decider->policy);
+
+	s->next_left = decider->target;
+	for (int64_t t = from; t < s->steps; t++) {
+		s->next_returns[t - from] = aqm_policy_scale_return(decider->policy, s->next_left);
+		s->next_left = after_reward(decider, s->next_left, s->rewards[t]);
+	}
+	if (decider->slots > 1)
+		forget(decider, s, true);
+}
+
+void aqm_decider_reset_stream(aqm_decider *decider, int64_t stream)
+{
+	struct aqm_router *s = &decider->streams[stream];
+
+	s->left = decider->target;
+	s->steps = 0;
+	s->seen = 0;
+	s->decided = false;
+	begin_next(decider, s);
+	forget(decider, s, false);
+	for (int64_t i = 0; i < decider->behind; i++)
+		if (decider->late[i] == stream)
+			decider->late[i] = decider->late[--decider->behind];
+}
+
+void aqm_decider_reset(aqm_decider *decider)
+{
+	aqm_decider_reset_stream(decider, 0);
 }
 
 /* Keep the newer part of a full window, as a new window. */
@@ -140,13 +178,17 @@ static void restart(aqm_decider *decider, struct aqm_router *s)
 	for (size_t t = 0; t < kept; t++) {
 		s->returns[t] = aqm_policy_scale_return(decider->policy, s->left);
 		s->left = after_reward(decider, s->left, s->rewards[t]);
-		s->times[t] = time_of(decider, s, (int64_t)t);
 	}
-	aqm_cache_truncate(decider->cache, s - decider->streams, 0);
+	if (decider->slots > 1)
+		s->slot ^= 1;
+	else
+		forget(decider, s, false);
+	begin_next(decider, s);
 }
 
 /* The sequences of step t from those of the step before: one value further. */
-static void extend_sequences(const aqm_decider *decider, const struct aqm_router *s, const float *previous, float *values)
+static void extend_sequences(const aqm_decider *decider, const struct aqm_router *s, const float *previous,
+                             float *values)
 {
 	const struct aqm_encoder *encoder = &decider->policy->encoder;
 	size_t k = (size_t)encoder->kernel, v = (size_t)encoder->values;
@@ -167,14 +209,15 @@ static void extend_sequences(const aqm_decider *decider, const struct aqm_router
 static void add_step(const aqm_decider *decider, struct aqm_router *s, const double *features, const float *previous)
 {
 	const struct aqm_encoder *encoder = &decider->policy->encoder;
-	int64_t t = s->steps;
+	int64_t t = s->steps, from = aqm_policy_advance(decider->policy);
 
+	if (t >= from)
+		s->next_returns[t - from] = aqm_policy_scale_return(decider->policy, s->next_left);
 	s->returns[t] = aqm_policy_scale_return(decider->policy, s->left);
 	for (int64_t f = 0; f < encoder->features; f++)
 		aqm_normaliser_apply(&decider->policy->fit.states, (size_t)f, features[f],
 		                     s->states + t * aqm_encoder_state_width(encoder) + f * encoder->values);
 	extend_sequences(decider, s, previous, s->sequences + t * aqm_encoder_sequence_width(encoder));
-	s->times[t] = time_of(decider, s, t);
 }
 
 /* A new step of a stream, ready for its pass. */
@@ -232,9 +275,9 @@ static int check_control(const aqm_decider *decider, enum aqm_control control)
 
 static int check_stream(const aqm_decider *decider, int64_t stream)
 {
-	return stream >= 0 && stream < decider->count
-	           ? AQM_OK
-	           : aqm_error_set(AQM_EUSAGE, "no stream %lld; there are %lld", (long long)stream, (long long)decider->count);
+	return stream >= 0 && stream < decider->count ? AQM_OK
+	                                              : aqm_error_set(AQM_EUSAGE, "no stream %lld; there are %lld",
+	                                                              (long long)stream, (long long)decider->count);
 }
 
 /* Each of them exists, is there once, and waits for a decision. */
@@ -257,20 +300,38 @@ static int check_streams(aqm_decider *decider, int64_t count, const int64_t *str
 	return code;
 }
 
+/* The newest steps of the last decisions to their next windows as well. */
+static int catch_up(aqm_decider *decider)
+{
+	int64_t count = decider->behind;
+	int code = count > 0 ? aqm_decider_pass(decider, count, decider->late, true, NULL) : AQM_OK;
+
+	decider->behind = 0;
+	for (int64_t i = 0; code != AQM_OK && i < count; i++) /* where it stands is not known */
+		aqm_decider_reset_stream(decider, decider->late[i]);
+	return code;
+}
+
 /* The head's outputs (count, outputs) for new steps with these features (count, F). */
 static int decide(aqm_decider *decider, int64_t count, const int64_t *streams, const double *features, float *outputs)
 {
 	int code = check_streams(decider, count, streams);
 
+	if (code == AQM_OK)
+		code = catch_up(decider);
 	if (code != AQM_OK)
 		return code;
 	for (int64_t i = 0; i < count; i++)
 		begin_step(decider, &decider->streams[streams[i]], features + i * decider->policy->encoder.features);
-	code = aqm_decider_pass(decider, count, streams, outputs);
+	code = aqm_decider_pass(decider, count, streams, false, outputs);
 	for (int64_t i = 0; i < count; i++) {
-		decider->streams[streams[i]].decided = code == AQM_OK;
-		if (code != AQM_OK) /* where it stands is not known */
+		struct aqm_router *s = &decider->streams[streams[i]];
+
+		s->decided = code == AQM_OK;
+		if (code != AQM_OK)
 			aqm_decider_reset_stream(decider, streams[i]);
+		else if (decider->slots > 1 && s->steps >= aqm_policy_advance(decider->policy))
+			decider->late[decider->behind++] = streams[i];
 	}
 	return code;
 }
@@ -284,10 +345,15 @@ static int observe(aqm_decider *decider, int64_t stream, int32_t action, float v
 	struct aqm_router *s = &decider->streams[stream];
 	if (!s->decided)
 		return aqm_error_set(AQM_EUSAGE, "an observation must follow a decision");
+	code = catch_up(decider);
+	if (code != AQM_OK)
+		return code;
 	s->actions[s->steps] = action;
 	s->action_values[s->steps] = value;
 	s->rewards[s->steps] = aqm_policy_scale_reward(decider->policy, reward);
 	s->left = after_reward(decider, s->left, s->rewards[s->steps]);
+	if (s->steps >= aqm_policy_advance(decider->policy))
+		s->next_left = after_reward(decider, s->next_left, s->rewards[s->steps]);
 	s->steps++;
 	s->seen++;
 	s->decided = false;
@@ -350,9 +416,8 @@ int aqm_decider_update_streams(aqm_decider *decider, int64_t count, const int64_
 		code = decide(decider, count, streams, features, decider->outputs);
 	for (int64_t i = 0; code == AQM_OK && i < count; i++) {
 		const float *own = decider->outputs + i * width;
-		double change = config->decide.sample
-		                    ? fit->value[draw(&decider->streams[streams[i]].rng, own, fit->bins)]
-		                    : aqm_level_change(fit, own);
+		double change = config->decide.sample ? fit->value[draw(&decider->streams[streams[i]].rng, own, fit->bins)]
+		                                      : aqm_level_change(fit, own);
 
 		next[i] = aqm_level_probability(config, aqm_level_of(config, now[i] * 0x1p31) + change);
 	}
@@ -371,11 +436,11 @@ int aqm_decider_observe_update_stream(aqm_decider *decider, int64_t stream, doub
 
 	if (code == AQM_OK)
 		code = check_probability(next);
-	return code == AQM_OK ? observe(decider, stream, 0,
-	                                (float)((aqm_level_of(&decider->policy->config, next * 0x1p31) - fit->mean) /
-	                                        fit->scale),
-	                                reward)
-	                      : code;
+	return code == AQM_OK
+	           ? observe(decider, stream, 0,
+	                     (float)((aqm_level_of(&decider->policy->config, next * 0x1p31) - fit->mean) / fit->scale),
+	                     reward)
+	           : code;
 }
 
 int aqm_decider_observe_update(aqm_decider *decider, double next, double reward)

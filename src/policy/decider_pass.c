@@ -22,9 +22,9 @@
 
 /* Streams that stand alike, and where the numbers of their n new steps lie in the inputs. */
 struct group {
-	int64_t count, steps; /* of each: new steps */
-	int64_t n, actions;   /* all steps; those whose action is known (or left open) */
-	bool fresh;
+	int64_t count, steps;        /* of each: new steps */
+	int64_t n, actions;          /* all steps; those whose action is known (or left open) */
+	bool fresh, next;            /* nothing cached; windows that follow */
 	int64_t tokens, first, last; /* of each window; row of the first token; the state's last token in its window */
 	size_t returns, states, sequences, action_values, action, action_time, time, bytes;
 };
@@ -89,6 +89,7 @@ static void carve_host(aqm_decider *decider, struct aqm_arena *arena)
 	decider->found = take(arena, decider->count * aqm_policy_outputs(decider->policy));
 	decider->places = aqm_arena_take(arena, count, sizeof *decider->places);
 	decider->members = aqm_arena_take(arena, count, sizeof *decider->members);
+	decider->caches = aqm_arena_take(arena, count, sizeof *decider->caches);
 	decider->done = aqm_arena_take(arena, count, sizeof *decider->done);
 	decider->recordings = aqm_arena_take(arena, count + 1, sizeof *decider->recordings);
 }
@@ -114,7 +115,7 @@ int aqm_decider_allocate_pass(aqm_decider *decider)
 		return code;
 	arena = (struct aqm_arena){.base = decider->memory, .capacity = arena.used};
 	carve_device(decider, &arena);
-	return aqm_cache_new(&decider->cache, decider->policy->model, decider->count,
+	return aqm_cache_new(&decider->cache, decider->policy->model, decider->slots * decider->count,
 	                     encoder->window * aqm_encoder_tokens(encoder));
 }
 
@@ -133,37 +134,46 @@ void aqm_decider_release_pass(aqm_decider *decider)
 
 /* ---- inputs ---- */
 
-static bool is_fresh(const aqm_decider *decider, int64_t stream)
+static bool is_fresh(const aqm_decider *decider, int64_t stream, bool next)
 {
-	return aqm_cache_length(decider->cache, stream) == 0;
+	return aqm_cache_length(decider->cache, aqm_decider_cache(decider, stream, next)) == 0;
 }
 
-static int64_t new_steps(const aqm_decider *decider, int64_t stream)
+/* The stream's step at which the window begins. */
+static int64_t begin_of(const aqm_decider *decider, bool next)
 {
-	return is_fresh(decider, stream) ? decider->streams[stream].steps + 1 : 1;
+	return next ? aqm_policy_advance(decider->policy) : 0;
+}
+
+static int64_t new_steps(const aqm_decider *decider, int64_t stream, bool next)
+{
+	return is_fresh(decider, stream, next) ? decider->streams[stream].steps + 1 - begin_of(decider, next) : 1;
 }
 
 /* Numbers of a stream's new steps, the group's from `at` on. */
 static void fill(const aqm_decider *decider, const struct group *g, const struct aqm_router *s, int64_t at)
 {
-	const struct aqm_encoder *encoder = &decider->policy->encoder;
+	const aqm_policy *policy = decider->policy;
+	const struct aqm_encoder *encoder = &policy->encoder;
+	const float *returns = g->next ? s->next_returns : s->returns;
 	char *to = decider->host_inputs;
 	size_t states = (size_t)aqm_encoder_state_width(encoder), sequences = (size_t)aqm_encoder_sequence_width(encoder);
-	int64_t from = s->steps + 1 - g->steps; /* the first new step */
+	int64_t begin = begin_of(decider, g->next), from = s->steps + 1 - g->steps; /* of the window; the first new step */
+	uint64_t since = s->seen - (uint64_t)(s->steps - begin);
 
 	for (int64_t i = 0; i < g->steps; i++, at++) {
 		int64_t step = from + i, acted = g->fresh ? step : step - 1;
 		bool open = acted == s->steps; /* it is what is being decided */
 
-		((float *)(to + g->returns))[at] = s->returns[step];
+		((float *)(to + g->returns))[at] = returns[step - begin];
 		memcpy((float *)(to + g->states) + (size_t)at * states, s->states + (size_t)step * states,
 		       states * sizeof(float));
 		memcpy((float *)(to + g->sequences) + (size_t)at * sequences, s->sequences + (size_t)step * sequences,
 		       sequences * sizeof(float));
-		((int32_t *)(to + g->time))[at] = s->times[step];
+		((int32_t *)(to + g->time))[at] = aqm_policy_time(policy, since, (size_t)(step - begin));
 		((float *)(to + g->action_values))[at] = open ? 0 : s->action_values[acted];
 		((int32_t *)(to + g->action))[at] = open ? 0 : s->actions[acted];
-		((int32_t *)(to + g->action_time))[at] = s->times[acted];
+		((int32_t *)(to + g->action_time))[at] = aqm_policy_time(policy, since, (size_t)(acted - begin));
 	}
 }
 
@@ -214,8 +224,8 @@ static void embed(const aqm_decider *decider, const struct group *g)
 	};
 
 	aqm_encoder_embed_states(encoder, &policy->params, &states,
-	                         rows_of(decider, decider->embedded, g->fresh ? 0 : per_step, g->n * per_step), decider->inner,
-	                         0);
+	                         rows_of(decider, decider->embedded, g->fresh ? 0 : per_step, g->n * per_step),
+	                         decider->inner, 0);
 	if (g->actions > 0)
 		aqm_encoder_embed_actions(encoder, &policy->params, &actions,
 		                          rows_of(decider, decider->embedded, 0, g->actions * per_step));
@@ -223,7 +233,8 @@ static void embed(const aqm_decider *decider, const struct group *g)
 	                 rows_of(decider, decider->stream, g->first, rows), aqm_mat_f32(decider->mean, 1, rows),
 	                 aqm_mat_f32(decider->rstd, 1, rows));
 	if (policy->config.policy.residual)
-		policy->device->ops->copy(policy->device, last_rows(decider, g), rows_of(decider, decider->skipped, 0, g->count));
+		policy->device->ops->copy(policy->device, last_rows(decider, g),
+		                          rows_of(decider, decider->skipped, 0, g->count));
 }
 
 static void read_head(const aqm_decider *decider, const struct group *g)
@@ -272,7 +283,7 @@ static void run_recorded(aqm_decider *decider, const struct group *g)
 static int run_in_parts(aqm_decider *decider, const struct group *g)
 {
 	embed(decider, g);
-	int code = aqm_model_extend(decider->policy->model, decider->cache, decider->members, g->count,
+	int code = aqm_model_extend(decider->policy->model, decider->cache, decider->caches, g->count,
 	                            rows_of(decider, decider->stream, g->first, g->count * g->tokens));
 
 	if (code == AQM_OK)
@@ -283,7 +294,7 @@ static int run_in_parts(aqm_decider *decider, const struct group *g)
 static int run_group(aqm_decider *decider, const struct group *g)
 {
 	bool at_once = aqm_cache_takes(decider->cache, g->count, g->tokens);
-	int code = at_once ? aqm_cache_aim(decider->cache, decider->members, g->count, g->tokens) : AQM_OK;
+	int code = at_once ? aqm_cache_aim(decider->cache, decider->caches, g->count, g->tokens) : AQM_OK;
 
 	if (code != AQM_OK)
 		return code;
@@ -297,10 +308,10 @@ static int run_group(aqm_decider *decider, const struct group *g)
 	if (code != AQM_OK)
 		return code;
 	if (at_once)
-		aqm_cache_advance(decider->cache, decider->members, g->count, g->tokens);
+		aqm_cache_advance(decider->cache, decider->caches, g->count, g->tokens);
 	for (int64_t i = 0; i < g->count; i++) /* without an action that is left open */
-		aqm_cache_truncate(decider->cache, decider->members[i],
-		                   aqm_cache_length(decider->cache, decider->members[i]) - (g->tokens - 1 - g->last));
+		aqm_cache_truncate(decider->cache, decider->caches[i],
+		                   aqm_cache_length(decider->cache, decider->caches[i]) - (g->tokens - 1 - g->last));
 	return AQM_OK;
 }
 
@@ -324,45 +335,58 @@ static struct group describe(const aqm_decider *decider, int64_t count, bool fre
 }
 
 /* Collect streams like the first that is not done, as many as go together. */
-static struct group next_group(aqm_decider *decider, int64_t count, const int64_t *streams, int64_t first)
+static struct group next_group(aqm_decider *decider, int64_t count, const int64_t *streams, bool next, int64_t first)
 {
-	bool fresh = is_fresh(decider, streams[first]);
-	int64_t steps = new_steps(decider, streams[first]), found = 0, most = decider->most / steps;
+	bool fresh = is_fresh(decider, streams[first], next);
+	int64_t steps = new_steps(decider, streams[first], next), found = 0, most = decider->most / steps;
 
 	if (fresh && !decider->policy->config.model.causal)
 		most = 1; /* an open action would be seen */
 	for (int64_t i = first; i < count && found < most; i++) {
-		if (decider->done[i] || is_fresh(decider, streams[i]) != fresh || new_steps(decider, streams[i]) != steps)
+		if (decider->done[i] || is_fresh(decider, streams[i], next) != fresh ||
+		    new_steps(decider, streams[i], next) != steps)
 			continue;
 		decider->done[i] = true;
 		decider->members[found] = streams[i];
+		decider->caches[found] = aqm_decider_cache(decider, streams[i], next);
 		decider->places[found++] = i;
 	}
-	return describe(decider, found, fresh, steps);
+	struct group g = describe(decider, found, fresh, steps);
+
+	g.next = next;
+	return g;
 }
 
-int aqm_decider_pass(aqm_decider *decider, int64_t count, const int64_t *streams, float *outputs)
+/* The group's outputs to where the caller wants them. */
+static int deliver(const aqm_decider *decider, const struct group *g, float *outputs)
 {
 	aqm_device *device = decider->policy->device;
 	int64_t width = aqm_policy_outputs(decider->policy);
+
+	device->ops->download(device, decider->found, decider->logits, (size_t)(g->count * width) * sizeof(float));
+	int code = aqm_device_check(device);
+
+	for (int64_t i = 0; code == AQM_OK && i < g->count * width; i++) {
+		outputs[decider->places[i / width] * width + i % width] = decider->found[i];
+		if (!isfinite(decider->found[i]))
+			code = aqm_error_set(AQM_ERUN, "the policy's logits are not finite");
+	}
+	return code;
+}
+
+int aqm_decider_pass(aqm_decider *decider, int64_t count, const int64_t *streams, bool next, float *outputs)
+{
 	int code = AQM_OK;
 
 	memset(decider->done, 0, (size_t)decider->count * sizeof *decider->done);
 	for (int64_t first = 0; code == AQM_OK && first < count; first++) {
 		if (decider->done[first])
 			continue;
-		struct group g = next_group(decider, count, streams, first);
+		struct group g = next_group(decider, count, streams, next, first);
 
 		code = run_group(decider, &g);
-		if (code == AQM_OK) {
-			device->ops->download(device, decider->found, decider->logits, (size_t)(g.count * width) * sizeof(float));
-			code = aqm_device_check(device);
-		}
-		for (int64_t i = 0; code == AQM_OK && i < g.count * width; i++) {
-			outputs[decider->places[i / width] * width + i % width] = decider->found[i];
-			if (!isfinite(decider->found[i]))
-				code = aqm_error_set(AQM_ERUN, "the policy's logits are not finite");
-		}
+		if (code == AQM_OK)
+			code = outputs ? deliver(decider, &g, outputs) : aqm_device_check(decider->policy->device);
 	}
 	return code;
 }

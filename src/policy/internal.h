@@ -145,7 +145,5 @@ double aqm_policy_scale_reward(const aqm_policy *policy, double value);
 /* Row of the time embedding for step `step` of a window that begins `offset` rows into its episode. By episode: rows
  * behind the longest of training take its last. */
 int32_t aqm_policy_time(const aqm_policy *policy, uint64_t offset, size_t step);
-/* Steps by which a full window moves on: half of it, at least one. */
-int64_t aqm_policy_advance(const aqm_policy *policy);
 
 #endif

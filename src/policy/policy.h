@@ -125,6 +125,8 @@ const struct aqm_fit *aqm_policy_fit(const aqm_policy *policy);
 /* The return that decisions aim at by default: decide.target_quantile of the training returns x
  * decide.target_factor, in units of returns before mean and scale. */
 double aqm_policy_target(const aqm_policy *policy);
+/* Steps by which a full window moves on: half of it, at least one. */
+int64_t aqm_policy_advance(const aqm_policy *policy);
 double aqm_policy_flops(const aqm_policy *policy, int64_t windows, bool backward);
 
 /* The file that aqm_policy_load reads: of a run's folder its best policy, or its last where there is no best. Owned by the

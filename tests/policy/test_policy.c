@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "../helper_policy.h"
+#include "policy/decider.h"
 #include "policy/file.h"
 
 static const char *const plain[] = {NULL};
@@ -367,6 +368,39 @@ static void test_decisions(void **state)
 	}
 }
 
+/* Once a window is full the next one is there, all but the action of its last step: no decision waits for it. */
+static void test_next_window(void **state)
+{
+	static const char *const windows[] = {"policy.window=6", "policy.window=5", "policy.window=2", NULL};
+
+	(void)state;
+	for (const char *const *w = windows; *w; w++) {
+		const char *const settings[] = {*w, NULL};
+		double features[4];
+		enum aqm_action action;
+		struct fixture f;
+		aqm_decider *decider;
+		int full = 0;
+
+		fixture_init(&f, "llama.gguf", settings, 1, false);
+		CHECK_OK(aqm_decider_new(&decider, f.policy, 100));
+		int64_t kept = f.policy->encoder.window - aqm_policy_advance(f.policy),
+				tokens = aqm_encoder_tokens(&f.policy->encoder);
+		for (size_t i = 0; i < 20; i++) {
+			if (decider->streams->steps == f.policy->encoder.window) {
+				full++;
+				assert_int_equal(aqm_cache_length(decider->cache, aqm_decider_cache(decider, 0, true)), kept * tokens - 1);
+			}
+			features_of(f.pool, i, features);
+			CHECK_OK(aqm_decider_decide(decider, features, &action, NULL));
+			CHECK_OK(aqm_decider_observe(decider, action, 1));
+		}
+		assert_true(full > 1);
+		aqm_decider_free(decider);
+		fixture_release(&f);
+	}
+}
+
 /* Streams that decide together, wherever each of them stands, are each what it would be alone. */
 static void test_streams(void **state)
 {
@@ -576,6 +610,7 @@ int main(void)
 		cmocka_unit_test(test_streams),
 		cmocka_unit_test(test_order_of_streams),
 		cmocka_unit_test(test_decisions_of_one_step_windows),
+		cmocka_unit_test(test_next_window),
 		cmocka_unit_test(test_score),
 		cmocka_unit_test(test_order_of_calls),
 		cmocka_unit_test(test_sampling),
