@@ -214,20 +214,24 @@ done:
 /* ---- export ---- */
 
 /* What acted in the episode, as a last cell; commas and quotes in it would need rules of their own. */
-static int print_behaviour(const aqm_pool *pool, size_t episode, FILE *stream)
+static int print_behaviour(const aqm_pool *pool, size_t episode, struct aqm_atomic_file *file)
 {
+	FILE *stream = file->stream;
+
 	fputs(",\"", stream);
 	for (const char *s = aqm_pool_behaviour(pool, episode); *s; s++)
 		fputc(*s == ',' || *s == '"' || (unsigned char)*s < ' ' ? ';' : *s, stream);
-	return fputs("\"\n", stream) >= 0 ? AQM_OK : aqm_error_errno(AQM_ERUN, "cannot write the CSV of '%s'", pool->path);
+	return aqm_atomic_write(file, "\"\n", 2);
 }
 
 /* Rows row .. row + n - 1, of which blocks[c] holds column c. */
-static int print_rows(const aqm_pool *pool, void *const *blocks, uint64_t row, size_t n, size_t *episode, FILE *stream)
+static int print_rows(const aqm_pool *pool, void *const *blocks, uint64_t row, size_t n, size_t *episode,
+                      struct aqm_atomic_file *file)
 {
 	char line[AQM_COLUMNS_MAX * 32 + 32];
+	int code = AQM_OK;
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; code == AQM_OK && i < n; i++) {
 		while (row + i >= pool->episodes[*episode].start + pool->episodes[*episode].length)
 			++*episode;
 		size_t used = (size_t)sprintf(line, "%zu", *episode);
@@ -237,16 +241,16 @@ static int print_rows(const aqm_pool *pool, void *const *blocks, uint64_t row, s
 		}
 		if (!pool->behaviour_count)
 			line[used++] = '\n';
-		if (fwrite(line, 1, used, stream) != used)
-			return aqm_error_errno(AQM_ERUN, "cannot write the CSV of '%s'", pool->path);
-		if (pool->behaviour_count && print_behaviour(pool, *episode, stream) != AQM_OK)
-			return AQM_ERUN;
+		code = aqm_atomic_write(file, line, used);
+		if (code == AQM_OK && pool->behaviour_count)
+			code = print_behaviour(pool, *episode, file);
 	}
-	return AQM_OK;
+	return code;
 }
 
-static int print_pool(const aqm_pool *pool, FILE *stream)
+static int print_pool(const aqm_pool *pool, struct aqm_atomic_file *file)
 {
+	FILE *stream = file->stream;
 	void *blocks[AQM_COLUMNS_MAX] = {0};
 	size_t episode = 0;
 	int code = AQM_OK;
@@ -264,7 +268,7 @@ static int print_pool(const aqm_pool *pool, FILE *stream)
 		for (size_t c = 0; code == AQM_OK && c < pool->column_count; c++)
 			code = aqm_pool_read(pool, &pool->columns[c], row, n, blocks[c]);
 		if (code == AQM_OK)
-			code = print_rows(pool, blocks, row, n, &episode, stream);
+			code = print_rows(pool, blocks, row, n, &episode, file);
 		if (code == AQM_OK && aqm_interrupted())
 			code = aqm_error_set(AQM_EINTERRUPTED, "interrupted while exporting '%s'", pool->path);
 	}
@@ -284,7 +288,7 @@ int aqm_pool_export(const char *pool_path, const char *csv_path)
 	if (code == AQM_OK)
 		code = aqm_atomic_open(&file, csv_path);
 	if (code == AQM_OK)
-		code = print_pool(pool, file.stream);
+		code = print_pool(pool, &file);
 	if (code == AQM_OK)
 		code = aqm_atomic_commit(&file);
 	aqm_atomic_abort(&file);

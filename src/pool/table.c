@@ -17,6 +17,7 @@ struct set {
 };
 
 struct aqm_table {
+	const char *path; /* not owned */
 	hid_t group;
 	aqm_crew *crew;
 	int compression;
@@ -53,7 +54,8 @@ hid_t aqm_hdf5_type(enum aqm_kind kind)
 
 static int failed(const aqm_table *table, size_t column)
 {
-	return aqm_error_set(AQM_ERUN, "cannot write column '%s': the disk may be full", table->columns[column].name);
+	return aqm_error_set(AQM_ERUN, "cannot write column '%s' of '%s': the disk may be full",
+	                     table->columns[column].name, table->path);
 }
 
 /* ---- datasets ---- */
@@ -178,7 +180,7 @@ static int hand_over(aqm_table *table)
 
 /* ---- tables ---- */
 
-int aqm_table_new(aqm_table **out, hid_t file, const char *name, aqm_crew *crew, int compression,
+int aqm_table_new(aqm_table **out, hid_t file, const char *path, const char *name, aqm_crew *crew, int compression,
                   const struct aqm_table_column *columns, size_t count)
 {
 	aqm_table *table = aqm_calloc_array(1, sizeof *table);
@@ -187,6 +189,7 @@ int aqm_table_new(aqm_table **out, hid_t file, const char *name, aqm_crew *crew,
 	*out = NULL;
 	if (!table)
 		return AQM_ERUN;
+	table->path = path;
 	table->crew = crew;
 	table->compression = compression;
 	table->count = count;
@@ -201,7 +204,7 @@ int aqm_table_new(aqm_table **out, hid_t file, const char *name, aqm_crew *crew,
 		table->group = H5Gcreate2(file, name, H5P_DEFAULT, plan, H5P_DEFAULT);
 	H5Pclose(plan);
 	if (table->group < 0)
-		code = aqm_error_set(AQM_ERUN, "cannot create the group '%s'", name);
+		code = aqm_error_set(AQM_ERUN, "cannot create the group '%s' of '%s'", name, path);
 	for (int s = 0; code == AQM_OK && s < SETS; s++)
 		code = init_set(table, &table->sets[s]);
 	if (code != AQM_OK) {

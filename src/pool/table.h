@@ -49,8 +49,8 @@ struct aqm_table_column {
 };
 
 typedef struct aqm_table aqm_table;
-/* A group `name` of `file` with these columns. */
-int aqm_table_new(aqm_table **out, hid_t file, const char *name, aqm_crew *crew, int compression,
+/* A group `name` of `file` with these columns. `path`: of the file that it is to be, for messages; must outlive the table. */
+int aqm_table_new(aqm_table **out, hid_t file, const char *path, const char *name, aqm_crew *crew, int compression,
                   const struct aqm_table_column *columns, size_t count);
 void aqm_table_free(aqm_table *table);
 /* The chunk of a column that is being filled: the next row goes to aqm_table_filled(). Another one after an advance. */

@@ -158,10 +158,11 @@ int aqm_pool_writer_open(struct aqm_pool_writer *writer, const char *path, const
 	else
 		code = aqm_crew_new(&writer->crew, threads > 0 ? threads : aqm_threads(), compression);
 	if (code == AQM_OK)
-		code = aqm_table_new(&writer->records, writer->file, "records", writer->crew, compression, columns, count);
+		code = aqm_table_new(&writer->records, writer->file, writer->atomic.path, "records", writer->crew, compression,
+		                     columns, count);
 	if (code == AQM_OK)
-		code = aqm_table_new(&writer->episodes, writer->file, "episodes", writer->crew, compression, episode_columns,
-		                     EPISODE_COLUMNS);
+		code = aqm_table_new(&writer->episodes, writer->file, writer->atomic.path, "episodes", writer->crew,
+		                     compression, episode_columns, EPISODE_COLUMNS);
 	if (code != AQM_OK)
 		aqm_pool_writer_abort(writer);
 	return code;

@@ -35,3 +35,24 @@ cmp pool.csv first.csv
 expect 0 "$program" pool import pool.csv -o again.h5
 expect 0 "$program" pool export again.h5 -o again.csv
 cmp again.csv first.csv
+
+# A full disk (here: a limit on the size of files) is status 1, with one line and nothing left behind.
+blocks=$(($(stat -c %s pool.h5) / 512))
+for limit in 1 4 $((blocks / 2)) $((blocks - 8)) $((blocks - 1)); do
+	for command in 'parse log' 'updates pool.h5' 'export pool.h5' 'import pool.csv'; do
+		case $limit/$command in
+		4/* | 1/* | */parse*) ;;
+		*) continue ;; # their outputs have other sizes
+		esac
+		(
+			trap '' XFSZ
+			ulimit -f "$limit"
+			# shellcheck disable=SC2086
+			expect 1 "$program" pool $command -o full.h5
+		)
+		says err "full.h5"
+	done
+done
+for left in full*; do
+	[ ! -e "$left" ] || die "$left is left behind"
+done
