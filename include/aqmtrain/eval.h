@@ -33,6 +33,7 @@ struct aqm_eval_result {
 	struct aqm_metrics tree;      /* a decision tree of depth 8 on the run's training rows, same features */
 	bool tree_available;          /* the training pool could be read */
 	char note[256];               /* why not, or "" */
+	int trained_on;               /* 1: these rows, or some of them, are training rows; 0: none; -1: the training pool is gone */
 	double target_return;         /* what the windows were conditioned on, in reward units; NAN: the logged returns */
 };
 /* Score the policy of a run (its best, or its last; a policy file's path will do) on every row of a pool. 0;

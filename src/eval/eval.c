@@ -134,6 +134,17 @@ static int load_policy(aqm_policy **policy, const struct aqm_eval_options *optio
 	return code;
 }
 
+static int was_trained_on(const struct aqm_config *config, const aqm_pool *pool)
+{
+	aqm_pool *train = NULL;
+
+	if (aqm_pool_open_for(&train, config->pool.train, config->control) != AQM_OK)
+		return -1;
+	bool shares = aqm_pool_shares_rows(train, pool);
+	aqm_pool_free(train);
+	return shares;
+}
+
 int aqm_eval_pool(struct aqm_eval_result *result, const struct aqm_eval_options *options)
 {
 	aqm_policy *policy = NULL;
@@ -158,6 +169,7 @@ int aqm_eval_pool(struct aqm_eval_result *result, const struct aqm_eval_options 
 		code = AQM_ERUN;
 		goto done;
 	}
+	result->trained_on = was_trained_on(aqm_policy_config(policy), pool);
 	if ((code = evaluate_policy(result, policy, &rows)) == AQM_OK && result->control == AQM_CONTROL_PACKET)
 		evaluate_tree(result, aqm_policy_config(policy), &rows, predictions);
 done:

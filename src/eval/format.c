@@ -47,6 +47,7 @@ static void add_condition(json_t *object, const struct aqm_eval_result *r)
 	json_object_set_new(object, "target_return", aqm_json_number(r->target_return));
 	if (*r->note)
 		json_object_set_new(object, "note", json_string(r->note));
+	json_object_set_new(object, "trained_on", r->trained_on < 0 ? json_null() : json_boolean(r->trained_on));
 	add_origin(object, r);
 }
 
@@ -158,6 +159,14 @@ static void print_condition(FILE *out, const struct aqm_eval_result *r)
 		fputs("conditioned on their logged returns\n", out);
 }
 
+static void print_notes(FILE *out, const struct aqm_eval_result *r)
+{
+	if (r->trained_on > 0)
+		fputs("Note: these rows, or some of them, were trained on; the figures say nothing about others.\n", out);
+	if (*r->note)
+		fprintf(out, "Note: %s.\n", r->note);
+}
+
 /* Neither figure alone decides: most intervals change p' a little, and a few a lot. */
 static void print_updates(FILE *out, const struct aqm_eval_result *r)
 {
@@ -175,8 +184,7 @@ static void print_updates(FILE *out, const struct aqm_eval_result *r)
 	fprintf(out, "%-24s %12.4f %12s\n\n", "loss", p->loss, "-");
 	fprintf(out, "The policy %s persistence by the error of log p', and %s by the share within 10 %%.\n",
 	        closer ? "beats" : "does not beat", oftener ? "beats it" : "does not");
-	if (*r->note)
-		fprintf(out, "Note: %s.\n", r->note);
+	print_notes(out, r);
 }
 
 static void print_result(FILE *out, const struct aqm_eval_result *r)
@@ -195,8 +203,7 @@ static void print_result(FILE *out, const struct aqm_eval_result *r)
 	print_verdict(out, &r->policy, &r->majority, majority);
 	if (r->tree_available)
 		print_verdict(out, &r->policy, &r->tree, "the decision tree");
-	if (*r->note)
-		fprintf(out, "Note: %s.\n", r->note);
+	print_notes(out, r);
 }
 
 int aqm_eval_format(const struct aqm_eval_result *result, bool json, char **text)

@@ -50,6 +50,15 @@ says out "Note: no decision tree"
 expect 0 "$program" eval -r run --pool eval.h5 --json
 says out '"tree": null'
 
+says out '"trained_on": null'
+mv elsewhere/train.h5 .
+expect 0 "$program" eval -r run --pool train.h5
+says out "were trained on"
+expect 0 "$program" eval -r run --pool train.h5 --json
+says out '"trained_on": true'
+expect 0 "$program" eval -r run --pool eval.h5 --json
+says out '"trained_on": false'
+
 expect 2 "$program" eval -r run
 expect 2 "$program" eval --pool eval.h5
 expect 2 "$program" eval -r run --pool eval.h5 --returns hoped-for
