@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "cli/command.h"
+#include "pool/table.h"
 
 /* A warning that a pool is read with comes each time it is read; once is enough. Messages come from one thread. */
 static bool is_repeated(const char *warning)
@@ -50,6 +51,7 @@ int main(int argc, char **argv)
 	 * goes astray, and the exit status with it. */
 	H5dont_atexit();
 	atexit(close_output);
+	aqm_hdf5_no_exit();
 	aqm_log_set_sink(print_line, NULL);
 	if (isatty(STDERR_FILENO))
 		aqm_progress_set_output(stderr);

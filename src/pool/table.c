@@ -36,6 +36,11 @@ void aqm_hdf5_quiet(void)
 	H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
+void aqm_hdf5_no_exit(void)
+{
+	H5dont_atexit();
+}
+
 hid_t aqm_hdf5_type(enum aqm_kind kind)
 {
 	switch (kind) {

@@ -114,6 +114,9 @@ void aqm_pool_writer_abort(struct aqm_pool_writer *writer);
 
 /* No stack traces of HDF5 on stderr: we say in a line what is wrong. */
 void aqm_hdf5_quiet(void);
+/* For programs, before anything else of HDF5: nothing of it runs at exit. Every file of ours is closed by then, and a file
+ * whose close has failed, as on a full disk, would crash there. Not for libraries: the program may rely on it. */
+void aqm_hdf5_no_exit(void);
 hid_t aqm_hdf5_type(enum aqm_kind kind);
 
 #endif

@@ -118,7 +118,7 @@ static int write_hdf5(const struct aqm_sim_result *result, const char *path)
 				good = write_dataset(h5, name, series[s].unit, values, result->point_count);
 			}
 		good = h5 >= 0 && H5Fclose(h5) >= 0 && good;
-		code = good ? aqm_atomic_commit(&file) : aqm_error_set(AQM_ERUN, "cannot write '%s'", path);
+		code = good ? aqm_atomic_commit(&file) : aqm_error_set(AQM_ERUN, "cannot write '%s': the disk may be full", path);
 		aqm_atomic_abort(&file);
 	}
 	free(values);

@@ -75,6 +75,15 @@ says out "episodes         6"
 expect 0 "$program" sim --collect again.h5 --runs 6 --seconds 1 --epsilon 0.2 --seed 3 --threads 1
 cmp pool.h5 again.h5 || die "the same seed gives another pool"
 
+# A disk that is full while HDF5 writes: a message, no crash, nothing left.
+full() {
+	expect 1 sh -c 'trap "" XFSZ; ulimit -f 16; exec "$@"' sh "$program" sim "$@"
+	says err "the disk may be full"
+	[ -z "$(ls | grep full)" ] || die "something is left of a file that could not be written"
+}
+full --set seconds=10 --set series=1 --series full.h5
+full --collect full.h5 --runs 6 --seconds 2
+
 # Over a grid: an episode a cell, named; with other axes; what is wrong is said.
 expect 0 "$program" sim --grid "$source/configs/grids/small.yaml" --dump
 [ "$(wc -l <out)" = 4 ] || die "not four cells"
