@@ -62,11 +62,12 @@ static const struct {
 } utilities[] = {
 	{"balanced",
      "utilisation in %, less 2 a ms of P99 of the L queue's delay, less 0.5 a ms of the classic queue's, less 20 a "
-     "doubling of the "
-     "rate ratio beyond 1/2 to 2",
+     "doubling of the rate ratio beyond 1/2 to 2; a single queue is both, drops cost only what they do to utilisation",
      balanced},
 	{"l4s",
-     "utilisation in %, less 2 a ms of P99 of the L queue's delay, less 20 a halving of the rate ratio below 1/2", l4s},
+     "utilisation in %, less 2 a ms of P99 of the L queue's delay (of a single queue's), less 20 a halving of the rate "
+     "ratio below 1/2",
+     l4s},
 	{"power", "utilisation in % by (1 + mean delay of all packets in ms)", power},
 };
 enum { UTILITIES = sizeof utilities / sizeof *utilities };
