@@ -164,10 +164,11 @@ int aqm_config_check(const struct aqm_config *config);
 /* Everything resolved, as YAML that reads back to the same values (doubles with all their digits). String owned by the caller. */
 int aqm_config_dump(const struct aqm_config *config, char **yaml);
 
-/* For `aqmtrain config`: the table as commented YAML with defaults; or one key explained. AQM_ENOTFOUND for an unknown key,
- * with the nearest name as a hint. Strings owned by the caller. */
+/* For `aqmtrain config`: the table as commented YAML with defaults; or one key explained (its section may be left out as in
+ * aqm_config_set), or a section's. AQM_ENOTFOUND for an unknown key, with the nearest name as a hint. Strings owned by the
+ * caller. */
 int aqm_config_describe(char **text);
-int aqm_config_explain(const char *key, char **text);
+int aqm_config_explain(const char *name, char **text);
 
 /* Enum value <-> the word used in YAML, help and output, from the same table ("policy.normaliser", 2 -> "log-standard"). */
 const char *aqm_config_word(const char *key, int value);

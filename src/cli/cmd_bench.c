@@ -132,6 +132,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	case KEY_SET:
 		if (bench->setting_count == AQM_BENCH_SETTINGS)
 			argp_error(state, "takes up to %d --set", AQM_BENCH_SETTINGS);
+		if (strncmp(argument, "threads=", 8) == 0)
+			argp_error(state, "takes --threads N instead of --set threads=N");
 		bench->settings[bench->setting_count++] = argument;
 		return 0;
 	case ARGP_KEY_ARG:

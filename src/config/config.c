@@ -174,8 +174,9 @@ int aqm_config_describe(char **text)
 	return finish(stream, text);
 }
 
-int aqm_config_explain(const char *key, char **text)
+int aqm_config_explain(const char *name, char **text)
 {
+	const char *key = aqm_option_whole_name(name);
 	size_t bytes, length = strlen(key);
 	bool found = false;
 	FILE *stream = start(text, &bytes);

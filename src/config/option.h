@@ -48,6 +48,9 @@ struct aqm_option_value {
 const struct aqm_option *aqm_option_find(const char *name);
 /* Is there an option "<name>.something"? Then the first of them, else NULL. */
 const struct aqm_option *aqm_option_section(const char *name);
+/* "pool.labels" for "labels", where only one option ends so; otherwise the name itself. What a student is trained with does
+ * not count beside what a policy is trained with. */
+const char *aqm_option_whole_name(const char *name);
 /* The name a user may have meant; NULL when nothing is near. */
 const char *aqm_option_nearest(const char *name);
 

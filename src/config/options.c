@@ -186,6 +186,26 @@ const struct aqm_option *aqm_option_section(const char *name)
 	return NULL;
 }
 
+const char *aqm_option_whole_name(const char *name)
+{
+	const char *found = NULL;
+
+	if (aqm_option_find(name) || aqm_option_section(name))
+		return name;
+	for (size_t i = 0; i < aqm_option_count; i++) {
+		const char *dot = strchr(aqm_options[i].name, '.');
+
+		if (!dot || strcmp(dot + 1, name) != 0)
+			continue;
+		if (found && strncmp(aqm_options[i].name, "distill.", 8) == 0)
+			continue; /* they are the last rows */
+		if (found)
+			return name;
+		found = aqm_options[i].name;
+	}
+	return found ? found : name;
+}
+
 static size_t smaller(size_t a, size_t b)
 {
 	return a < b ? a : b;
@@ -232,5 +252,5 @@ const char *aqm_option_nearest(const char *name)
 			nearest = whole;
 		}
 	}
-	return best <= 1 + length / 4 ? nearest : NULL;
+	return best <= 1 + length / 4 && best < length ? nearest : NULL; /* else no letter of it is right */
 }

@@ -251,28 +251,6 @@ int aqm_config_read(struct aqm_config *config, const char *path)
 	return code;
 }
 
-/* "labels" for "pool.labels", where only one option ends so; otherwise the name itself. What a student is trained with does not
- * count beside what a policy is trained with. */
-static const char *whole_name(const char *name)
-{
-	const char *found = NULL;
-
-	if (aqm_option_find(name) || aqm_option_section(name))
-		return name;
-	for (size_t i = 0; i < aqm_option_count; i++) {
-		const char *dot = strchr(aqm_options[i].name, '.');
-
-		if (!dot || strcmp(dot + 1, name) != 0)
-			continue;
-		if (found && strncmp(aqm_options[i].name, "distill.", 8) == 0)
-			continue; /* they are the last rows */
-		if (found)
-			return name;
-		found = aqm_options[i].name;
-	}
-	return found ? found : name;
-}
-
 /* `text` as a YAML string that says just that, whatever YAML would make of a '#', ':' or bracket in it. Owned by the caller. */
 static char *quote(const char *text)
 {
@@ -310,7 +288,7 @@ int aqm_config_set(struct aqm_config *config, const char *assignment)
 	if (!name)
 		return AQM_ERUN;
 	name[equals - assignment] = '\0';
-	const char *whole = whole_name(name), *value = equals + 1;
+	const char *whole = aqm_option_whole_name(name), *value = equals + 1;
 	char *quoted = is_bare_string(whole, value) ? quote(value) : NULL;
 	int code = is_bare_string(whole, value) && !quoted
 	               ? AQM_ERUN

@@ -37,5 +37,6 @@ expect 0 "$program" config --explain lora.rank
 says out "whole number from 0 to 65536"
 expect 0 "$program" config --explain train
 says out "train.schedule"
+expect 0 "$program" config --explain rank
 expect 2 "$program" config --explain lora.rnak
 says err "did you mean 'lora.rank'?"

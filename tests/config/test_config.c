@@ -333,6 +333,13 @@ static void test_explain(void **state)
 	assert_non_null(strstr(text, "lora.rank"));
 	assert_non_null(strstr(text, "lora.targets"));
 	free(text);
+	assert_int_equal(aqm_config_explain("rank", &text), AQM_OK); /* as --set takes it */
+	assert_int_equal(strncmp(text, "lora.rank\n", 10), 0);
+	free(text);
+	assert_int_equal(aqm_config_explain("a", &text), AQM_ENOTFOUND);
+	assert_string_equal(aqm_error_message(), "no option 'a'"); /* nothing of it is near anything */
+	assert_int_equal(aqm_config_explain("", &text), AQM_ENOTFOUND);
+	assert_string_equal(aqm_error_message(), "no option ''");
 	assert_int_equal(aqm_config_explain("lora.r", &text), AQM_ENOTFOUND);
 	assert_null(text);
 	assert_int_equal(aqm_config_explain("lora.ranks", &text), AQM_ENOTFOUND);
