@@ -13,12 +13,22 @@ int aqm_collective_id(unsigned char id[AQM_COLLECTIVE_ID_BYTES])
 	return missing();
 }
 
-int aqm_collective_open(aqm_collective **out, aqm_device *device, int rank, int size,
-                        const unsigned char id[AQM_COLLECTIVE_ID_BYTES])
+int aqm_collective_open(aqm_collective **out, aqm_device *device)
 {
-	(void)device, (void)rank, (void)size, (void)id;
+	(void)device;
 	*out = NULL;
 	return missing();
+}
+
+int aqm_collective_join(aqm_collective *collective, int rank, int size, const unsigned char id[AQM_COLLECTIVE_ID_BYTES])
+{
+	(void)collective, (void)rank, (void)size, (void)id;
+	return missing();
+}
+
+void aqm_collective_leave(aqm_collective *collective)
+{
+	(void)collective;
 }
 
 void aqm_collective_close(aqm_collective *collective)

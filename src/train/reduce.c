@@ -69,15 +69,16 @@ static int open_group(struct aqm_reduction *r)
 
 	if (code != AQM_OK || without)
 		return code;
-	int made = aqm_ranks_first(r->ranks) ? aqm_collective_id(id) : AQM_OK;
-	made = aqm_ranks_agree(r->ranks, made);
+	int made = aqm_ranks_agree(r->ranks, aqm_collective_open(&r->gpus, r->params->device));
+	if (made == AQM_OK)
+		made = aqm_ranks_agree(r->ranks, aqm_ranks_first(r->ranks) ? aqm_collective_id(id) : AQM_OK);
 	if (made == AQM_OK)
 		made = aqm_ranks_broadcast(r->ranks, id, sizeof id);
 	if (made == AQM_OK)
-		made = aqm_ranks_agree(r->ranks, aqm_collective_open(&r->gpus, r->params->device, aqm_ranks_rank(r->ranks),
-		                                                     aqm_ranks_size(r->ranks), id));
+		made = aqm_ranks_agree(r->ranks, aqm_collective_join(r->gpus, aqm_ranks_rank(r->ranks), aqm_ranks_size(r->ranks), id));
 	if (made == AQM_OK)
 		return AQM_OK;
+	aqm_collective_leave(r->gpus);
 	aqm_collective_close(r->gpus);
 	r->gpus = NULL;
 	aqm_log_warning("gradients go through the hosts' memory: %s", aqm_error_message());
@@ -119,6 +120,20 @@ void aqm_reduction_begin(struct aqm_reduction *reduction)
 	reduction->params->ready_context = reduction;
 }
 
+/* All. A group in which one has failed is no group any more. */
+static int finish_group(struct aqm_reduction *r)
+{
+	bool failed = false;
+	int code = r->code == AQM_OK ? aqm_collective_finish(r->gpus) : r->code;
+
+	if (code != AQM_OK)
+		aqm_collective_leave(r->gpus); /* at once: others may wait for its part of a sum */
+	int told = aqm_ranks_any(r->ranks, code != AQM_OK, &failed);
+	if (failed)
+		aqm_collective_leave(r->gpus);
+	return code == AQM_OK ? told : code;
+}
+
 int aqm_reduction_finish(struct aqm_reduction *r)
 {
 	struct aqm_params *params = r->params;
@@ -140,7 +155,7 @@ int aqm_reduction_finish(struct aqm_reduction *r)
 		}
 	}
 	double before = aqm_clock_seconds();
-	int code = r->gpus ? aqm_collective_finish(r->gpus) : aqm_sums_finish(&r->sums);
+	int code = r->gpus ? finish_group(r) : aqm_sums_finish(&r->sums);
 	r->waited += aqm_clock_seconds() - before;
 	if (r->code == AQM_OK)
 		r->code = code;

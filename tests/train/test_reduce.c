@@ -97,7 +97,8 @@ static void test_one_gpu(void **state)
 		skip();
 	}
 	CHECK_OK(aqm_collective_id(id));
-	CHECK_OK(aqm_collective_open(&collective, device, 0, 1, id));
+	CHECK_OK(aqm_collective_open(&collective, device));
+	CHECK_OK(aqm_collective_join(collective, 0, 1, id));
 	CHECK_OK(device->ops->allocate(device, sizeof values, &memory));
 	device->ops->upload(device, memory, values, sizeof values);
 	CHECK_OK(aqm_collective_sum(collective, memory, 3));

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Sums over GPUs. They run in a stream of their own: an event makes it wait for the gradients that are summed, another
- * makes the device's stream wait for the sums.
+ * Sums over GPUs. They run in a stream of their own, which an event makes wait for the gradients that are summed. Who waits for
+ * them asks NCCL, too, how it is: where another process has died a sum never ends.
  */
 #if __has_include(<nccl.h>)
 #include <dlfcn.h>
 #include <nccl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "compute/cuda/kernel.cuh"
 extern "C" {
@@ -16,14 +17,21 @@ extern "C" {
 
 static_assert(AQM_COLLECTIVE_ID_BYTES == NCCL_UNIQUE_ID_BYTES, "the size of a group's name");
 
-static const char library_name[] = "libnccl.so.2";
+#ifndef AQM_NCCL_LIBRARY
+#define AQM_NCCL_LIBRARY "libnccl.so.2"
+#endif
+enum { PAUSE = 50000 }; /* ns between two looks at a sum */
+
+static const char library_name[] = AQM_NCCL_LIBRARY;
 static const char *const folders[] = {NULL, AQM_CUDA_LIBRARIES, "/usr/local/cuda/lib64"};
 
-#define FUNCTIONS(F)    \
-	F(ncclGetUniqueId)  \
-	F(ncclCommInitRank) \
-	F(ncclCommDestroy)  \
-	F(ncclAllReduce)    \
+#define FUNCTIONS(F)         \
+	F(ncclGetUniqueId)       \
+	F(ncclCommInitRank)      \
+	F(ncclCommGetAsyncError) \
+	F(ncclCommAbort)         \
+	F(ncclCommDestroy)       \
+	F(ncclAllReduce)         \
 	F(ncclGetErrorString)
 
 #define MEMBER(name) decltype(&::name) name;
@@ -36,9 +44,9 @@ struct nccl {
 struct aqm_collective {
 	struct nccl f;
 	aqm_device *device;
-	ncclComm_t group;
+	ncclComm_t group; /* NULL: not joined, or left */
 	cudaStream_t stream;
-	cudaEvent_t computed, summed;
+	cudaEvent_t computed;
 };
 
 static int load(struct nccl *f)
@@ -90,11 +98,8 @@ int aqm_collective_id(unsigned char id[AQM_COLLECTIVE_ID_BYTES])
 	return code; /* the library stays loaded: the name lives in it */
 }
 
-int aqm_collective_open(aqm_collective **out, aqm_device *device, int rank, int size,
-                        const unsigned char id[AQM_COLLECTIVE_ID_BYTES])
+int aqm_collective_open(aqm_collective **out, aqm_device *device)
 {
-	ncclUniqueId name;
-
 	*out = NULL;
 	if (!device->own_memory)
 		return aqm_error_set(AQM_EUSAGE, "NCCL sums over GPUs, and the device is none");
@@ -103,21 +108,37 @@ int aqm_collective_open(aqm_collective **out, aqm_device *device, int rank, int 
 		return aqm_error_set(AQM_ERUN, "not enough memory for a group of GPUs");
 	c->device = device;
 	int code = load(&c->f);
-	memcpy(name.internal, id, AQM_COLLECTIVE_ID_BYTES);
 	if (code == AQM_OK)
 		code = check_cuda(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), "make a stream");
 	if (code == AQM_OK)
 		code = check_cuda(cudaEventCreateWithFlags(&c->computed, cudaEventDisableTiming), "make an event");
-	if (code == AQM_OK)
-		code = check_cuda(cudaEventCreateWithFlags(&c->summed, cudaEventDisableTiming), "make an event");
-	if (code == AQM_OK)
-		code = check_nccl(&c->f, c->f.ncclCommInitRank(&c->group, size, name, rank), "join the group");
 	if (code != AQM_OK) {
 		aqm_collective_close(c);
 		return code;
 	}
 	*out = c;
 	return AQM_OK;
+}
+
+int aqm_collective_join(aqm_collective *c, int rank, int size, const unsigned char id[AQM_COLLECTIVE_ID_BYTES])
+{
+	ncclUniqueId name;
+
+	memcpy(name.internal, id, AQM_COLLECTIVE_ID_BYTES);
+	int code = check_nccl(&c->f, c->f.ncclCommInitRank(&c->group, size, name, rank), "join the group");
+
+	if (code != AQM_OK)
+		c->group = NULL;
+	return code;
+}
+
+void aqm_collective_leave(aqm_collective *c)
+{
+	if (!c)
+		return;
+	if (c->group)
+		c->f.ncclCommAbort(c->group);
+	c->group = NULL;
 }
 
 void aqm_collective_close(aqm_collective *c)
@@ -130,8 +151,6 @@ void aqm_collective_close(aqm_collective *c)
 		c->f.ncclCommDestroy(c->group);
 	if (c->computed)
 		cudaEventDestroy(c->computed);
-	if (c->summed)
-		cudaEventDestroy(c->summed);
 	if (c->stream)
 		cudaStreamDestroy(c->stream);
 	free(c);
@@ -139,21 +158,36 @@ void aqm_collective_close(aqm_collective *c)
 
 int aqm_collective_sum(aqm_collective *c, float *values, size_t count)
 {
+	if (!c->group)
+		return aqm_error_set(AQM_ERUN, "the group of GPUs has been left");
 	int code = check_cuda(cudaEventRecord(c->computed, aqm_cuda_of(c->device)->stream), "wait for gradients");
 
 	if (code == AQM_OK)
 		code = check_cuda(cudaStreamWaitEvent(c->stream, c->computed, 0), "wait for gradients");
-	return code == AQM_OK
-	           ? check_nccl(&c->f, c->f.ncclAllReduce(values, values, count, ncclFloat32, ncclSum, c->group, c->stream), "sum")
-	           : code;
+	if (code == AQM_OK)
+		code = check_nccl(&c->f, c->f.ncclAllReduce(values, values, count, ncclFloat32, ncclSum, c->group, c->stream), "sum");
+	return code;
 }
 
 int aqm_collective_finish(aqm_collective *c)
 {
-	int code = check_cuda(cudaEventRecord(c->summed, c->stream), "wait for sums");
+	const struct timespec pause = {0, PAUSE};
+	cudaError_t done = cudaErrorNotReady;
+	int code = AQM_OK;
 
-	return code == AQM_OK ? check_cuda(cudaStreamWaitEvent(aqm_cuda_of(c->device)->stream, c->summed, 0), "wait for sums")
-	                      : code;
+	if (!c->group)
+		return aqm_error_set(AQM_ERUN, "the group of GPUs has been left");
+	while (code == AQM_OK && done == cudaErrorNotReady) {
+		ncclResult_t state = ncclSuccess;
+
+		done = cudaStreamQuery(c->stream);
+		code = check_nccl(&c->f, c->f.ncclCommGetAsyncError(c->group, &state), "say how it is");
+		if (code == AQM_OK)
+			code = check_nccl(&c->f, state, "sum");
+		if (code == AQM_OK && done == cudaErrorNotReady)
+			nanosleep(&pause, NULL);
+	}
+	return code == AQM_OK ? check_cuda(done, "sum") : code;
 }
 
 #else /* the toolkit has come without NCCL */

@@ -105,8 +105,10 @@ enum {
 	cudaSuccess = 0,
 	cudaErrorMemoryAllocation = 2,
 	cudaErrorNoDevice = 100,
+	cudaErrorNotReady = 600,
 	cudaErrorNotSupported = 801,
 	cudaStreamNonBlocking = 1,
+	cudaEventDisableTiming = 2,
 	cudaStreamCaptureModeRelaxed = 2,
 	cudaDevAttrMultiProcessorCount = 16,
 	cudaDevAttrComputeCapabilityMajor = 75,
@@ -142,33 +144,40 @@ static inline cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 	*available = *total = (size_t)1 << 30;
 	return cudaSuccess;
 }
+/* Something that the device does: whatever waits for an event waits for what was done before it. */
+void emulated_work(const char *what);
 void emulated_not_captured(const char *what);
 static inline cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t)
 {
-	emulated_not_captured("memset");
+	emulated_work("memset");
 	memset(to, byte, bytes);
 	return cudaSuccess;
 }
 static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t)
 {
-	emulated_not_captured("memcpy");
+	emulated_work("memcpy");
 	memcpy(to, from, bytes);
 	return cudaSuccess;
 }
-static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned)
-{
-	*out = NULL;
-	return cudaSuccess;
-}
-static inline cudaError_t cudaStreamDestroy(cudaStream_t)
-{
-	return cudaSuccess;
-}
-static inline cudaError_t cudaStreamSynchronize(cudaStream_t)
-{
-	emulated_not_captured("synchronize");
-	return cudaSuccess;
-}
+/* Kernels and copies run when they are launched, on whatever stream. Only what a library has queued runs later, when somebody waits
+ * for it or asks. */
+struct emulated_stream {
+	/* For libraries, which need not be linked with the emulation. work is called until it says that it is done. */
+	void (*queue)(struct emulated_stream *stream, bool (*work)(void *context), void *context);
+	bool (*is_behind_all)(const struct emulated_stream *stream); /* what the device has done so far */
+	bool (*is_memory)(const void *memory, size_t bytes);         /* of the device */
+	struct emulated_queued *first;
+	uint64_t behind;
+};
+typedef struct emulated_event *cudaEvent_t;
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned);
+cudaError_t cudaStreamDestroy(cudaStream_t);
+cudaError_t cudaStreamSynchronize(cudaStream_t);
+cudaError_t cudaStreamQuery(cudaStream_t);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned);
+cudaError_t cudaEventDestroy(cudaEvent_t);
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned);
 static inline cudaError_t cudaGetDeviceCount(int *count)
 {
 	*count = 1;

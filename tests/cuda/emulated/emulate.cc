@@ -204,6 +204,14 @@ void emulated_not_captured(const char *what)
 		die(what);
 }
 
+static uint64_t work_done; /* launches, copies */
+
+void emulated_work(const char *what)
+{
+	emulated_not_captured(what);
+	work_done++;
+}
+
 void emulated_launch(const cudaLaunchConfig_t &config, void (*thread)(void *), const void *context, size_t bytes)
 {
 	void *copy = malloc(bytes);
@@ -217,6 +225,7 @@ void emulated_launch(const cudaLaunchConfig_t &config, void (*thread)(void *), c
 		capturing->end = &node->next;
 		return;
 	}
+	work_done++;
 	run(config.gridDim, config.blockDim, config.dynamicSmemBytes, thread, copy);
 	free(copy);
 }
@@ -244,7 +253,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, int)
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t)
 {
-	emulated_not_captured("a graph in a graph");
+	emulated_work("a graph in a graph");
 	for (struct node *node = graph->first; node; node = node->next)
 		run(node->config.gridDim, node->config.blockDim, node->config.dynamicSmemBytes, node->thread, node->context);
 	return cudaSuccess;
@@ -279,6 +288,45 @@ static size_t rounded(size_t bytes, size_t unit)
 }
 
 /* The end lies as near before the fence as an alignment of 16 allows; the head of the mapping is in front. */
+struct block {
+	const char *memory;
+	size_t bytes;
+	struct block *next;
+};
+
+static struct block *blocks;
+
+static void note_block(const char *memory, size_t bytes)
+{
+	struct block *block = (struct block *)malloc(sizeof *block);
+
+	*block = {memory, bytes, blocks};
+	blocks = block;
+}
+
+static void forget_block(const void *memory)
+{
+	struct block **at = &blocks, *block;
+
+	while (*at && (*at)->memory != memory)
+		at = &(*at)->next;
+	block = *at;
+	if (!block)
+		die("cudaFree of something else");
+	*at = block->next;
+	free(block);
+}
+
+static bool is_memory(const void *memory, size_t bytes)
+{
+	const char *from = (const char *)memory;
+
+	for (const struct block *b = blocks; b; b = b->next)
+		if (from >= b->memory && from <= b->memory + b->bytes && bytes <= (size_t)(b->memory + b->bytes - from))
+			return true;
+	return false;
+}
+
 cudaError_t cudaMalloc(void **out, size_t bytes)
 {
 	emulated_not_captured("cudaMalloc");
@@ -292,6 +340,7 @@ cudaError_t cudaMalloc(void **out, size_t bytes)
 	memset(memory, 0xff, rounded(bytes, 16));
 	*(struct head *)mapping = {mapping, all};
 	memcpy(memory - sizeof(struct head), mapping, sizeof(struct head));
+	note_block(memory, bytes);
 	*out = memory;
 	return cudaSuccess;
 }
@@ -304,6 +353,7 @@ cudaError_t cudaFree(void *memory)
 	if (!memory)
 		return cudaSuccess;
 	memcpy(&head, (char *)memory - sizeof head, sizeof head);
+	forget_block(memory);
 	munmap(head.mapping, head.bytes);
 	return cudaSuccess;
 }
@@ -311,6 +361,106 @@ cudaError_t cudaFree(void *memory)
 const char *cudaGetErrorString(cudaError_t code)
 {
 	return code == cudaSuccess ? "no error" : "emulated error";
+}
+
+/* ---- streams ---- */
+
+struct emulated_queued {
+	bool (*work)(void *context);
+	void *context;
+	struct emulated_queued *next;
+};
+
+struct emulated_event {
+	struct emulated_stream *stream;
+	uint64_t behind;
+};
+
+static void queue_work(struct emulated_stream *stream, bool (*work)(void *), void *context)
+{
+	struct emulated_queued **end = &stream->first;
+
+	while (*end)
+		end = &(*end)->next;
+	*end = (struct emulated_queued *)malloc(sizeof **end);
+	**end = {work, context, NULL};
+}
+
+static bool is_behind_all(const struct emulated_stream *stream)
+{
+	return stream->behind == work_done;
+}
+
+/* Whether nothing is left. */
+static bool advance(struct emulated_stream *stream)
+{
+	while (stream->first && stream->first->work(stream->first->context)) {
+		struct emulated_queued *done = stream->first;
+
+		stream->first = done->next;
+		free(done);
+	}
+	return !stream->first;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned)
+{
+	*out = (struct emulated_stream *)malloc(sizeof **out);
+	**out = {queue_work, is_behind_all, is_memory, NULL, 0};
+	return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+	if (stream->first)
+		die("a stream is destroyed that has something to do");
+	free(stream);
+	return cudaSuccess;
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t stream)
+{
+	emulated_not_captured("query");
+	return advance(stream) ? cudaSuccess : cudaErrorNotReady;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+	emulated_not_captured("synchronize");
+	while (!advance(stream))
+		usleep(100);
+	return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned)
+{
+	*out = (struct emulated_event *)calloc(1, sizeof **out);
+	return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+	free(event);
+	return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
+{
+	emulated_not_captured("record");
+	*event = {stream, work_done};
+	return cudaSuccess;
+}
+
+/* Another stream's queue is gone through at once, for who waits for it may be given work that runs at once. */
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned)
+{
+	emulated_not_captured("wait");
+	if (!event->stream)
+		return cudaSuccess;
+	if (event->stream != stream)
+		cudaStreamSynchronize(event->stream);
+	stream->behind = event->behind > stream->behind ? event->behind : stream->behind;
+	return cudaSuccess;
 }
 
 /* ---- no cublasLt ---- */
