@@ -12,6 +12,7 @@
 #include "base/thread.h"
 #include "model/adapter_file.h"
 #include "model/model.h"
+#include "pool/table.h"
 
 static const int64_t only_stream = 0;
 enum { TOKENS_AT_ONCE = 2048 }; /* of as many windows as that makes, at least one */
@@ -41,17 +42,6 @@ struct forward {
 static int bad_input(const struct forward *f, const char *what)
 {
 	return aqm_error_set(AQM_EDATA, "cannot read '%s': %s", f->options->input, what);
-}
-
-/* Its numbers lie in the file itself: nothing that somebody wrote sends us to read other files. */
-static bool is_self_contained(hid_t dataset)
-{
-	hid_t creation = H5Dget_create_plist(dataset);
-	bool own = creation >= 0 && H5Pget_external_count(creation) == 0 && H5Pget_layout(creation) != H5D_VIRTUAL;
-
-	if (creation >= 0)
-		H5Pclose(creation);
-	return own;
 }
 
 static int read_dimensions(struct forward *f)
@@ -87,7 +77,7 @@ static int open_input(struct forward *f)
 	if (H5Lget_info(f->input_file, input_name, &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD)
 		return bad_input(f, "it has no dataset 'embeddings'");
 	f->input = H5Dopen2(f->input_file, input_name, H5P_DEFAULT);
-	if (f->input < 0 || !is_self_contained(f->input))
+	if (f->input < 0 || !aqm_hdf5_is_own(f->input_file, f->input))
 		return bad_input(f, "'embeddings' is no dataset of this file");
 	return read_dimensions(f);
 }

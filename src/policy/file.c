@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/size.h"
 #include "policy/internal.h"
+#include "pool/table.h"
 
 static const char magic[] = "aqmtrain policy 1\n", sum_label[] = "sha256 ";
 
@@ -383,7 +384,7 @@ static char *read_text(hid_t file, const char *name, size_t limit)
 	if (dataset < 0)
 		return NULL;
 	hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset);
-	char *text = text_room(type, space, limit);
+	char *text = aqm_hdf5_is_own(file, dataset) ? text_room(type, space, limit) : NULL;
 	if (text && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text) < 0) {
 		free(text);
 		text = NULL;
@@ -392,6 +393,16 @@ static char *read_text(hid_t file, const char *name, size_t limit)
 	H5Tclose(type);
 	H5Dclose(dataset);
 	return text;
+}
+
+static bool is_own(hid_t group, hid_t dataset)
+{
+	hid_t file = H5Iget_file_id(group);
+	bool own = file >= 0 && aqm_hdf5_is_own(file, dataset);
+
+	if (file >= 0)
+		H5Fclose(file);
+	return own;
 }
 
 /* A dataset of exactly rows x cols (or of `cols`, when rows is 0) numbers. */
@@ -404,7 +415,7 @@ static bool read_numbers(hid_t group, const char *name, hsize_t rows, hsize_t co
 	if (dataset < 0)
 		return false;
 	hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
-	bool good = space >= 0 && type >= 0 && H5Tget_class(type) == H5T_FLOAT &&
+	bool good = space >= 0 && type >= 0 && is_own(group, dataset) && H5Tget_class(type) == H5T_FLOAT &&
 	            H5Sget_simple_extent_ndims(space) == dimensions &&
 	            H5Sget_simple_extent_dims(space, size, NULL) == dimensions &&
 	            (rows ? size[0] == rows && size[1] == cols : size[0] == cols) &&
@@ -577,6 +588,9 @@ static int load(aqm_policy **out, hid_t file, const char *path, const char *base
 		code = bad_part(path, "the group 'fit'");
 	if (code == AQM_OK)
 		code = read_base(file, path, &stored_path, &digest);
+	if (code == AQM_OK && !base_path && !aqm_path_exists(stored_path))
+		code = aqm_error_set(AQM_EDATA, "cannot find '%s', the base model of '%s'; --base says where it is now", stored_path,
+		                     path);
 	if (code == AQM_OK) {
 		config.device = device;
 		code = aqm_policy_new(&policy, &config, &fit, base_path ? base_path : stored_path, false);

@@ -52,6 +52,8 @@ static int open_column(const aqm_pool *pool, hid_t group, const char *name, stru
 	}
 	if (type < 0 || space < 0)
 		code = aqm_error_set(AQM_EDATA, "cannot read '%s': '%s' is no readable dataset", pool->path, name);
+	else if (!aqm_hdf5_is_own(pool->file, column->dataset))
+		code = aqm_error_set(AQM_EDATA, "cannot read '%s': '%s' lies in another file", pool->path, name);
 	else if (H5Sget_simple_extent_ndims(space) != 1 || H5Sget_simple_extent_dims(space, &size, NULL) < 0)
 		code = aqm_error_set(AQM_EDATA, "cannot read '%s': column '%s' is not one-dimensional", pool->path, name);
 	else if ((column->kind = kind_of(type)) == AQM_KINDS)

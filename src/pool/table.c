@@ -41,6 +41,20 @@ void aqm_hdf5_no_exit(void)
 	H5dont_atexit();
 }
 
+bool aqm_hdf5_is_own(hid_t file, hid_t dataset)
+{
+	H5O_info_t root, info;
+
+	if (H5Oget_info(file, &root) < 0 || H5Oget_info(dataset, &info) < 0 || root.fileno != info.fileno)
+		return false;
+	hid_t plan = H5Dget_create_plist(dataset);
+	bool own = plan >= 0 && H5Pget_external_count(plan) == 0 && H5Pget_layout(plan) != H5D_VIRTUAL;
+
+	if (plan >= 0)
+		H5Pclose(plan);
+	return own;
+}
+
 hid_t aqm_hdf5_type(enum aqm_kind kind)
 {
 	switch (kind) {

@@ -118,5 +118,8 @@ void aqm_hdf5_quiet(void);
  * whose close has failed, as on a full disk, would crash there. Not for libraries: the program may rely on it. */
 void aqm_hdf5_no_exit(void);
 hid_t aqm_hdf5_type(enum aqm_kind kind);
+/* Do a dataset's numbers lie in that open file itself? HDF5 would follow links, virtual datasets and external storage into any
+ * file of this machine. */
+bool aqm_hdf5_is_own(hid_t file, hid_t dataset);
 
 #endif

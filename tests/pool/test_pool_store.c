@@ -175,6 +175,8 @@ enum lie {
 	GROUP_AS_COLUMN,
 	LINKED_COLUMN,
 	LINKED_FIELD,
+	LINKED_GROUP,
+	OUTSIDE_COLUMN,
 	WRONG_ACTION,
 	HUGE_EPISODE,
 	OVERLAPPING_EPISODES,
@@ -198,6 +200,8 @@ static const char *const complaints[LIES] = {
 	[GROUP_AS_COLUMN] = "'other' is no readable dataset",
 	[LINKED_COLUMN] = "'/records/other' is a link",
 	[LINKED_FIELD] = "'/records/length' is a link",
+	[LINKED_GROUP] = "lies in another file",
+	[OUTSIDE_COLUMN] = "'other' lies in another file",
 	[WRONG_ACTION] = "'action' is 3 in row 9, expected 0, 1 or 2",
 	[HUGE_EPISODE] = "episode 1",
 	[OVERLAPPING_EPISODES] = "episode 1 has rows 3 + 7, expected a start of 4",
@@ -240,7 +244,27 @@ static void write_records(hid_t file, enum lie lie)
 	if (lie == LINKED_COLUMN || lie == LINKED_FIELD)
 		H5Lcreate_external("/etc/hostname", "/x", group, lie == LINKED_FIELD ? "length" : "other", H5P_DEFAULT,
 		                   H5P_DEFAULT);
+	if (lie == OUTSIDE_COLUMN) {
+		hsize_t rows = 10;
+		hid_t space = H5Screate_simple(1, &rows, NULL), plan = H5Pcreate(H5P_DATASET_CREATE);
+
+		H5Pset_external(plan, "/etc/passwd", 0, 10);
+		H5Dclose(H5Dcreate2(group, "other", H5T_NATIVE_UINT8, space, H5P_DEFAULT, plan, H5P_DEFAULT));
+		H5Pclose(plan);
+		H5Sclose(space);
+	}
 	H5Gclose(group);
+}
+
+/* A whole group of another pool. */
+static void link_records(hid_t file)
+{
+	const char *path = helper_path("linked.h5");
+	hid_t other = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+
+	write_records(other, NO_LIE);
+	H5Fclose(other);
+	H5Lcreate_external(path, "/records", file, "records", H5P_DEFAULT, H5P_DEFAULT);
 }
 
 static void write_episodes(hid_t file, enum lie lie)
@@ -281,7 +305,9 @@ static void test_files_that_lie(void **state)
 		aqm_pool *pool;
 		hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
 
-		if (lie != NO_RECORDS)
+		if (lie == LINKED_GROUP)
+			link_records(file);
+		else if (lie != NO_RECORDS)
 			write_records(file, lie);
 		if (lie != NO_EPISODES)
 			write_episodes(file, lie);
