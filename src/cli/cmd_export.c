@@ -7,6 +7,7 @@
 #include "aqmtrain/export.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "cli/command.h"
 
 enum { KEY_BASE = 256, KEY_LAST, KEY_PEFT, KEY_GGUF_LORA, KEY_MERGED, KEY_TYPE, KEY_BUNDLE, KEY_C_HEADER };
@@ -107,15 +108,20 @@ static bool is_policy_wanted(const struct export_arguments *arguments)
 	return arguments->peft || arguments->gguf_lora || arguments->merged || arguments->bundle;
 }
 
-/* The run's student, where it has one; else what was named. */
-static int load_student(aqm_student **student, const char *path)
+/* Where a student lies: in the run's student/, in the folder, or in the file that was named. Owned by the caller; NULL
+ * without memory. */
+static char *find_student(const char *path)
 {
-	char *inside = aqm_path_join(path, "student"), *file = inside ? aqm_path_join(inside, "student.json") : NULL;
-	int code = file ? aqm_student_load(student, aqm_path_exists(file) ? file : path) : AQM_ERUN;
+	static const char *const places[] = {"student/student.json", "student.json"};
 
-	free(inside);
-	free(file);
-	return code;
+	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+		char *file = aqm_path_join(path, places[i]);
+
+		if (!file || aqm_path_exists(file))
+			return file;
+		free(file);
+	}
+	return aqm_strdup(path);
 }
 
 static int report(int code, const char *what, const char *path)
@@ -157,11 +163,15 @@ static int export_all(aqm_policy *policy, const struct export_arguments *argumen
 static int export_c_header(const struct export_arguments *arguments)
 {
 	aqm_student *student = NULL;
-	int code = load_student(&student, arguments->run_path);
+	char *file = find_student(arguments->run_path);
+	int code = file ? aqm_path_spare(file, arguments->c_header) : AQM_ERUN;
 
+	if (code == AQM_OK)
+		code = aqm_student_load(&student, file);
 	if (code == AQM_OK)
 		code = report(aqm_export_c_header(student, arguments->c_header), "C header", arguments->c_header);
 	aqm_student_free(student);
+	free(file);
 	return code;
 }
 

@@ -8,6 +8,7 @@
 #include "aqmtrain/distill.h"
 #include "aqmtrain/sim.h"
 #include "aqmtrain/utility.h"
+#include "base/file.h"
 #include "base/size.h"
 #include "base/thread.h"
 #include "cli/command.h"
@@ -265,6 +266,23 @@ static int print(const struct aqm_sim_result *result, bool json)
 	return code;
 }
 
+/* What is written is not what is read. */
+static int check_outputs(const struct sim_arguments *a)
+{
+	const char *outputs[] = {a->log, a->series};
+	int code = AQM_OK;
+
+	for (int i = 0; i < 2 && code == AQM_OK; i++) {
+		if (outputs[i] && a->path)
+			code = aqm_path_spare(a->path, outputs[i]);
+		if (code == AQM_OK && outputs[i] && a->aqm && strncmp(a->aqm, "student:", 8) == 0)
+			code = aqm_path_spare(a->aqm + 8, outputs[i]);
+	}
+	if (code == AQM_OK && a->log && a->series && aqm_path_same(a->log, a->series))
+		code = aqm_error_set(AQM_EUSAGE, "'%s' is named twice; each output needs a file of its own", a->log);
+	return code;
+}
+
 static int simulate(const struct sim_arguments *a, const struct aqm_scenario *scenario)
 {
 	struct aqm_sim_options options = {.log_path = a->log, .chatter = a->chatter, .progress = true};
@@ -275,11 +293,11 @@ static int simulate(const struct sim_arguments *a, const struct aqm_scenario *sc
 	struct aqm_sim_result result = {0};
 	struct aqm_sim_hook hook = {0};
 	bool of_policy = a->aqm && strncmp(a->aqm, "policy:", 7) == 0;
-	int code = AQM_OK;
+	int code = check_outputs(a);
 
-	if (of_policy)
+	if (code == AQM_OK && of_policy)
 		code = aqm_sim_policy_new(&policy, &hook, a->aqm + 7, a->base, a->device, a->every, a->delay);
-	if (a->aqm && strncmp(a->aqm, "student:", 8) == 0) {
+	if (code == AQM_OK && a->aqm && strncmp(a->aqm, "student:", 8) == 0) {
 		code = aqm_student_load(&student, a->aqm + 8);
 		if (code == AQM_OK)
 			code = aqm_sim_student_new(&pupil, &hook, student);
@@ -368,8 +386,19 @@ static int collect_updates(const struct sim_arguments *a, const struct aqm_grid 
 static int collect(const struct sim_arguments *a)
 {
 	struct aqm_grid *grid = NULL;
-	int code = a->grid ? load_grid(a, &grid) : AQM_OK;
+	int code = AQM_OK;
 
+	if (a->path || a->log || a->series || a->json)
+		code = aqm_error_set(AQM_EUSAGE, "%s is for one run, not for %s",
+		                     a->path     ? "-c"
+		                     : a->log    ? "--emit-log"
+		                     : a->series ? "--series"
+		                                 : "--json",
+		                     a->grid ? "a grid" : "--collect");
+	if (code == AQM_OK && a->grid && a->collect)
+		code = aqm_path_spare(a->grid, a->collect);
+	if (code == AQM_OK && a->grid)
+		code = load_grid(a, &grid);
 	if (code == AQM_OK && a->grid && (a->runs || a->fixed))
 		code = aqm_error_set(AQM_EUSAGE, "--runs and --fixed are for runs that are drawn, not for those of a grid");
 	if (code == AQM_OK && !a->grid && a->assignment_count > a->made_count)

@@ -19,6 +19,22 @@ static int read_runs(struct aqm_report_run *runs, const struct aqm_report_option
 	return code == AQM_OK ? aqm_report_name_runs(runs, options->run_count) : code;
 }
 
+/* The page goes into no file that it is made of. */
+static int spare_run(const struct aqm_report_run *run, const char *output)
+{
+	static const char *const own[] = {"config.yaml", "run.json", "metrics.jsonl"};
+	const size_t own_count = sizeof own / sizeof *own;
+	int code = AQM_OK;
+
+	for (size_t i = 0; i < own_count + run->document_count && code == AQM_OK; i++) {
+		char *path = aqm_path_join(run->path, i < own_count ? own[i] : run->documents[i - own_count].name);
+
+		code = path ? aqm_path_spare(path, output) : AQM_ERUN;
+		free(path);
+	}
+	return code;
+}
+
 static int write_page(struct aqm_page *page, const char *path)
 {
 	char *text = NULL;
@@ -47,6 +63,8 @@ int aqm_report_write(const struct aqm_report_options *options, bool *plotted)
 	struct aqm_page page = {.options = options, .runs = runs, .run_count = options->run_count};
 	int code = runs ? read_runs(runs, options) : AQM_ERUN;
 
+	for (size_t i = 0; i < options->run_count && code == AQM_OK; i++)
+		code = spare_run(&runs[i], options->output);
 	if (code == AQM_OK && options->png_folder)
 		code = aqm_make_folders(options->png_folder);
 	if (code == AQM_OK)

@@ -9,6 +9,7 @@
 #include <jansson.h>
 
 #include "base/size.h"
+#include "base/utf8.h"
 #include "sim/run.h"
 
 /* ---- figures ---- */
@@ -184,8 +185,9 @@ static json_t *flows_json(const struct aqm_sim_result *r)
 
 static int format_json(const struct aqm_sim_result *r, char **text)
 {
+	char *aqm = aqm_utf8_text(r->aqm); /* "student:FILE" */
 	json_t *root =
-		json_pack("{s:s, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "aqm", r->aqm, "scenario", r->scenario,
+		json_pack("{s:s, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "aqm", aqm ? aqm : "", "scenario", r->scenario,
 	              "seconds", number(r->seconds), "packets", (json_int_t)r->packets, "wall_s", number(r->wall_s),
 	              "utilisation", number(r->utilisation), "rate_ratio", number(r->rate_ratio), "jain", number(r->jain),
 	              "queues", queues_json(r), "flows", flows_json(r));
@@ -206,6 +208,7 @@ static int format_json(const struct aqm_sim_result *r, char **text)
 			json_pack("{s:I, s:I}", "asked", (json_int_t)r->asked, "differed", (json_int_t)r->differed));
 	*text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
 	json_decref(root);
+	free(aqm);
 	return *text ? AQM_OK : aqm_error_set(AQM_ERUN, "cannot write the figures as JSON");
 }
 

@@ -68,6 +68,12 @@ says cut.html "lines are damaged"
 says cut.html "eval.json is not read"
 says cut.html "no configuration"
 
+# Nothing that it is made of is written over.
+cp run/eval.json before.json
+expect 2 "$program" report -r run -o run/eval.json
+expect 2 "$program" report -r run -o run/config.yaml
+cmp before.json run/eval.json || die "an evaluation was written over"
+
 expect 2 "$program" report
 expect 2 "$program" report -r run
 expect 2 "$program" report -o x.html

@@ -84,6 +84,18 @@ full() {
 full --set seconds=10 --set series=1 --series full.h5
 full --collect full.h5 --runs 6 --seconds 2
 
+# What is for one run is not ignored where there are many; nothing that is read is written over.
+expect 2 "$program" sim -c "$source/configs/scenarios/steady.yaml" --collect many.h5 --runs 2
+says err "-c is for one run"
+expect 2 "$program" sim --collect many.h5 --runs 2 --json
+cp "$source/configs/scenarios/steady.yaml" mine.yaml
+expect 2 "$program" sim -c mine.yaml --set seconds=1 --series mine.yaml
+expect 2 "$program" sim -c mine.yaml --set seconds=1 --emit-log ./mine.yaml
+expect 2 "$program" sim --set seconds=1 --emit-log both --series both
+cp "$source/configs/grids/small.yaml" mygrid.yaml
+expect 2 "$program" sim --grid mygrid.yaml --collect mygrid.yaml
+cmp mine.yaml "$source/configs/scenarios/steady.yaml" && cmp mygrid.yaml "$source/configs/grids/small.yaml" || die "an input was written over"
+
 # Over a grid: an episode a cell, named; with other axes; what is wrong is said.
 expect 0 "$program" sim --grid "$source/configs/grids/small.yaml" --dump
 [ "$(wc -l <out)" = 4 ] || die "not four cells"

@@ -36,6 +36,7 @@ expect 0 "$program" distill -r run --sweep --set distill.epochs=2 -o sweep
 
 # Headers: of a file, of its folder, of a run.
 expect 0 "$program" export -r first.json --c-header file.h
+expect 2 "$program" export -r run/student --c-header run/student/student.json
 expect 0 "$program" export -r run/student --c-header folder.h
 expect 0 "$program" export -r run --c-header run.h
 cmp file.h folder.h && cmp file.h run.h || die "three ways to one student, three headers"
@@ -47,6 +48,9 @@ expect 1 "$program" export -r first.json --c-header nowhere/file.h
 # In the queue.
 expect 0 "$program" sim --aqm student:first.json --seconds 1 --json
 says out '"asked"'
+cp first.json "$(printf 'caf\351.json')"
+expect 0 "$program" sim --aqm "student:$(printf 'caf\351.json')" --seconds 1 --json
+says out "student:caf$(printf '\357\277\275').json"
 expect 0 "$program" sim --aqm student:tree --seconds 1
 expect 3 "$program" sim --aqm student:tiny.yaml --seconds 1
 
