@@ -72,6 +72,8 @@ static int resolve_destination(char **out, const char *path)
 	struct stat status;
 
 	*out = NULL;
+	if (!*path || strcmp(path, "-") == 0)
+		return aqm_error_set(AQM_EUSAGE, "cannot write '%s': a file has to be named", path);
 	if (stat(path, &status) != 0) {
 		*out = aqm_strdup(path);
 	} else if (!S_ISREG(status.st_mode)) {

@@ -17,7 +17,8 @@ struct aqm_atomic_file {
 	char *temporary_path; /* beside it */
 };
 
-/* Open a temporary file beside `path` for writing. 0 or AQM_ERUN with a message that names `path`. */
+/* Open a temporary file beside `path` for writing. 0 or AQM_ERUN with a message that names `path`; AQM_EUSAGE where it is
+ * empty, or "-", which elsewhere is a stream. */
 int aqm_atomic_open(struct aqm_atomic_file *file, const char *path);
 /* Only choose the temporary name, for a library that opens files itself. Commit syncs and renames it all the same. */
 int aqm_atomic_reserve(struct aqm_atomic_file *file, const char *path);

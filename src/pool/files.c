@@ -87,7 +87,8 @@ static void read_rotation(struct candidate *c)
 static int add_file(struct candidates *list, const char *path, const struct stat *status, bool in_folder)
 {
 	for (size_t i = 0; i < list->count; i++)
-		if (status->st_ino && list->items[i].inode == status->st_ino && list->items[i].device == status->st_dev) {
+		if (status->st_ino ? list->items[i].inode == status->st_ino && list->items[i].device == status->st_dev
+		                   : strcmp(list->items[i].path, path) == 0) {
 			aqm_log_warning("'%s' is '%s' once more; read once", path, list->items[i].path);
 			return AQM_OK;
 		}

@@ -168,6 +168,8 @@ static void test_destinations(void **state)
 	(void)state;
 	assert_int_equal(aqm_file_write("/dev/null", "x", 1), AQM_ERUN); /* a rename would replace the device */
 	assert_int_equal(aqm_file_write(folder, "x", 1), AQM_ERUN);
+	assert_int_equal(aqm_file_write("", "x", 1), AQM_EUSAGE);
+	assert_int_equal(aqm_file_write("-", "x", 1), AQM_EUSAGE); /* not a file of that name */
 	assert_int_equal(aqm_file_write(at("missing/x"), "x", 1), AQM_ERUN);
 	assert_non_null(strstr(aqm_error_message(), "missing/x': No such file"));
 

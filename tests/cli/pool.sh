@@ -15,6 +15,15 @@ expect 2 "$program" pool parse folder -o folder/messages
 cmp log first.log
 cmp folder/messages log
 expect 0 "$program" pool parse log -o pool.h5
+expect 2 "$program" pool parse log -o ''
+expect 2 "$program" pool export pool.h5 -o -
+[ ! -e ./- ] || die "a file called '-'"
+
+# Standard input is read once, however often it is named.
+"$program" pool parse - - -o twice.h5 <log 2>err || die "standard input"
+says err "'-' is '-' once more; read once"
+"$program" pool info twice.h5 --json >out
+[ "$(grep -c 'standard input' out)" -eq 1 ] || die "standard input is there twice"
 
 cp pool.h5 first.h5
 for output in pool.h5 ./pool.h5; do
