@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
-#include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,11 +46,8 @@ int main(int argc, char **argv)
 	static const char doc[] = "Train queue management policies offline, on logs of real decisions.";
 	char name[] = "aqmtrain", *no_arguments[] = {name, NULL};
 
-	/* What libhdf5 would tidy up at exit is closed by then, but for a file that a full disk kept it from closing: there it
-	 * goes astray, and the exit status with it. */
-	H5dont_atexit();
-	atexit(close_output);
 	aqm_hdf5_no_exit();
+	atexit(close_output);
 	aqm_log_set_sink(print_line, NULL);
 	if (isatty(STDERR_FILENO))
 		aqm_progress_set_output(stderr);
