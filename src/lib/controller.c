@@ -64,19 +64,28 @@ static void read_fields(const struct aqm_record *record, uint64_t fields[AQM_LOG
 	fields[AQM_FIELD_ACTION_LOGGED] = record->action_logged;
 }
 
-/* Every feature of the policy is one that records, or intervals of them, have. */
+/* What is read is what records, or intervals of them, have: the simulator knows more. */
+static int check_feature(const aqm_controller *controller, const char *name)
+{
+	const struct aqm_interval any = {.packets = 1};
+	bool updates = aqm_controller_updates(controller);
+
+	if (strcmp(name, "time") != 0 && (updates ? !isnan(aqm_interval_feature(&any, name)) : aqm_field_find(name) != NULL))
+		return AQM_OK;
+	return aqm_error_set(AQM_EUSAGE, "the %s wants '%s', which %s not have", controller->student ? "student" : "policy",
+	                     name, updates ? "update intervals do" : "records do");
+}
+
 static int check_features(const aqm_controller *controller)
 {
-	const struct aqm_strings *names = &controller->config->policy.features;
-	bool updates = aqm_controller_updates(controller);
-	const struct aqm_interval any = {.packets = 1};
+	const aqm_student *student = controller->student;
+	size_t count = student ? aqm_student_inputs(student) : controller->config->policy.features.count;
+	int code = AQM_OK;
 
-	for (size_t i = 0; i < names->count; i++)
-		if (strcmp(names->items[i], "time") == 0 ||
-		    (updates ? isnan(aqm_interval_feature(&any, names->items[i])) : !aqm_field_find(names->items[i])))
-			return aqm_error_set(AQM_EUSAGE, "the policy wants '%s', which %s not have", names->items[i],
-			                     updates ? "update intervals do" : "records do");
-	return AQM_OK;
+	for (size_t i = 0; i < count && code == AQM_OK; i++)
+		code = check_feature(controller, student ? aqm_student_input(student, i)
+		                                         : controller->config->policy.features.items[i]);
+	return code;
 }
 
 /* ---- from file to controller ---- */
@@ -94,7 +103,9 @@ static int load(aqm_controller *controller, const char *path, const char *base_p
 	if (aqm_student_is(path)) {
 		int read = aqm_student_load(&controller->student, path);
 
-		return read == AQM_OK ? check_change(aqm_student_from(controller->student)) : read;
+		if (read == AQM_OK)
+			read = check_change(aqm_student_from(controller->student));
+		return read == AQM_OK ? check_features(controller) : read;
 	}
 	pthread_mutex_lock(&opening);
 	int code = aqm_policy_load(&controller->policy, path, base_path, AQM_DEVICE_CPU);

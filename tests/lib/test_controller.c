@@ -262,6 +262,12 @@ static void test_updates_as_the_student(void **state)
 	assert_int_equal(aqm_controller_decide(controller, &(struct aqm_record){0}, &action, NULL), AQM_EUSAGE);
 	aqm_controller_close(controller);
 	aqm_student_free(loaded);
+
+	/* A mean that only the simulator keeps: no zeros in its place. */
+	strcpy(network.inputs[0].name, "slow_delay");
+	CHECK_OK(aqm_student_save(&network, student_path));
+	assert_int_equal(aqm_controller_open(&controller, student_path, NULL), AQM_EUSAGE);
+	assert_non_null(strstr(aqm_error_message(), "the student wants 'slow_delay'"));
 }
 
 /* ---- errors ---- */
