@@ -38,8 +38,10 @@ int main(int argc, char **argv)
 			aqm_controller_reset(controller);
 		last_episode = episode;
 		if (aqm_controller_decide(controller, &r, &action, p) != AQM_OK ||
-		    aqm_controller_observe(controller, (enum aqm_action)happened) != AQM_OK)
+		    aqm_controller_observe(controller, (enum aqm_action)happened) != AQM_OK) {
+			fprintf(stderr, "%s: %s\n", argv[0], aqm_error_message());
 			break;
+		}
 		printf("%s %s %.4f %.4f %.4f\n", names[happened], names[action], p[AQM_ENQUEUE], p[AQM_DROP], p[AQM_MARK]);
 	}
 	aqm_controller_close(controller);

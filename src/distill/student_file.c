@@ -246,7 +246,8 @@ static void read_origin(const json_t *from, struct aqm_student_origin *o)
 	o->fidelity = read_number(from, "fidelity");
 	o->macro_f1 = read_number(from, "macro_f1");
 	o->held_out = json_is_true(json_object_get(from, "held_out"));
-	o->rows = (uint64_t)llabs((long long)json_integer_value(json_object_get(from, "rows")));
+	json_int_t rows = json_integer_value(json_object_get(from, "rows"));
+	o->rows = rows > 0 ? (uint64_t)rows : 0;
 }
 
 static bool is_name(const char *text)

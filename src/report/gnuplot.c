@@ -266,7 +266,6 @@ static void shut(int *descriptor)
 /* A socket for its input: writing to one whose reader has died is an error, not a signal. */
 static int start(struct process *process)
 {
-	extern char **environ;
 	char *const arguments[] = {"gnuplot", "-d", NULL}; /* no settings of the user's */
 	int in[2] = {-1, -1}, out[2] = {-1, -1}, errors[2] = {-1, -1}, code = AQM_OK;
 	posix_spawn_file_actions_t actions;

@@ -2,8 +2,7 @@
  *
  * freebsd-l4s: the L4S scheduler of the paper's kernel, with what is peculiar about it.
  *
- * - Two queues by deficit round robin, 1 quantum for the classic one and 2 for the other; a PIE of its own in each.
- * The
+ * - Two queues by deficit round robin, 1 quantum for the classic one and 2 for the other; a PIE of its own in each. The
  *   coupling of both is dead: the L queue reads a probability that only the classic queue sets in itself.
  * - ECT(1) goes to the L queue; everything else, CE too, to the classic one.
  * - PIE is active while its queue is, from its first packet on, and begins each time with p' = 0 and a full burst

@@ -71,6 +71,7 @@ const struct aqm_setting aqm_settings[] = {
 };
 /* clang-format on */
 const size_t aqm_setting_count = sizeof aqm_settings / sizeof *aqm_settings;
+_Static_assert(sizeof aqm_settings / sizeof *aqm_settings <= AQM_SETTINGS_MAX, "readers have a flag a setting");
 
 /* ---- values ---- */
 

@@ -12,8 +12,6 @@
 #include "sim/reader.h"
 #include "sim/scenario_table.h"
 
-enum { SETTINGS_MAX = 64 };
-
 /* One scenario that is being read. */
 struct place {
 	struct aqm_reader *r;
@@ -99,7 +97,7 @@ static int read_section(struct place *p, enum aqm_setting_section section, const
 static int read_mapping(struct place *p, enum aqm_setting_section section, void *object)
 {
 	struct aqm_reader *r = p->r;
-	bool seen[SETTINGS_MAX] = {false};
+	bool seen[AQM_SETTINGS_MAX] = {false};
 	int code;
 
 	while ((code = aqm_reader_next(r)) == AQM_OK && r->event.type != YAML_MAPPING_END_EVENT) {
@@ -147,7 +145,6 @@ int aqm_scenario_parse(struct aqm_scenario *scenario, const char *name, const vo
 	struct aqm_reader r;
 	bool empty;
 
-	_Static_assert(SETTINGS_MAX >= 48, "a flag a setting");
 	int code = aqm_reader_open(&r, name, data, bytes, &empty);
 	if (code == AQM_OK && !empty) {
 		code = aqm_scenario_read_mapping(&r, scenario);

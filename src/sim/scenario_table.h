@@ -20,6 +20,7 @@ struct aqm_setting {
 };
 extern const struct aqm_setting aqm_settings[];
 extern const size_t aqm_setting_count;
+enum { AQM_SETTINGS_MAX = 64 }; /* no more than that */
 
 const struct aqm_setting *aqm_setting_find(enum aqm_setting_section section, const char *name, size_t bytes);
 /* By its key as --set has it: "seconds", "link.rate", "aqm.kind", "flows.rtt". NULL: there is none. */
