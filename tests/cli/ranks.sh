@@ -43,19 +43,19 @@ interrupted() { # RUN STEP COMMAND...: SIGTERM to one process once the step is d
 	wait "$process" || status=$?
 	[ "$status" -ne 0 ] || die "it was not interrupted"
 }
-more=(-c tiny.yaml --set train.epochs=30 --set lora.dropout=0.1)
+more=(-c tiny.yaml --set train.epochs=18 --set lora.dropout=0.1)
 mkdir -p chain
 "$program" train "${more[@]}" -o long
 interrupted chain 5 mpirun -n 2 "$program" train "${more[@]}" -o chain --resume
 says chain.log "interrupted after step"
-interrupted chain 60 "$program" train "${more[@]}" -o chain --resume
+interrupted chain 40 "$program" train "${more[@]}" -o chain --resume
 ranks 2 "$program" train "${more[@]}" -o chain --resume 2>>chain.log
 same_losses long chain
 
 # A rank that is killed takes the job with it; what it had saved is there.
 ranks 2 "$program" train "${more[@]}" -o killed 2>killed.log &
 process=$!
-until [ -e killed/checkpoints/latest ] && grep -qs '"step":30,' killed/metrics.jsonl; do
+until [ -e killed/checkpoints/latest ] && grep -qs '"step":20,' killed/metrics.jsonl; do
 	kill -0 "$process" || die "it ended early"
 	sleep 0.02
 done
