@@ -48,8 +48,10 @@ static void announce_size(struct aqm_trainer *t)
 	/* Adapters come on top of the base; in full fine-tuning most of what is trained is the base. */
 	double all = config->lora.rank > 0 ? base + trained : (base > trained ? base : trained);
 	aqm_log_info("trainable parameters: %.0f (%.2f %% of %.0f)", trained, 100.0 * trained / all, all);
-	aqm_log_info("%" PRIu64 " steps: %" PRId64 " epochs of %zu windows, %" PRId64 " a step; %.0f tokens in all",
-	             t->steps, config->train.epochs, aqm_sampler_windows(t->sampler), config->train.windows, tokens);
+	int64_t windows = (int64_t)aqm_sampler_windows(t->sampler);
+	aqm_log_info("%" PRIu64 " steps: %" PRId64 " epochs of %" PRId64 " windows, %" PRId64 " a step; %.0f tokens in all",
+	             t->steps, config->train.epochs, windows,
+	             config->train.windows < windows ? config->train.windows : windows, tokens);
 }
 
 /* ---- what fits ---- */

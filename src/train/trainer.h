@@ -50,10 +50,11 @@ struct aqm_trainer {
 	struct aqm_measure trivial; /* of the eval rows: the training rows' commonest action, or p' unchanged */
 };
 
-/* Windows that go through the model at once: this rank's share of a step, or one by one. */
+/* Windows that go through the model at once: this rank's share of a step, which has no more than an epoch; or one by one. */
 static inline int64_t aqm_trainer_batch(const struct aqm_trainer *trainer)
 {
-	int64_t windows = trainer->config->train.windows, ranks = aqm_ranks_size(trainer->ranks);
+	int64_t most = (int64_t)aqm_sampler_windows(trainer->sampler), ranks = aqm_ranks_size(trainer->ranks);
+	int64_t windows = trainer->config->train.windows < most ? trainer->config->train.windows : most;
 
 	return trainer->config->train.clip_each ? 1 : (windows + ranks - 1) / ranks;
 }

@@ -444,6 +444,18 @@ static void test_missing_values(void **state)
 	assert_non_null(strstr(aqm_error_message(), "reward of row 18 of 'holes.h5' is not finite"));
 }
 
+/* A step of more windows than there are takes memory for those that there are. */
+static void test_step_beyond_an_epoch(void **state)
+{
+	static const char *const settings[] = {"train.windows=65536", "train.epochs=1", NULL};
+
+	(void)state;
+	CHECK_OK(train_with("beyond", settings, false));
+	json_t *record = json_load_file("beyond/run.json", 0, NULL);
+	assert_true(json_integer_value(json_object_get(record, "memory_planned_bytes")) < 1000 * 1000 * 1000);
+	json_decref(record);
+}
+
 /* A run may lie among other things: only what a killed training leaves is removed. */
 static void test_what_else_lies_there(void **state)
 {
@@ -617,6 +629,7 @@ int main(void)
 		IN_SCRATCH(test_warnings),
 		IN_SCRATCH(test_shared_rows_are_warned_of),
 		IN_SCRATCH(test_missing_values),
+		IN_SCRATCH(test_step_beyond_an_epoch),
 		IN_SCRATCH(test_what_else_lies_there),
 		IN_SCRATCH(test_phantoms_are_warned_of),
 		IN_SCRATCH(test_opt_and_t5),
