@@ -79,7 +79,8 @@ static const struct argp_option option_list[] = {
 
 static const struct argp_option model_option_list[] = {
 	{"model", KEY_MODEL, "MODEL.gguf", 0, "Measure this base instead of synthetic ones of known shapes", 0},
-	{"set", KEY_SET, "KEY=VALUE", 0, "Set an option of the steps' configuration: device, dtype, train.windows, lora.rank, ...", 0},
+	{"set", KEY_SET, "KEY=VALUE", 0,
+     "Set an option of the steps' configuration: device, dtype, train.windows, lora.rank, ...", 0},
 	{"profile", KEY_PROFILE, NULL, 0, "Also print the time of each kind of op", 0},
 	{"peer", KEY_PEER, NULL, 0, "Also print how to run the same step in PyTorch with PEFT (tools/peer_torch.py)", 0},
 	{0},

@@ -117,7 +117,10 @@ static error_t parse_synth(int key, char *argument, struct argp_state *state)
 }
 
 static const struct argp_option synth_options[] = {
-	{"preset", KEY_PRESET, "NAME", 0, "Shape of the model: tiny-llama, tiny-gpt2, tiny-opt, tiny-t5, micro-llama, gpt2, smollm2-135m, opt-1.3b, t5-base, llama2-7b", 0},
+	{"preset", KEY_PRESET, "NAME", 0,
+     "Shape of the model: tiny-llama, tiny-gpt2, tiny-opt, tiny-t5, micro-llama, gpt2, smollm2-135m, opt-1.3b, t5-base, "
+     "llama2-7b",
+     0},
 	{"type", KEY_TYPE, "TYPE", 0, "Type of the matrices: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1 (default f32)",
      0},
 	{"seed", KEY_SEED, "N", 0, "Seed of the weights (default 0)", 0},

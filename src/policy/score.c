@@ -48,7 +48,8 @@ size_t aqm_policy_score_windows(const aqm_policy *policy, const struct aqm_rows 
 	return aqm_eval_windows(rows->pool, (size_t)policy->encoder.window, 0, NULL, NULL);
 }
 
-int aqm_policy_score_part(aqm_policy *policy, const struct aqm_rows *rows, double target_return, size_t first, size_t count, float *logits)
+int aqm_policy_score_part(aqm_policy *policy, const struct aqm_rows *rows, double target_return, size_t first,
+                          size_t count, float *logits)
 {
 	size_t total = aqm_policy_score_windows(policy, rows), end = count < total - first ? first + count : total;
 	struct aqm_window *windows = aqm_malloc_array(total, sizeof *windows);

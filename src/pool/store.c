@@ -20,7 +20,10 @@ static int wrong(const aqm_pool *pool, const char *what)
 /* Our kind for a numeric HDF5 type; AQM_KINDS when there is none. */
 static enum aqm_kind kind_of(hid_t type)
 {
-	static const enum aqm_kind kinds[2][4] = {{AQM_KIND_U8, AQM_KIND_U16, AQM_KIND_U32, AQM_KIND_U64}, {AQM_KIND_I8, AQM_KIND_I16, AQM_KIND_I32, AQM_KIND_I64}};
+	static const enum aqm_kind kinds[2][4] = {
+		{AQM_KIND_U8, AQM_KIND_U16, AQM_KIND_U32, AQM_KIND_U64},
+		{AQM_KIND_I8, AQM_KIND_I16, AQM_KIND_I32, AQM_KIND_I64},
+	};
 	size_t bytes = H5Tget_size(type);
 	int log2 = bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : bytes == 8 ? 3 : -1;
 
