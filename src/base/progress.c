@@ -89,10 +89,8 @@ static void draw(struct aqm_progress *p, double now)
 		memset(bar + full, '-', CELLS - full);
 		bar[CELLS] = '\0';
 		fprintf(terminal, "\r%s [%s] %3d%%", p->what, bar, (int)(part * 100.0));
-		if (seconds >= 0.0) {
-			format_seconds(left, sizeof left, seconds);
-			fprintf(terminal, "  %s left", left);
-		}
+		format_seconds(left, sizeof left, seconds >= 0.0 ? seconds : now - p->started);
+		fprintf(terminal, "  %s %s", left, seconds >= 0.0 ? "left" : "so far");
 	} else {
 		format_seconds(left, sizeof left, now - p->started);
 		fprintf(terminal, "\r%s %llu  %s", p->what, (unsigned long long)p->done, left);
@@ -121,16 +119,28 @@ static void print_line(struct aqm_progress *p, double now)
 	p->pause = fmin(2.0 * p->pause, longest_pause);
 }
 
-void aqm_progress_update(struct aqm_progress *p, uint64_t done)
+/* If it is time to. */
+static void tell(struct aqm_progress *p)
 {
-	p->done = done;
-	if (p->within || (!terminal && !lines))
-		return;
 	double now = aqm_clock_seconds();
+
 	if (terminal && now - p->started >= delay_seconds && now - p->drawn >= interval_seconds)
 		draw(p, now);
 	else if (!terminal && now - p->told >= p->pause)
 		print_line(p, now);
+}
+
+void aqm_progress_update(struct aqm_progress *p, uint64_t done)
+{
+	static atomic_flag busy = ATOMIC_FLAG_INIT; /* results may come on another thread than what is within */
+
+	p->done = done;
+	if ((!terminal && !lines) || atomic_flag_test_and_set(&busy))
+		return;
+	struct aqm_progress *told = p->within ? outermost : p;
+	if (told)
+		tell(told);
+	atomic_flag_clear(&busy);
 }
 
 void aqm_progress_note(struct aqm_progress *p, const char *format, ...)

@@ -20,7 +20,7 @@ struct aqm_reduction {
 	size_t first, end; /* floats that are complete and not on their way */
 	bool *sent;        /* by parameter; owned */
 	int code;          /* the first failure of a step */
-	double waited;     /* seconds that steps have waited for sums */
+	double waited;     /* seconds that steps have waited for sums; with GPUs also for the work in front of them */
 };
 
 /* Memory for it, a group of GPUs where each rank has one, and the hook into backward passes. 0 or AQM_ERUN. */

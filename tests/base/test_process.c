@@ -188,9 +188,14 @@ static void test_lines(void **state)
 	aqm_progress_start(&inner, "learning", 10, 0); /* what is within something else is not told */
 	pass(&inner, 1000);
 	aqm_progress_update(&inner, 5);
-	aqm_progress_end(&inner);
 	fflush(file);
 	assert_int_equal(bytes, before);
+	pass(&p, 600);
+	aqm_progress_update(&inner, 6);
+	aqm_progress_end(&inner);
+	fflush(file);
+	assert_non_null(strstr(text + before, "> training 70 %"));
+	before = bytes;
 	aqm_progress_end(&p);
 
 	aqm_progress_start(&inner, "counting", 0, 0);
