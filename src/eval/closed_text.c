@@ -133,7 +133,8 @@ static void print_response(const struct aqm_closed_plan *plan, FILE *out)
 	fprintf(out, ", utility ");
 	put_estimate(out, 0, 2, 1, of_utility);
 	fprintf(out, "\n%s\n\n",
-	        verdict->mean - verdict->half > 0 ? "Asking for more gives more."
+	        verdict->count < 2                  ? "One seed does not tell whether asking for more gives more."
+	        : verdict->mean - verdict->half > 0 ? "Asking for more gives more."
 	        : verdict->mean + verdict->half < 0
 	            ? "Asking for more gives less."
 	            : "Asking for more does not change what is obtained, as far as these seeds show.");
@@ -147,6 +148,11 @@ static void print_verdicts(const struct aqm_closed_plan *plan, FILE *out)
 		struct aqm_estimate d = aqm_closed_difference(plan, AQM_ALL_CELLS, a, plan->baseline, AQM_FIGURE_UTILITY);
 		bool better = d.mean - d.half > 0, worse = d.mean + d.half < 0;
 
+		if (d.count < 2) { /* no interval, no verdict */
+			fprintf(out, "%s: %.2f from %s on one seed, which says nothing of others.\n", plan->arms[a].label, d.mean,
+			        plan->arms[plan->baseline].label);
+			continue;
+		}
 		fprintf(out, "%s: %s %s (%.2f +- %.2f).\n", plan->arms[a].label,
 		        better  ? "better than"
 		        : worse ? "worse than"
@@ -160,9 +166,10 @@ void aqm_closed_print(const struct aqm_closed_plan *plan, FILE *out)
 	const struct aqm_closed_options *o = plan->options;
 
 	fprintf(out,
-	        "%s: %zu cell%s, %zu seeds; mean +- half of the 95 %% interval over seeds (Student's t); differences "
+	        "%s: %zu cell%s, %zu seed%s; mean +- half of the 95 %% interval over seeds (Student's t); differences "
 	        "on the same seeds\n",
-	        plan->name, plan->cell_count, plan->cell_count == 1 ? "" : "s", o->seed_count);
+	        plan->name, plan->cell_count, plan->cell_count == 1 ? "" : "s", o->seed_count,
+	        o->seed_count == 1 ? "" : "s");
 	fprintf(out, "utility %s: %s\n", plan->utility_name, plan->utility_help);
 	if (plan->policy_path && plan->arms[plan->arm_count - 1].kind == AQM_ARM_POLICY)
 		fprintf(out, "policy: %s, control: %s, in %s\n", plan->policy_path,

@@ -58,8 +58,24 @@ static bool is_numbers(const struct aqm_grid_axis *axis)
 	return axis->kind == AQM_AXIS_SEED || axis->kind == AQM_AXIS_DRAW;
 }
 
+/* "5" and "5.0" are one value: their cells would be one run counted twice. */
+static bool same_value(const struct aqm_grid_axis *axis, const char *a, const char *b)
+{
+	char *a_end, *b_end;
+
+	if (strcmp(a, b) == 0)
+		return true;
+	if (is_numbers(axis))
+		return false;
+	double x = strtod(a, &a_end), y = strtod(b, &b_end);
+	return a_end != a && b_end != b && !*a_end && !*b_end && x == y;
+}
+
 int aqm_grid_add_value(struct aqm_grid_axis *axis, const char *text)
 {
+	for (size_t i = 0; i < axis->count; i++)
+		if (same_value(axis, axis->values[i], text))
+			return aqm_error_set(AQM_EUSAGE, "'%s' has the value %.60s twice", axis->key, text);
 	if (axis->count == (is_numbers(axis) ? NUMBERS_MAX : AQM_GRID_VALUES_MAX))
 		return aqm_error_set(AQM_EUSAGE, "'%s' has too many values", axis->key);
 	char **grown = aqm_realloc_array(axis->values, axis->count + 1, sizeof *grown);

@@ -97,6 +97,10 @@ says out '"rank_correlation":'
 says out '"sweep":'
 closed updates --grid grid.yaml --seeds 3 --aqm dualpi2,policy --delay none --target-return q0.1,0.9
 says out "rank correlation of asked and obtained"
+closed packets --scenario short.yaml --seeds 1 --aqm fifo,policy --every 100 --delay none --target-return q0.1,0.9
+says out "on one seed, which says nothing of others"
+says out "One seed does not tell"
+! grep -q nan out || die "an interval out of one seed"
 closed packets --scenario short.yaml --seeds 2 --aqm fifo,policy --every 1 --delay none --context-windows 0,2 --json
 says out '"context_windows": 2'
 figures_of() {
