@@ -113,10 +113,18 @@ static int visible(const struct dirent *entry)
 	return entry->d_name[0] != '.';
 }
 
+/* By name, links behind all else: a log that is there by its own name too keeps its place in its rotated set. */
+static int compare_entries(const struct dirent **a, const struct dirent **b)
+{
+	int links = ((*a)->d_type == DT_LNK) - ((*b)->d_type == DT_LNK);
+
+	return links ? links : strcmp((*a)->d_name, (*b)->d_name);
+}
+
 static int add_folder(struct candidates *list, const char *folder, int depth)
 {
 	struct dirent **entries;
-	int n = scandir(folder, &entries, visible, alphasort), code = AQM_OK;
+	int n = scandir(folder, &entries, visible, compare_entries), code = AQM_OK;
 
 	if (n < 0)
 		return aqm_error_errno(AQM_EDATA, "cannot read folder '%s'", folder);
