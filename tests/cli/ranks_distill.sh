@@ -11,12 +11,16 @@ export CC=false # nanoseconds of a decision are not what is looked at
 figures() { # all that is not a time
 	sed -E '/"(ranks|answers_known|teacher_seconds|seconds)":/d' "$1/distill.json"
 }
+keys() { # digests of all that decides a student, the teacher's answers too
+	grep -o '"key":"[^"]*"' "$1/students.jsonl" | sort
+}
 same_figures() {
 	[ "$(grep -c '"name"' "$1/distill.json")" = 11 ] || die "not every student is in $1"
 	cmp <(figures "$1") <(figures "$2") || die "figures of $1 and $2 differ"
+	cmp <(keys "$1") <(keys "$2") || die "$1 and $2 have learned from other answers"
 }
 printf 'seconds: 1\nwarmup: 0\nlink: {rate: 2}\naqm: {kind: freebsd-l4s}\nflows:\n  - {cc: prague, rtt: 10}\n' >small.yaml
-met=(distill -r run --sweep --set distill.epochs=5 --set distill.scenarios=[small.yaml] --set distill.seconds=0.5 --set distill.rounds=1)
+met=(distill -r run --sweep --set threads=1 --set distill.epochs=5 --set distill.scenarios=[small.yaml] --set distill.seconds=0.5 --set distill.rounds=1)
 
 # Everything anew each time: the teacher's answers, also to what students meet in the simulator.
 "$program" "${met[@]}" -o one >one.txt
@@ -32,9 +36,9 @@ same_figures one three
 
 # A student alone is rank 0's; the teacher's work is shared.
 rm -r run/logits
-"$program" distill -r run --set distill.epochs=5 -o alone >alone.txt
+"$program" distill -r run --set threads=1 --set distill.epochs=5 -o alone >alone.txt
 rm -r run/logits
-expect 0 ranks 2 "$program" distill -r run --set distill.epochs=5 -o together
+expect 0 ranks 2 "$program" distill -r run --set threads=1 --set distill.epochs=5 -o together
 cmp alone/student.json together/student.json || die "two students"
 [ "$(grep -c 'learned from' out)" = 1 ] || die "each rank speaks"
 [ ! -e together/students.jsonl ] || die "a student alone is kept as of a sweep"

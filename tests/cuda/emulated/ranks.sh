@@ -59,5 +59,5 @@ says alone.log "NCCL cannot join the group: unhandled system error"
 
 # A sum that never ends is told, and ends the job.
 export OMPI_MCA_odls_base_sigkill_timeout=0
-AQM_FAKE_NCCL=async:1 expect 1 ranks 2 "$program" "${train[@]}" -o stuck
+AQM_FAKE_NCCL=async:2 expect 1 ranks 2 "$program" "${train[@]}" -o stuck
 says err "NCCL cannot sum: remote process exited or there was a network error"
