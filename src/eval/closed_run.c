@@ -217,7 +217,8 @@ static int decide_once(aqm_decider *decider, const struct aqm_config *config, co
 	return code == AQM_OK ? aqm_decider_observe(decider, action, 0) : code;
 }
 
-/* Over two windows, so that what a window's restart takes counts as often as it happens; at least a few decisions, and
+/* A decision and what the decider does when it is told of it, for the next one can be made no earlier. Over two windows,
+ * so that what differs from step to step counts as often as it happens; at least a few decisions, and
  * then no longer than some seconds. */
 static int measure(aqm_policy *policy, struct aqm_decision_time *time)
 {
