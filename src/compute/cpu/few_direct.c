@@ -38,7 +38,7 @@ enum {
 	MOST_OF_FEW = 5,
 	COUNT = 12,        /* rows of X taken together at most */
 	CACHED = 32 << 10, /* bytes of X that may stay in the first cache */
-	AHEAD = 4 << 10,   /* bytes of W to ask for before they are needed, or a little more */
+	AHEAD = 8 << 10,   /* bytes of W to ask for before they are needed, or a little more */
 };
 
 /* Types with a kernel here; the last is of bfloat16 with X in bfloat16 too. */
