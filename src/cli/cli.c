@@ -14,6 +14,7 @@
 #include "base/thread.h"
 #include "base/utf8.h"
 #include "cli/command.h"
+#include "ranks/ranks.h"
 
 enum { WRONG_USAGE = 2 };
 
@@ -127,7 +128,8 @@ int64_t aqm_cli_int(const struct argp_state *state, const char *name, const char
 	errno = 0;
 	long long value = strtoll(text, &end, 10);
 	if (end == text || *end || errno || value < low || value > high)
-		argp_error(state, "%s wants a whole number from %lld to %lld, not '%s'", name, (long long)low, (long long)high, text);
+		argp_error(state, "%s wants a whole number from %lld to %lld, not '%s'", name, (long long)low, (long long)high,
+		           text);
 	return value;
 }
 
@@ -142,6 +144,22 @@ double aqm_cli_double(const struct argp_state *state, const char *name, const ch
 	return value;
 }
 
+/* Threads that spin while another process has their core make everything ten times slower, or a hundred times. */
+static void warn_of_others(void)
+{
+	bool chosen = getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT");
+	FILE *file = chosen || aqm_ranks_launched() ? NULL : fopen("/proc/loadavg", "r");
+	int runnable = 0, processors = aqm_threads_most();
+
+	if (!file)
+		return;
+	if (fscanf(file, "%*f %*f %*f %d/", &runnable) == 1 && 2 * (runnable - 1) >= processors && aqm_threads() > 1)
+		aqm_log_warning(
+			"others keep %d of %d cores busy; with OMP_WAIT_POLICY=passive in the environment that costs far less",
+			runnable - 1 < processors ? runnable - 1 : processors, processors);
+	fclose(file);
+}
+
 void aqm_cli_prepare_compute(int threads)
 {
 	const char *core = getenv("OPENBLAS_CORETYPE");
@@ -150,6 +168,7 @@ void aqm_cli_prepare_compute(int threads)
 		aqm_log_warning("OPENBLAS_CORETYPE=%s pins OpenBLAS to that kernel; unset it for full speed", core);
 	aqm_interrupt_install();
 	aqm_threads_set(threads);
+	warn_of_others();
 }
 
 /* ---- the command line, to be kept ---- */
@@ -212,7 +231,7 @@ static error_t parse_config_option(int key, char *argument, struct argp_state *s
 static const struct argp_option config_option_list[] = {
 	{"config", 'c', "FILE", 0, "Read the configuration from FILE (YAML)", 0},
 	{"set", 's', "KEY=VALUE", 0,
-	 "Set one option of the configuration; may be repeated. Its section may be left out where that is clear", 0},
+     "Set one option of the configuration; may be repeated. Its section may be left out where that is clear", 0},
 	{0},
 };
 

@@ -72,8 +72,8 @@ char *aqm_cli_command_line(int argc, char **argv);
 int64_t aqm_cli_int(const struct argp_state *state, const char *name, const char *text, int64_t low, int64_t high);
 double aqm_cli_double(const struct argp_state *state, const char *name, const char *text, double low, double high);
 
-/* For commands that compute (train, eval, bench): Ctrl-C as a flag (base/thread.h), threads in force, and a warning
- * about environment variables that slow OpenBLAS down. threads 0 = all cores. (A long command that does not compute,
+/* For commands that compute (train, eval, bench): Ctrl-C as a flag (base/thread.h), threads in force, and warnings
+ * of what slows it down: environment variables, other processes. threads 0 = all cores. (A long command that does not compute,
  * such as pool parse, calls aqm_interrupt_install itself.) */
 void aqm_cli_prepare_compute(int threads);
 

@@ -22,8 +22,7 @@ struct aqm_ranks {
 
 /* ---- joining ---- */
 
-/* How many processes the launcher has started; 0: none did. */
-static int launched(void)
+int aqm_ranks_launched(void)
 {
 	static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "PMIX_RANK"};
 
@@ -39,7 +38,7 @@ static int launched(void)
 int aqm_ranks_join(aqm_ranks **out)
 {
 	aqm_ranks *ranks = aqm_calloc_array(1, sizeof *ranks);
-	int code = AQM_OK, processes = launched();
+	int code = AQM_OK, processes = aqm_ranks_launched();
 
 	*out = NULL;
 	if (!ranks)

@@ -16,6 +16,8 @@
 
 typedef struct aqm_ranks aqm_ranks;
 
+/* How many processes an MPI launcher has started; 0: none did. */
+int aqm_ranks_launched(void);
 /* Join the job that the launcher has started; alone without one. Once a process. AQM_ERUN: MPI failed, or there is a
  * launcher but the program was built without MPI. */
 int aqm_ranks_join(aqm_ranks **out);
