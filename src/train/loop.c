@@ -48,6 +48,10 @@ static int interrupted(struct aqm_trainer *t)
 
 static int diverged(const struct aqm_trainer *t, const char *what, double value)
 {
+	value = fabs(value); /* "-nan" tells no more than "nan" */
+	if (t->state.step == 0) /* nothing was learned yet, and features are finite */
+		return aqm_error_set(AQM_ERUN, "before the first step %s is not finite (%g); are the weights of '%s'?", what, value,
+		                     t->config->model.path);
 	if (t->checkpoint_step == UINT64_MAX)
 		return aqm_error_set(AQM_ERUN, "step %" PRIu64 ": %s is not finite (%g); no checkpoint was written yet",
 		                     t->state.step, what, value);

@@ -444,6 +444,24 @@ static void test_missing_values(void **state)
 	assert_non_null(strstr(aqm_error_message(), "reward of row 18 of 'holes.h5' is not finite"));
 }
 
+/* A base whose weights are no numbers is named, and a training that has not begun is not said to have diverged. */
+static void test_broken_base(void **state)
+{
+	static const char *const settings[] = {"model.path=broken.gguf", NULL};
+	const float nan = NAN;
+	char *data;
+	size_t bytes;
+
+	(void)state;
+	CHECK_OK(aqm_file_read(golden_path("llama.gguf"), 1 << 26, &data, &bytes));
+	memcpy(data + bytes - sizeof nan, &nan, sizeof nan); /* of the last norm */
+	CHECK_OK(aqm_file_write("broken.gguf", data, bytes));
+	free(data);
+	assert_int_equal(train_with("broken", settings, false), AQM_ERUN);
+	assert_non_null(strstr(aqm_error_message(), "before the first step the loss is not finite (nan)"));
+	assert_non_null(strstr(aqm_error_message(), "'broken.gguf'"));
+}
+
 /* A step of more windows than there are takes memory for those that there are. */
 static void test_step_beyond_an_epoch(void **state)
 {
@@ -629,6 +647,7 @@ int main(void)
 		IN_SCRATCH(test_warnings),
 		IN_SCRATCH(test_shared_rows_are_warned_of),
 		IN_SCRATCH(test_missing_values),
+		IN_SCRATCH(test_broken_base),
 		IN_SCRATCH(test_step_beyond_an_epoch),
 		IN_SCRATCH(test_what_else_lies_there),
 		IN_SCRATCH(test_phantoms_are_warned_of),
