@@ -108,6 +108,12 @@ static void put_name(const struct aqm_page *page, const struct candidate *c)
 	fputs("</span></th>", out);
 }
 
+/* Scored on rows that it was trained on: that is no verdict on anything else. */
+static bool is_of_training(const json_t *json)
+{
+	return json_is_true(aqm_json_find(json, "trained_on"));
+}
+
 /* "beats the majority class and the tree": by macro-F1; a loss of accuracy is said. */
 static void put_packet_verdict(FILE *out, const json_t *json)
 {
@@ -117,7 +123,9 @@ static void put_packet_verdict(FILE *out, const json_t *json)
 	double least = fmax(aqm_json_at(json, "baselines/majority/accuracy"),
 	                    isfinite(tree) ? aqm_json_at(json, "baselines/tree/accuracy") : -INFINITY);
 
-	if (f1 <= majority)
+	if (is_of_training(json))
+		fputs("<td class=\"dim\">none: trained on these rows</td>", out);
+	else if (f1 <= majority)
 		fputs("<td class=\"bad\">no better than the majority class</td>", out);
 	else if (!isfinite(tree))
 		fputs("<td>beats the majority class; no tree measured</td>", out);
@@ -190,9 +198,13 @@ static bool clearly_less(double error, double than)
 	return error < 0.99 * than;
 }
 
-static void put_update_verdict(FILE *out, double error, double persistence)
+static void put_update_verdict(FILE *out, const json_t *json, double persistence)
 {
-	if (clearly_less(error, persistence))
+	double error = aqm_json_at(json, "log_rmse");
+
+	if (is_of_training(json))
+		fputs("<td class=\"dim\">none: trained on these rows</td>", out);
+	else if (clearly_less(error, persistence))
 		fputs("<td class=\"good\">beats persistence</td>", out);
 	else if (error < persistence)
 		fputs("<td>hardly better than persistence</td>", out);
@@ -224,7 +236,7 @@ static void put_update_rows(const struct aqm_page *page, const struct candidates
 		for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
 			aqm_html_cell(out, aqm_json_at(json, keys[k]), 4);
 		aqm_html_cell(out, aqm_json_at(json, "loss"), 4);
-		put_update_verdict(out, aqm_json_at(json, "log_rmse"), aqm_json_at(persistence, "log_rmse"));
+		put_update_verdict(out, json, aqm_json_at(persistence, "log_rmse"));
 		fputs("</tr>\n", out);
 	}
 	fputs("</tbody>\n", out);
@@ -238,7 +250,11 @@ static void put_group(const struct aqm_page *page, const struct candidates *list
 	FILE *out = page->out;
 
 	fputs("<h3>", out);
-	aqm_html_textf(out, c->update ? "%.0f update intervals" : "%.0f held-out rows", aqm_json_at(c->json, "rows"));
+	aqm_html_textf(out,
+	               c->update                 ? "%.0f update intervals"
+	               : is_of_training(c->json) ? "%.0f rows"
+	                                         : "%.0f held-out rows",
+	               aqm_json_at(c->json, "rows"));
 	fputs("</h3>\n", out);
 	if (c->update)
 		put_update_rows(page, list, first, shown);
@@ -270,18 +286,21 @@ static void put_group(const struct aqm_page *page, const struct candidates *list
 
 /* ---- cards ---- */
 
-/* The candidate that stands for a run: on logged returns, the last step before the best (which was picked). */
+/* How little a candidate says of its run. */
+static int doubt(const struct candidate *c)
+{
+	return 4 * is_of_training(c->json) + 2 * (strcmp(aqm_json_text(c->json, "returns"), "target") == 0) +
+	       (strcmp(aqm_json_text(c->json, "policy"), "best") == 0);
+}
+
+/* The candidate that stands for a run: held out, on logged returns, the last step before the best (which was picked). */
 static const struct candidate *main_candidate(const struct candidates *list, size_t run)
 {
 	const struct candidate *found = NULL;
 
-	for (size_t i = 0; i < list->count; i++) {
-		const struct candidate *c = &list->items[i];
-		bool target = strcmp(aqm_json_text(c->json, "returns"), "target") == 0;
-
-		if (c->run == run && (!found || (strcmp(aqm_json_text(found->json, "returns"), "target") == 0 && !target)))
-			found = c;
-	}
+	for (size_t i = 0; i < list->count; i++)
+		if (list->items[i].run == run && (!found || doubt(&list->items[i]) < doubt(found)))
+			found = &list->items[i];
 	return found;
 }
 
@@ -293,20 +312,21 @@ static void put_card(const struct aqm_page *page, const struct candidate *c)
 	double trivial = aqm_json_at(json, c->update ? "baselines/persistence/log_rmse" : "baselines/majority/macro_f1");
 	double tree = aqm_json_at(json, "baselines/tree/macro_f1");
 	bool good = c->update ? clearly_less(ours, trivial) : ours > trivial && (!isfinite(tree) || ours > tree);
+	bool known = is_of_training(json);
 
-	fprintf(out, "<li class=\"%s\"><b>", good ? "good" : "bad");
+	fprintf(out, "<li class=\"%s\"><b>", known ? "" : good ? "good" : "bad");
 	aqm_html_text(out, page->runs[c->run].label);
 	fputs("</b><span class=\"big\">", out);
 	aqm_html_number(out, ours, 3);
-	fputs(c->update ? "</span> error of log p', held out<br /><small>persistence "
-	                : "</span> macro-F1, held out<br /><small>majority class ",
-	      out);
+	fputs(c->update ? "</span> error of log p'" : "</span> macro-F1", out);
+	fputs(known ? ", on its own training rows<br /><small>" : ", held out<br /><small>", out);
+	fputs(c->update ? "persistence " : "majority class ", out);
 	aqm_html_number(out, trivial, 3);
 	if (isfinite(tree)) {
 		fputs(", decision tree ", out);
 		aqm_html_number(out, tree, 3);
 	}
-	fputs(good ? ": beaten</small></li>\n" : ": not beaten</small></li>\n", out);
+	fputs(known ? "</small></li>\n" : good ? ": beaten</small></li>\n" : ": not beaten</small></li>\n", out);
 }
 
 int aqm_page_verdict(struct aqm_page *page)

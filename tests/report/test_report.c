@@ -108,6 +108,27 @@ static void baselines_come_first(void **state)
 	free(text);
 }
 
+/* Figures of rows that were trained on are no verdict, and stand for the run only where there are no others. */
+static void trained_rows_decide_nothing(void **state)
+{
+	const char *const runs[] = {"plain"};
+	char known[sizeof evaluation + 64];
+	bool plotted;
+
+	(void)state;
+	make_run("plain");
+	snprintf(known, sizeof known, "{\"trained_on\":true,\"policy\":\"last\",%s", evaluation + 1);
+	put("plain", "eval-a.json", known);
+	char *text = report(runs, 1, false, &plotted);
+	expect_in_order(text, (const char *const[]){"macro-F1, on its own training rows", "100 rows", "none: trained on these rows", NULL});
+	assert_null(strstr(text, "beats both"));
+	free(text);
+	put("plain", "eval-b.json", evaluation);
+	text = report(runs, 1, false, &plotted);
+	expect_in_order(text, (const char *const[]){"macro-F1, held out", "beats both", NULL});
+	free(text);
+}
+
 static void training_alone_is_shown(void **state)
 {
 	const char *const runs[] = {"plain"};
@@ -355,6 +376,7 @@ int main(void)
 		cmocka_unit_test(training_alone_is_shown),
 		cmocka_unit_test(differences_between_runs_are_marked),
 		cmocka_unit_test(update_control_has_its_own_verdict),
+		cmocka_unit_test(trained_rows_decide_nothing),
 		cmocka_unit_test(closed_loop_is_shown),
 		cmocka_unit_test(the_cell_that_is_drawn_is_said),
 		cmocka_unit_test(absolute_paths_stay_at_home),
