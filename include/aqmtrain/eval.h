@@ -40,7 +40,7 @@ struct aqm_eval_result {
  * AQM_EDATA for an unusable run or pool; AQM_EINTERRUPTED. A training pool that cannot be read any more is no error:
  * the tree is then missing, with a note. */
 int aqm_eval_pool(struct aqm_eval_result *result, const struct aqm_eval_options *options);
-/* Text for people, or the JSON of design/cli.md; owned by the caller. */
+/* Text for people, or JSON; owned by the caller. */
 int aqm_eval_format(const struct aqm_eval_result *result, bool json, char **text);
 
 /* ---- closed loop ---- */

@@ -18,7 +18,7 @@
 /* "enqueue", "drop", "mark" */
 extern const char *const aqm_action_names[AQM_ACTIONS];
 
-/* One row a field of a kernel-log record, in the order of the log line (24 fields, facts: dn_sched_l4s.c). */
+/* One row a field of a kernel-log record, in the order of the log line (24 fields, as dn_sched_l4s.c prints them). */
 struct aqm_field {
 	const char *name;        /* "current_qdelay" */
 	const char *unit;        /* "us" */
@@ -41,7 +41,7 @@ void aqm_parse_options_init(struct aqm_parse_options *options);
 
 /* Parse logs into a pool. Each path is a file (plain, .gz, .bz2, told by content), a folder, or "-" (stdin). Rotated sets
  * are put in time order. Streams: memory does not grow with the log. Writes POOL atomically; Ctrl-C gives AQM_EINTERRUPTED
- * and leaves no file. AQM_EDATA when no record is found. */
+ * and leaves no file. AQM_EDATA when no record is found. Here and below AQM_EUSAGE where what is written would be what is read. */
 int aqm_pool_parse(const char *const *paths, size_t count, const char *pool_path, const struct aqm_parse_options *options);
 
 /* Columns by field name, plus `action` and/or `action_logged` (0, 1, 2); .gz told by content. */
@@ -54,7 +54,7 @@ int aqm_pool_export(const char *pool_path, const char *csv_path);
 enum aqm_split_by { AQM_SPLIT_ORDER, AQM_SPLIT_EPISODES, AQM_SPLIT_TIME };
 int aqm_pool_split(const char *pool_path, const char *train_path, const char *eval_path, enum aqm_split_by by,
                    double fraction);
-/* The report of `pool info`: readable text, or the JSON of design/cli.md. Owned by the caller. */
+/* The report of `pool info`: readable text, or JSON. Owned by the caller. */
 int aqm_pool_info(const char *pool_path, bool json, char **text);
 
 /* ---- reading pools ---- */
@@ -115,7 +115,7 @@ struct aqm_reward_range {
 
 /* rewards[rows] and returns[rows]: r_t by config->reward, in the range where there is one (NULL: as they are), R_t = sum over
  * k < horizon of gamma^k r_{t+k}, inside the episode. A horizon in ms needs a clock in the pool (measurement_start or time);
- * AQM_EDATA otherwise. */
+ * AQM_EDATA otherwise, and where one of them is no finite float. */
 int aqm_pool_returns(const aqm_pool *pool, const struct aqm_config *config, const struct aqm_reward_range *range, float *rewards,
                      float *returns);
 

@@ -322,7 +322,7 @@ struct aqm_sim_options {
 int aqm_sim_run(const struct aqm_scenario *scenario, const struct aqm_sim_options *options,
                 struct aqm_sim_result *result);
 void aqm_sim_result_release(struct aqm_sim_result *result);
-/* A table for people, or the JSON of design/cli.md; owned by the caller. */
+/* A table for people, or JSON; owned by the caller. */
 int aqm_sim_format(const struct aqm_sim_result *result, bool json, char **text);
 /* The time series: CSV, or HDF5 where the name ends in .h5. */
 int aqm_sim_write_series(const struct aqm_sim_result *result, const char *path);

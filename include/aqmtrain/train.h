@@ -20,10 +20,12 @@ struct aqm_train_options {
 	struct aqm_ranks *ranks;  /* that train together, each its share of every step's windows; NULL: alone */
 };
 
-/* Train, or go on with, a run. The folder is made; an existing run is not overwritten unless `resume`. Writes config.yaml, run.json (data, base, what
- * it took), metrics.jsonl, checkpoints/, best/, policy.h5, and init_adapter.json: path and SHA-256 of an adapter that it began with, which must be of lora.rank, alpha and targets (AQM_EUSAGE
- * with the settings that fit) and is not needed again. SIGINT: a checkpoint is written and AQM_EINTERRUPTED returned. A non-finite loss or gradient:
- * AQM_ERUN with the step; the last good checkpoint stays. Resuming continues bit-identically (same machine kind and threads). */
+/* Train, or go on with, a run. The folder is made; an existing run is not overwritten unless `resume`. Writes config.yaml,
+ * run.json (data, base, what it took), metrics.jsonl, checkpoints/, best/, policy.h5, and init_adapter.json: path and SHA-256
+ * of an adapter that it began with, which must be of lora.rank, alpha and targets (AQM_EUSAGE with the settings that fit) and
+ * is not needed again. SIGINT: a checkpoint is written and AQM_EINTERRUPTED returned. A feature, reward or return that is not
+ * finite: AQM_EDATA with its row. A non-finite loss or gradient: AQM_ERUN with the step; the last good checkpoint stays.
+ * Resuming continues bit-identically (same machine kind and threads). */
 int aqm_train(const struct aqm_config *config, const char *run_path, const struct aqm_train_options *options);
 
 /* ---- metrics ---- */

@@ -83,7 +83,7 @@ size_t aqm_pool_column_index(const char *name);
 const struct aqm_column_type *aqm_column_type_find(const char *name);
 
 /* What happened to the packet. The kernel logs DROP also while PIE is inactive or bursts are allowed, and then
- * enqueues the packet all the same: a phantom drop (facts: dn_sched_l4s.c). */
+ * enqueues the packet all the same: a phantom drop (dn_sched_l4s.c). */
 static inline uint8_t aqm_effective_action(uint8_t logged, uint64_t sflags, uint64_t burst_allowance)
 {
 	return logged == AQM_DROP && (!(sflags & 1) || burst_allowance != 0) ? AQM_ENQUEUE : logged;

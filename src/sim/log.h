@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Kernel logs of a run: lines as the FreeBSD kernel prints them and syslogd writes them (facts: dn_sched_l4s.c), so
+ * Kernel logs of a run: lines as the FreeBSD kernel prints them and syslogd writes them (dn_sched_l4s.c), so
  * that `pool parse` reads back the same records.
  */
 #ifndef AQM_SIM_LOG_H

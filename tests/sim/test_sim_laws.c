@@ -86,7 +86,7 @@ static void cubic_follows_its_law(void **state)
 	}
 }
 
-/* Prague: W = 2/p min(RTT, 25 ms)/25 ms; DCTCP: W = 2/p. Random marks; facts allow a factor 2. */
+/* Prague: W = 2/p min(RTT, 25 ms)/25 ms; DCTCP: W = 2/p. Random marks; a factor of 2 is allowed. */
 static void scalable_controls_follow_the_reciprocal(void **state)
 {
 	static const struct {
