@@ -57,6 +57,7 @@ struct aqm_closed_plan {
 	bool measures; /* an arm wants the measured delay */
 	struct aqm_decision_time decision;
 	bool knows_cells;                         /* whether `trained` of cells means anything */
+	size_t seen_seeds;                        /* seeds with which the training pool has a cell that is here */
 	const struct aqm_closed_results *results; /* not owned */
 	size_t *runs; /* owned: by aqm_closed_place() the place in `results`, or SIZE_MAX: still to do */
 };

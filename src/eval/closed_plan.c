@@ -321,6 +321,27 @@ static int mark_given(struct aqm_closed_plan *plan)
 	return AQM_OK;
 }
 
+static bool has_cell(const struct aqm_closed_plan *plan, const char *episode)
+{
+	for (size_t c = 0; c < plan->cell_count; c++)
+		if (same_cell(episode, plan->cells[c].name))
+			return true;
+	return false;
+}
+
+static void count_seen_seeds(struct aqm_closed_plan *plan, const aqm_pool *pool)
+{
+	for (size_t s = 0; s < plan->options->seed_count; s++) {
+		char word[32];
+		bool seen = false;
+
+		snprintf(word, sizeof word, "seed=%llu", (unsigned long long)plan->options->seeds[s]);
+		for (size_t i = 0; i < pool->provenance.input_count && !seen; i++)
+			seen = same_cell(pool->provenance.inputs[i].path, word) && has_cell(plan, pool->provenance.inputs[i].path);
+		plan->seen_seeds += seen;
+	}
+}
+
 /* By the names of the training pool's episodes; a pool that is gone, or names none of the cells, says nothing. */
 static void mark_from_pool(struct aqm_closed_plan *plan, const char *path)
 {
@@ -332,6 +353,8 @@ static void mark_from_pool(struct aqm_closed_plan *plan, const char *path)
 		for (size_t i = 0; i < pool->provenance.input_count && !plan->cells[c].trained; i++)
 			if (same_cell(pool->provenance.inputs[i].path, plan->cells[c].name))
 				plan->knows_cells = plan->cells[c].trained = true;
+	if (plan->knows_cells)
+		count_seen_seeds(plan, pool);
 	aqm_pool_free(pool);
 }
 

@@ -360,6 +360,8 @@ json_t *aqm_closed_summary(const struct aqm_closed_plan *plan)
 	                 policy_json(plan), "decision_delay_ms", decision_json(&plan->decision), "cells", cells_json(plan),
 	                 "overall", "aqms", arms_json(plan, AQM_ALL_CELLS));
 	if (root && plan->policy_path) {
+		json_object_set_new(root, "seeds_trained_on",
+		                    plan->knows_cells ? json_integer((json_int_t)plan->seen_seeds) : json_null());
 		json_object_set_new(root, "control", json_string(aqm_config_word("control", (int)plan->control)));
 		add_sweep(root, plan);
 		add_generalisation(root, plan);

@@ -181,6 +181,11 @@ void aqm_closed_print(const struct aqm_closed_plan *plan, FILE *out)
 		        (unsigned long long)plan->decision.decisions);
 	if (o->seed_count < 10)
 		fprintf(out, "Fewer than 10 seeds: take the intervals for what they are.\n");
+	if (plan->seen_seeds)
+		fprintf(out,
+		        "%zu of these seeds were trained on, in cells that are here; others, such as --seeds 1001-1010, say "
+		        "more.\n",
+		        plan->seen_seeds);
 	fputc('\n', out);
 	if (plan->cell_count == 1 || plan->cell_count * plan->arm_count <= LINES_MAX)
 		for (size_t c = 0; c < plan->cell_count; c++) {

@@ -386,6 +386,9 @@ static void put_conditions(const struct aqm_page *page, const struct group *grou
 	if (isfinite(delay))
 		aqm_html_textf(out, "; a decision took %.3g ms here (P99 %.3g ms)", delay,
 		               aqm_json_at(json, "decision_delay_ms/p99"));
+	if (aqm_json_at(json, "seeds_trained_on") > 0)
+		aqm_html_textf(out, "; %.0f of the seeds were trained on, in cells that are here",
+		               aqm_json_at(json, "seeds_trained_on"));
 	fputs(".", out);
 	if (*definition)
 		aqm_html_textf(out, " Utility %s: %s.", aqm_json_text(json, "utility/name"), definition);

@@ -76,6 +76,7 @@ expect 0 "$program" train -c cell.yaml --set control=update --set train.windows_
 closed updates --grid grid.yaml --seeds 3 --aqm dualpi2,policy --delay none,5 --json
 says out '"every": "update"'
 says out '"generalisation":'
+says out '"seeds_trained_on": 1'
 says out '"link.rate=5"'
 [ "$(grep -c '"trained": true' out)" -eq 3 ] || die "not the cell, and the cell of each policy, that it was trained in"
 closed updates --grid grid.yaml --seeds 3 --aqm dualpi2,policy --delay none --train-cell link.rate=10
@@ -84,6 +85,11 @@ says out "* link.rate=10"
 says out "Fewer than 10 seeds"
 expect 2 "$program" eval -r updates --closed-loop --grid grid.yaml --every 10
 says err "update interval"
+
+closed updates --grid grid.yaml --seeds 1-2 --aqm dualpi2,policy --delay none
+says out "1 of these seeds were trained on"
+closed updates --grid grid.yaml --seeds 2-3 --aqm dualpi2,policy --delay none
+! grep -q "were trained on" out || die "seeds that training never saw are taken for others"
 
 # What it writes is what a report reads.
 expect 0 "$program" report -r updates -o cells.html --cell link.rate=10
