@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Distillation: a student learns what a trained policy answers, on a pool and on what the student itself meets in the simulator.
+ * Distillation: a student learns what a trained policy answers, on a pool and on what the student itself meets in the
+ * simulator.
  */
 #ifndef AQMTRAIN_DISTILL_H
 #define AQMTRAIN_DISTILL_H
@@ -11,8 +12,8 @@
 
 /* ---- a student in the queue ---- */
 
-/* Each queue (each controller, of updates) has a past of its own. The student outlives the hook. AQM_EUSAGE at the first decision for an
- * input that the simulator has not. */
+/* Each queue (each controller, of updates) has a past of its own. The student outlives the hook. AQM_EUSAGE at the
+ * first decision for an input that the simulator has not. */
 struct aqm_sim_student;
 int aqm_sim_student_new(struct aqm_sim_student **out, struct aqm_sim_hook *hook, const aqm_student *student);
 void aqm_sim_student_free(struct aqm_sim_student *student);
@@ -62,10 +63,11 @@ struct aqm_distill_options {
 	struct aqm_ranks *ranks; /* NULL: alone */
 };
 
-/* All ranks. Distil as config.distill says; pools are config.pool.train and .eval, or the teacher's own where they are empty. Ranks share the
- * teacher's work, and the students of a sweep; a single student is made by rank 0, which also writes all files: FOLDER/student.json (not
- * in a sweep), distill.json, distill.yaml (the config), and students.jsonl, a line a student that a sweep has finished: the same call finds
- * it there. AQM_EINTERRUPTED: the teacher's answers and the students so far are kept. The result is rank 0's; release it everywhere. */
+/* All ranks. Distil as config.distill says; pools are config.pool.train and .eval, or the teacher's own where they are
+ * empty. Ranks share the teacher's work, and the students of a sweep; a single student is made by rank 0, which also
+ * writes all files: FOLDER/student.json (not in a sweep), distill.json, distill.yaml (the config), and students.jsonl,
+ * a line a student that a sweep has finished: the same call finds it there. AQM_EINTERRUPTED: the teacher's answers
+ * and the students so far are kept. The result is rank 0's; release it everywhere. */
 int aqm_distill(const struct aqm_config *config, const char *folder, const struct aqm_distill_options *options,
                 struct aqm_distill_result *result);
 void aqm_distill_release(struct aqm_distill_result *result);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Progress of a long operation, with an estimate of the time left, where cli/ has enabled it. On a terminal a bar, delayed by a
- * second and drawn at most five times a second. Into a file, or through a launcher's pipe, plain lines: the first after 20 seconds,
- * each next one after twice the time, up to ten minutes. Of operations within operations only the outermost is told, also when one within it gets on.
+ * Progress of a long operation, with an estimate of the time left, where cli/ has enabled it. On a terminal a bar,
+ * delayed by a second and drawn at most five times a second. Into a file, or through a launcher's pipe, plain lines:
+ * the first after 20 seconds, each next one after twice the time, up to ten minutes. Of operations within operations
+ * only the outermost is told, also when one within it gets on.
  */
 #ifndef AQM_BASE_PROGRESS_H
 #define AQM_BASE_PROGRESS_H

@@ -57,7 +57,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 static const struct argp_option option_list[] = {
 	{"run", 'r', "RUN", 0, "The teacher, a run or a policy file: distill.teacher", 0},
 	{"output", 'o', "FOLDER", 0, "Where student.json goes (default: student/ in the teacher's run)", 0},
-	{"sweep", KEY_SWEEP, NULL, 0, "Students of several kinds and sizes: what each can do, and what it costs; writes no student", 0},
+	{"sweep", KEY_SWEEP, NULL, 0,
+     "Students of several kinds and sizes: what each can do, and what it costs; writes no student", 0},
 	{"json", KEY_JSON, NULL, 0, "Print the figures as JSON", 0},
 	{0},
 };
@@ -67,9 +68,11 @@ static const struct argp_child children[] = {{&aqm_cli_config_argp, 0, NULL, 0},
 static const struct argp argp = {
 	.options = option_list,
 	.parser = parse_option,
-	.doc = "Distil a trained policy into a student that a kernel can run: a network of 8-bit weights or a decision tree, in integers. The "
-	       "teacher answers each row of its pools once, and its answers are kept, as are the students that a sweep has finished. Without "
-	       "pool.train the pools are the teacher's.",
+	.doc = "Distil a trained policy into a student that a kernel can run: a network of 8-bit weights or a decision "
+           "tree, in integers. The "
+		   "teacher answers each row of its pools once, and its answers are kept, as are the students that a sweep has "
+           "finished. Without "
+		   "pool.train the pools are the teacher's.",
 	.children = children,
 };
 
@@ -124,7 +127,8 @@ static int distill(struct distill_arguments *arguments)
 	int code = load_config(&arguments->config_options, &config, arguments->run_path);
 
 	if (code == AQM_OK) {
-		folder = arguments->output ? aqm_strdup(arguments->output) : aqm_strprintf("%s/student", config.distill.teacher);
+		folder =
+			arguments->output ? aqm_strdup(arguments->output) : aqm_strprintf("%s/student", config.distill.teacher);
 		code = folder ? AQM_OK : AQM_ERUN;
 	}
 	code = aqm_ranks_agree(ranks, code);

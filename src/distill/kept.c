@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * students.jsonl: {"kind": "student", "key": K, "seconds": S, "ranks": N, "rows": R, "utility": U, "file": {...}}, where `file` is what
- * student.json would be, sealed by its own SHA-256.
+ * students.jsonl: {"kind": "student", "key": K, "seconds": S, "ranks": N, "rows": R, "utility": U, "file": {...}},
+ * where `file` is what student.json would be, sealed by its own SHA-256.
  */
 #include <jansson.h>
 #include <math.h>
@@ -31,9 +31,9 @@ int aqm_kept_print(const struct aqm_distilled *made, const char *key, char **lin
 	*line = NULL;
 	if (code != AQM_OK)
 		return code;
-	json_t *object = json_pack("{s:s, s:s, s:o, s:i, s:I, s:o, s:o}", "kind", "student", "key", key, "seconds", number(made->seconds),
-	                           "ranks", made->ranks, "rows", (json_int_t)made->rows, "utility", number(made->utility), "file",
-	                           json_loads(text, 0, &fault));
+	json_t *object = json_pack("{s:s, s:s, s:o, s:i, s:I, s:o, s:o}", "kind", "student", "key", key, "seconds",
+	                           number(made->seconds), "ranks", made->ranks, "rows", (json_int_t)made->rows, "utility",
+	                           number(made->utility), "file", json_loads(text, 0, &fault));
 
 	*line = object ? json_dumps(object, JSON_COMPACT) : NULL;
 	json_decref(object);
@@ -56,12 +56,14 @@ static bool is_key(const char *text)
 static int read_student(const json_t *object, char key[AQM_KEPT_KEY], struct aqm_distilled *made)
 {
 	const char *of = json_string_value(json_object_get(object, "key"));
-	json_int_t ranks = json_integer_value(json_object_get(object, "ranks")), rows = json_integer_value(json_object_get(object, "rows"));
+	json_int_t ranks = json_integer_value(json_object_get(object, "ranks")),
+			   rows = json_integer_value(json_object_get(object, "rows"));
 
 	if (!is_key(of) || ranks < 1 || ranks > 1 << 24 || rows < 1)
 		return aqm_error_set(AQM_EDATA, "no student: key, ranks and rows are expected");
 	char *text = json_dumps(json_object_get(object, "file"), JSON_COMPACT);
-	int code = text ? aqm_student_parse(&made->student, "file", text, strlen(text)) : aqm_error_set(AQM_EDATA, "no student: 'file' is expected");
+	int code = text ? aqm_student_parse(&made->student, "file", text, strlen(text))
+	                : aqm_error_set(AQM_EDATA, "no student: 'file' is expected");
 	free(text);
 	if (code != AQM_OK)
 		return code;

@@ -14,6 +14,7 @@
 #include "distill/student.h"
 
 /* What is tried, over the config. */
+/* clang-format off */
 static const struct {
 	enum aqm_distill_student kind;
 	int64_t units, hidden; /* of a tree: depth, nodes */
@@ -22,12 +23,13 @@ static const struct {
 	{AQM_DISTILL_NETWORK, 6, 24}, {AQM_DISTILL_NETWORK, 8, 32},  {AQM_DISTILL_TREE, 4, 31},   {AQM_DISTILL_TREE, 6, 63},
 	{AQM_DISTILL_TREE, 8, 127},   {AQM_DISTILL_TREE, 10, 255},   {AQM_DISTILL_TREE, 14, 1023},
 };
+/* clang-format on */
 _Static_assert(sizeof list / sizeof *list <= AQM_SWEEP_MAX, "places for students");
 
 struct job {
 	struct aqm_config config; /* the sweep's, with another student; it owns nothing */
 	char key[AQM_KEPT_KEY];
-	uint64_t cost;            /* guessed: passes over the rows, times what a pass takes */
+	uint64_t cost; /* guessed: passes over the rows, times what a pass takes */
 };
 
 struct crew {
@@ -55,7 +57,8 @@ static int add_file(aqm_sha256 *hash, const char *path)
 	return code;
 }
 
-/* Another build may learn otherwise, so nothing of it is mixed in. Where things lie, and on how many threads, decides nothing. */
+/* Another build may learn otherwise, so nothing of it is mixed in. Where things lie, and on how many threads, decides
+ * nothing. */
 static int make_key(const struct aqm_sweep *sweep, const struct aqm_config *config, char key[AQM_KEPT_KEY])
 {
 	static char nothing[] = "";
@@ -217,8 +220,8 @@ static int make_all(struct crew *crew)
 	code = aqm_turns_finish(crew->turns, code);
 	aqm_progress_end(&crew->progress);
 	if (code == AQM_EINTERRUPTED && aqm_ranks_first(crew->sweep->ranks))
-		aqm_error_set(code, "interrupted: %zu of %zu students are kept in '%s'; the same command goes on from there", crew->done,
-		              crew->count, crew->kept.path);
+		aqm_error_set(code, "interrupted: %zu of %zu students are kept in '%s'; the same command goes on from there",
+		              crew->done, crew->count, crew->kept.path);
 	return code;
 }
 

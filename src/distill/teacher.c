@@ -90,7 +90,8 @@ static int keep(const struct aqm_teacher *t, struct asking *a)
 	}
 	for (size_t i = 0; code == AQM_OK && i < count; i++)
 		if (!isfinite(a->logits[i]))
-			code = aqm_error_set(AQM_ERUN, "the teacher's answer to row %llu is not finite", (unsigned long long)(i / a->key->outputs));
+			code = aqm_error_set(AQM_ERUN, "the teacher's answer to row %llu is not finite",
+			                     (unsigned long long)(i / a->key->outputs));
 	if (code == AQM_OK && t->keeps && a->done > 0)
 		code = aqm_answers_write(a->path, a->key, a->logits, a->done);
 	return aqm_ranks_agree(a->ranks, code);
@@ -140,8 +141,9 @@ static int score(struct aqm_teacher *t, struct asking *a, const struct aqm_rows 
 
 	code = code == AQM_OK ? last : code;
 	return code == AQM_EINTERRUPTED
-	           ? aqm_error_set(code, "interrupted after %llu of %llu windows of the teacher's answers%s", (unsigned long long)a->done,
-	                           (unsigned long long)windows, t->keeps ? ", which are kept" : "")
+	           ? aqm_error_set(code, "interrupted after %llu of %llu windows of the teacher's answers%s",
+	                           (unsigned long long)a->done, (unsigned long long)windows,
+	                           t->keeps ? ", which are kept" : "")
 	           : code;
 }
 

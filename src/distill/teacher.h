@@ -23,9 +23,10 @@ struct aqm_teacher {
 int aqm_teacher_open(struct aqm_teacher *teacher, const struct aqm_config *config);
 void aqm_teacher_close(struct aqm_teacher *teacher);
 /* All ranks of `ranks`, which share the work; NULL: this process alone.
- * Its answers to every row of a pool, by evaluation windows: logits (rows, 3); control: update: (rows) the change of log2 p' that it wants, in
- * octaves. Owned by the caller. Read where they are known; else they are made, with progress, and kept. AQM_EINTERRUPTED: what is done is
- * kept, and the same call goes on from there. *known (may be NULL): whether all of it was read. */
+ * Its answers to every row of a pool, by evaluation windows: logits (rows, 3); control: update: (rows) the change of
+ * log2 p' that it wants, in octaves. Owned by the caller. Read where they are known; else they are made, with
+ * progress, and kept. AQM_EINTERRUPTED: what is done is kept, and the same call goes on from there. *known (may be
+ * NULL): whether all of it was read. */
 int aqm_teacher_answers(struct aqm_teacher *teacher, aqm_ranks *ranks, const aqm_pool *pool, float **answers, bool *known);
 
 /* ---- answers.c: what is kept ---- */
@@ -38,7 +39,8 @@ struct aqm_answers_key {
 };
 /* The file of these answers in a folder; owned by the caller. */
 char *aqm_answers_path(const char *folder, const struct aqm_answers_key *key);
-/* logits (rows, outputs), and how many windows of them there are. A file of other answers, or a damaged one, is none: *windows is 0. */
+/* logits (rows, outputs), and how many windows of them there are. A file of other answers, or a damaged one, is none:
+ * *windows is 0. */
 int aqm_answers_read(const char *path, const struct aqm_answers_key *key, float *logits, uint64_t *windows);
 int aqm_answers_write(const char *path, const struct aqm_answers_key *key, const float *logits, uint64_t windows);
 

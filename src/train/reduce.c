@@ -75,7 +75,8 @@ static int open_group(struct aqm_reduction *r)
 	if (made == AQM_OK)
 		made = aqm_ranks_broadcast(r->ranks, id, sizeof id);
 	if (made == AQM_OK)
-		made = aqm_ranks_agree(r->ranks, aqm_collective_join(r->gpus, aqm_ranks_rank(r->ranks), aqm_ranks_size(r->ranks), id));
+		made = aqm_ranks_agree(r->ranks,
+		                       aqm_collective_join(r->gpus, aqm_ranks_rank(r->ranks), aqm_ranks_size(r->ranks), id));
 	if (made == AQM_OK)
 		return AQM_OK;
 	aqm_collective_leave(r->gpus);

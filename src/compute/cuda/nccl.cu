@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Sums over GPUs. They run in a stream of their own, which an event makes wait for the gradients that are summed. Who waits for
- * them asks NCCL, too, how it is: where another process has died a sum never ends.
+ * Sums over GPUs. They run in a stream of their own, which an event makes wait for the gradients that are summed. Who
+ * waits for them asks NCCL, too, how it is: where another process has died a sum never ends.
  */
 #if __has_include(<nccl.h>)
 #include <dlfcn.h>

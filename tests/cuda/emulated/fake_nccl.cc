@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * In place of NCCL, for the emulated GPU: sums over the processes of a host through a file in memory. It is stricter than NCCL. What
- * the documented contract forbids ends the program with a line, and so does
+ * In place of NCCL, for the emulated GPU: sums over the processes of a host through a file in memory. It is stricter
+ * than NCCL. What the documented contract forbids ends the program with a line, and so does
  *
  *  - a sum of memory that is not the device's, or that is not behind everything the device was given before,
  *  - touching that memory before the sum is there: until somebody waits for it, it is full of one NaN,
  *  - ranks whose sums are not the same ones in the same order,
  *  - a group that nobody leaves, or that not all close.
  *
- * AQM_FAKE_NCCL says what goes wrong: "id": no name can be made; "init": no group; "init:RANK": no group for one rank, though the others
- * are in it; "async:N": the N-th sum never ends.
+ * AQM_FAKE_NCCL says what goes wrong: "id": no name can be made; "init": no group; "init:RANK": no group for one rank,
+ * though the others are in it; "async:N": the N-th sum never ends.
  */
 #include <atomic>
 #include <fcntl.h>

@@ -32,7 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (aqm_kept_print(&made, key, &line) != AQM_OK || strchr(line, '\n') ||
 	    aqm_kept_parse(line, strlen(line), key_again, &again) != AQM_OK)
 		abort();
-	if (strcmp(key, key_again) != 0 || made.rows != again.rows || made.ranks != again.ranks || !same(made.utility, again.utility))
+	if (strcmp(key, key_again) != 0 || made.rows != again.rows || made.ranks != again.ranks ||
+	    !same(made.utility, again.utility))
 		abort();
 	free(line);
 	aqm_student_free(again.student);
