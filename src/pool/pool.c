@@ -42,10 +42,16 @@ const char *aqm_pool_digest(const aqm_pool *pool)
 	return pool->digest;
 }
 
+static bool shares(const char *digest, const char *part, const char *other_digest, const char *other_part)
+{
+	return strcmp(digest, other_digest) == 0 || strstr(part, other_digest) || strstr(other_part, digest);
+}
+
 bool aqm_pool_shares_rows(const aqm_pool *a, const aqm_pool *b)
 {
-	return strcmp(a->digest, b->digest) == 0 || strstr(a->provenance.part, b->digest) ||
-	       strstr(b->provenance.part, a->digest);
+	if (*a->packets_digest && *b->packets_digest)
+		return shares(a->packets_digest, a->packets_part, b->packets_digest, b->packets_part);
+	return shares(a->digest, a->provenance.part, b->digest, b->provenance.part);
 }
 
 const char *aqm_pool_behaviour(const aqm_pool *pool, size_t episode)

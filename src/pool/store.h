@@ -34,6 +34,8 @@ struct aqm_pool {
 	size_t behaviour_count;
 	struct aqm_provenance provenance;
 	char digest[65];
+	/* of update intervals made in memory: the pool of packets, and which rows of which pool that is; else "" */
+	char packets_digest[65], packets_part[sizeof((struct aqm_provenance *)0)->part];
 };
 
 /* As aqm_pool_open; without `digest` the pool is not read through, and its digest is "". */

@@ -281,6 +281,8 @@ static int make_pool(const struct updates *u, aqm_pool **out)
 		free((*out)->path);
 		(*out)->path = path;
 	}
+	memcpy((*out)->packets_digest, u->packets->digest, sizeof (*out)->packets_digest);
+	memcpy((*out)->packets_part, u->packets->provenance.part, sizeof (*out)->packets_part);
 	snprintf(part, sizeof part, "update intervals of %s", u->packets->digest);
 	code = path ? aqm_provenance_copy(&(*out)->provenance, &u->packets->provenance, part) : AQM_ERUN;
 	if (code == AQM_OK)

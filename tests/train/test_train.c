@@ -397,6 +397,8 @@ static void test_shared_rows_are_warned_of(void **state)
 {
 	static const char *const same[] = {"pool.eval=train.h5", "train.epochs=1", NULL};
 	static const char *const part[] = {"pool.train=whole.h5", "pool.eval=late.h5", "train.epochs=1", NULL};
+	static const char *const intervals[] = {"pool.train=whole.h5", "pool.eval=late.h5", "control=update", "train.epochs=1",
+	                                        NULL};
 	static const char *const apart[] = {"pool.train=early.h5", "pool.eval=late.h5", "train.epochs=1", NULL};
 	aqm_pool *pool = make_pool(200, 100, 3);
 
@@ -411,6 +413,9 @@ static void test_shared_rows_are_warned_of(void **state)
 	assert_non_null(strstr(warned, "share rows"));
 	*warned = '\0';
 	CHECK_OK(train_with("same", same, false));
+	assert_non_null(strstr(warned, "share rows"));
+	*warned = '\0';
+	CHECK_OK(train_with("intervals", intervals, false));
 	assert_non_null(strstr(warned, "share rows"));
 }
 
