@@ -23,10 +23,11 @@ struct aqm_report_options {
 	bool paper;                   /* the paper's figures too, with the published values beside ours */
 };
 
-/* Write the report. Only files are read: in each run config.yaml, run.json, metrics.jsonl, eval*.json, replay*.json, bench*.json,
- * closed-loop*.json, and *.json in closed-loop/ and replay/. A file that is missing or damaged is no error: the report says so.
- * Plots are drawn by the gnuplot on PATH; without one (*plotted is false) there are the tables. 0; AQM_EDATA for a folder that holds
- * no run; AQM_EUSAGE where no evaluation has the cell; AQM_ERUN. */
+/* Write the report. Only files are read: in each run config.yaml, run.json, metrics.jsonl, eval*.json, replay*.json,
+ * bench*.json, closed-loop*.json, and *.json in closed-loop/ and replay/. A file that is missing or damaged is no error:
+ * the report says so. Plots are drawn by the gnuplot on PATH; without one (*plotted is false) there are the tables.
+ * 0; AQM_EDATA for a folder that holds no run; AQM_EUSAGE where no evaluation has the cell, a run is named twice or the
+ * page would go into a file of a run; AQM_ERUN. */
 int aqm_report_write(const struct aqm_report_options *options, bool *plotted);
 
 #endif

@@ -14,6 +14,10 @@ static int read_runs(struct aqm_report_run *runs, const struct aqm_report_option
 {
 	int code = AQM_OK;
 
+	for (size_t i = 0; i < options->run_count; i++)
+		for (size_t k = 0; k < i; k++) /* nobody could tell the two columns apart */
+			if (aqm_path_same(options->run_paths[i], options->run_paths[k]))
+				return aqm_error_set(AQM_EUSAGE, "run '%s' is named twice", options->run_paths[i]);
 	for (size_t i = 0; i < options->run_count && code == AQM_OK; i++)
 		code = aqm_report_run_read(&runs[i], options->run_paths[i]);
 	return code == AQM_OK ? aqm_report_name_runs(runs, options->run_count) : code;

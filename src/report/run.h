@@ -75,7 +75,8 @@ int aqm_report_run_read(struct aqm_report_run *run, const char *path);
 void aqm_report_run_release(struct aqm_report_run *run);
 /* Short names for runs that differ: the last part of the path, or as much of it as tells them apart. */
 int aqm_report_name_runs(struct aqm_report_run *runs, size_t count);
-/* How to call its folder: the path as it was given, but of an absolute one, which says most about a machine, the label. */
+/* How to call its folder: the path as it was given, but of an absolute one, which says most about a machine, the label.
+ */
 const char *aqm_report_run_folder(const struct aqm_report_run *run);
 /* What to note about a run. */
 int aqm_report_note(struct aqm_report_run *run, const char *format, ...) AQM_PRINTF(2, 3);

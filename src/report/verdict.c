@@ -293,7 +293,8 @@ static int doubt(const struct candidate *c)
 	       (strcmp(aqm_json_text(c->json, "policy"), "best") == 0);
 }
 
-/* The candidate that stands for a run: held out, on logged returns, the last step before the best (which was picked). */
+/* The candidate that stands for a run: held out, on logged returns, the last step before the best (which was picked).
+ */
 static const struct candidate *main_candidate(const struct candidates *list, size_t run)
 {
 	const struct candidate *found = NULL;

@@ -68,6 +68,9 @@ says cut.html "lines are damaged"
 says cut.html "eval.json is not read"
 says cut.html "no configuration"
 
+expect 2 "$program" report -r run "run two" ./run/ -o twice.html
+says err "run './run/' is named twice"
+
 # Nothing that it is made of is written over.
 cp run/eval.json before.json
 expect 2 "$program" report -r run -o run/eval.json
