@@ -101,13 +101,24 @@ static void test_one_gpu(void **state)
 	CHECK_OK(aqm_collective_join(collective, 0, 1, id));
 	CHECK_OK(device->ops->allocate(device, sizeof values, &memory));
 	device->ops->upload(device, memory, values, sizeof values);
-	CHECK_OK(aqm_collective_sum(collective, memory, 3));
+	CHECK_OK(aqm_collective_sum(collective, (float *)memory + 1, 2)); /* two under way */
+	CHECK_OK(aqm_collective_sum(collective, memory, 1));
 	CHECK_OK(aqm_collective_finish(collective));
 	device->ops->download(device, back, memory, sizeof values);
 	CHECK_OK(aqm_device_check(device));
 	assert_memory_equal(back, values, sizeof values);
-	device->ops->release(device, memory);
 	aqm_collective_close(collective);
+
+	/* Left without having been closed: there is nothing to sum in. */
+	CHECK_OK(aqm_collective_id(id));
+	CHECK_OK(aqm_collective_open(&collective, device));
+	CHECK_OK(aqm_collective_join(collective, 0, 1, id));
+	CHECK_OK(aqm_collective_sum(collective, memory, 3));
+	aqm_collective_leave(collective);
+	assert_int_equal(aqm_collective_sum(collective, memory, 3), AQM_ERUN);
+	assert_int_equal(aqm_collective_finish(collective), AQM_ERUN);
+	aqm_collective_close(collective);
+	device->ops->release(device, memory);
 	aqm_device_close(device);
 }
 
