@@ -36,7 +36,7 @@ struct aqm_bench {
 	struct aqm_ranks *ranks; /* bench ranks: that take the steps together */
 };
 
-/* Add a figure; ratio = value / limit. 0 or AQM_ERUN. */
+/* Add a figure; ratio = value / limit. 0 or AQM_ERUN; AQM_EINTERRUPTED instead of a figure that was not measured to its end. */
 int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const char *unit, double limit,
                   const char *limit_is);
 
@@ -51,7 +51,7 @@ int aqm_bench_peak_read(struct aqm_bench *bench, double *bytes);
 int aqm_bench_bandwidth(struct aqm_bench *bench, struct aqm_device *device, double *bytes, const char **what);
 
 /* The shortest of several runs of work(context), in seconds: others on the machine only ever make a run longer. At
- * least `runs` runs, and at least 0.3 s of them. */
+ * least `runs` runs, and at least 0.3 s of them, unless interrupted. */
 double aqm_bench_shortest(const struct aqm_bench *bench, int runs, void (*work)(void *context), void *context);
 
 int aqm_bench_gemm(struct aqm_bench *bench);

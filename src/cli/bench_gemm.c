@@ -17,7 +17,7 @@ double aqm_bench_shortest(const struct aqm_bench *bench, int runs, void (*work)(
 	double shortest = 1e30, begin = aqm_clock_seconds(), most = bench->quick ? 0.02 : 0.3;
 
 	work(context); /* pages touched, threads awake */
-	for (int i = 0; i < runs || aqm_clock_seconds() - begin < most; i++) {
+	for (int i = 0; !aqm_interrupted() && (i < runs || aqm_clock_seconds() - begin < most); i++) {
 		double start = aqm_clock_seconds();
 
 		work(context);

@@ -115,6 +115,8 @@ static int time_steps(struct aqm_bench_steps *s, const struct aqm_bench *bench, 
 		aqm_bench_profile_start(s->device);
 	*shortest = INFINITY;
 	for (int i = 0; i < runs; i++) {
+		if (aqm_interrupted())
+			return aqm_error_set(AQM_EINTERRUPTED, "interrupted after %d of %d steps", i, runs);
 		double start = aqm_clock_seconds();
 
 		(void)aqm_bench_steps_once(s);

@@ -17,6 +17,8 @@
 int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const char *unit, double limit,
                   const char *limit_is)
 {
+	if (aqm_interrupted() && aqm_ranks_size(bench->ranks) == 1) /* several ranks go on or end together */
+		return aqm_error_set(AQM_EINTERRUPTED, "interrupted while measuring %s", name);
 	if (bench->count == bench->capacity) {
 		size_t capacity = bench->capacity ? 2 * bench->capacity : 16;
 		struct aqm_figure *figures = aqm_realloc_array(bench->figures, capacity, sizeof *figures);

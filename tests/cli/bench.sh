@@ -31,5 +31,21 @@ expect 0 "$program" bench step --quick --model base.gguf
 says out "step/model/cpu"
 expect 3 "$program" bench decide --quick --model nosuch.gguf
 expect 2 "$program" bench gemm --threads 0
+
+# Ctrl-C ends a bench between two measurements.
+for what in 'gemm' 'step --model base.gguf'; do
+	# shellcheck disable=SC2086
+	"$program" bench $what >out 2>err &
+	process=$!
+	until grep -q '^SigCgt:.*[2367abef]$' "/proc/$process/status"; do # SIGINT is caught
+		sleep 0.05
+	done
+	sleep 0.1
+	kill -INT "$process"
+	status=0
+	wait "$process" || status=$?
+	[ "$status" -eq 130 ] || { cat out err >&2; die "bench $what: SIGINT gave status $status"; }
+done
+
 ls aqmtrain-bench-* 2>/dev/null && die "temporary files are left"
 exit 0
