@@ -213,7 +213,8 @@ static int run_decide(int argc, char **argv)
 	return run_bench(
 		argc, argv,
 		"Decisions on a base of SmolLM2-135M's shape in several weight types: the base's ten new tokens against a cache, and "
-		"whole decisions; against reading the weights once.",
+		"whole decisions with embedding, LoRA and head: the shortest of a window, their mean, the slowest, and what the decider "
+		"does after one while nobody waits. Against reading the weights once, and the base against the arithmetic too.",
 		decide_option_list, measure_decisions);
 }
 
