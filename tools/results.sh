@@ -81,6 +81,7 @@ train_on() {
 	"$aqmtrain" eval -r "$run" --pool "$work/$name-train.h5" --last >"$work/$name-train-last.txt"
 	"$aqmtrain" eval -r "$run" --pool "$work/$name-eval.h5" --last >"$work/$name-last.txt"
 	"$aqmtrain" eval -r "$run" --pool "$work/$name-eval.h5" --returns target >"$work/$name-target.txt"
+	"$aqmtrain" eval -r "$run" --pool "$work/$name-eval.h5" --decisions int8 >"$work/$name-int8.txt"
 }
 
 # block TITLE FILE
@@ -104,6 +105,7 @@ chapter() {
 	block 'Held-out part, best checkpoint (picked by macro-F1 on these same rows, so it flatters):' "$work/$name-eval.txt"
 	block 'Held-out part, best checkpoint, conditioned on the target return instead of the logged returns, as decisions are:' \
 		"$work/$name-target.txt"
+	block 'The same decided row after row as a queue would, in 8 bits (`decide.arithmetic: int8`):' "$work/$name-int8.txt"
 }
 
 # What a pool has no fields for, or is too large for.

@@ -15,6 +15,8 @@ struct aqm_eval_options {
 	const char *base_path;   /* NULL: as the run says */
 	bool last;               /* the last parameters instead of best/ */
 	bool target_returns;     /* condition on the policy's target return, as decisions do, not the logged returns */
+	bool decisions;          /* row after row as a queue has them, with target_returns; */
+	enum aqm_arithmetic arithmetic; /* and in this arithmetic, whatever the run's is */
 	enum aqm_device_kind device;
 	const char *command;     /* for the record; may be NULL */
 };

@@ -17,6 +17,7 @@ enum {
 	KEY_BASE,
 	KEY_LAST,
 	KEY_RETURNS,
+	KEY_DECISIONS,
 	KEY_JSON,
 	KEY_DEVICE,
 	KEY_THREADS,
@@ -81,12 +82,21 @@ static void release_list(struct eval_list *list)
 
 static void set_returns(struct eval_arguments *arguments, const char *word, const struct argp_state *state)
 {
-	if (strcmp(word, "target") == 0)
-		arguments->options.target_returns = true;
-	else if (strcmp(word, "logged") == 0)
-		arguments->options.target_returns = false;
-	else
+	arguments->options.target_returns = strcmp(word, "target") == 0;
+	arguments->logged_returns = strcmp(word, "logged") == 0;
+	if (!arguments->options.target_returns && !arguments->logged_returns)
 		argp_error(state, "--returns wants logged or target, not '%s'", word);
+}
+
+static void set_decisions(struct eval_arguments *arguments, const char *word, const struct argp_state *state)
+{
+	arguments->options.decisions = arguments->options.target_returns = true;
+	for (int kind = AQM_ARITHMETIC_FLOAT32; kind <= AQM_ARITHMETIC_INT8; kind++)
+		if (strcmp(word, aqm_config_word("decide.arithmetic", kind)) == 0) {
+			arguments->options.arithmetic = (enum aqm_arithmetic)kind;
+			return;
+		}
+	argp_error(state, "--decisions wants float32 or int8, not '%s'", word);
 }
 
 static void set_device(struct eval_arguments *arguments, const char *word, const struct argp_state *state)
@@ -158,6 +168,10 @@ static void check_arguments(const struct eval_arguments *a, const struct argp_st
 	} else if (!a->options.run_path || !a->options.pool_path) {
 		argp_error(state, "wants a run (-r RUN) and a pool (--pool POOL.h5)");
 	}
+	if (a->options.decisions && (a->closed_loop || a->replay))
+		argp_error(state, "--decisions goes with the rows of a pool");
+	if (a->options.decisions && a->logged_returns)
+		argp_error(state, "--decisions aims at the policy's target, as decisions do, not at logged returns");
 	if (a->replay && !a->interval)
 		argp_error(state, "--replay wants --interval N: the paper has 10 and 100");
 	if (!a->replay && a->interval)
@@ -183,6 +197,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		return 0;
 	case KEY_RETURNS:
 		set_returns(arguments, argument, state);
+		return 0;
+	case KEY_DECISIONS:
+		set_decisions(arguments, argument, state);
 		return 0;
 	case KEY_JSON:
 		arguments->json = true;
@@ -219,6 +236,8 @@ static const struct argp_option option_list[] = {
 	{"pool", KEY_POOL, "POOL.h5", 0, "The rows to evaluate it on", 0},
 	{"returns", KEY_RETURNS, "logged|target", 0,
      "Condition on the returns that were logged (the default), or on the policy's own target, as decisions do", 0},
+	{"decisions", KEY_DECISIONS, "float32|int8", 0,
+     "Decide row after row as a queue would, in this arithmetic (decide.arithmetic), aiming at the policy's target", 0},
 	{NULL, 0, NULL, 0, "In the simulator:", 2},
 	{"closed-loop", KEY_CLOSED, NULL, 0, "Put the policy into the queue, beside other queue disciplines", 0},
 	{"scenario", KEY_SCENARIO, "F.yaml", 0, "One scenario", 0},

@@ -21,7 +21,7 @@ struct eval_arguments {
 	char *command;      /* owned: as it was typed */
 	int threads;
 	struct aqm_ranks *ranks; /* of the closed loop */
-	bool json, closed_loop, replay;
+	bool json, closed_loop, replay, logged_returns; /* the last: asked for */
 	/* closed loop */
 	const char *scenario, *grid, *host, *baseline, *utility, *seeds, *every, *delays, *targets, *contexts;
 	struct eval_list assignments, aqms, trained;

@@ -105,7 +105,8 @@ static int evaluate_policy(struct aqm_eval_result *result, aqm_policy *policy, c
 	int code = logits ? aqm_policy_allocate(policy, aqm_policy_config(policy)->train.windows) : AQM_ERUN;
 
 	if (code == AQM_OK)
-		code = aqm_policy_score(policy, rows, result->target_return, logits);
+		code = (result->options->decisions ? aqm_policy_decide_rows : aqm_policy_score)(policy, rows, result->target_return,
+		                                                                                logits);
 	if (code == AQM_OK)
 		code = aqm_measure_policy(&measure, policy, rows, logits);
 	free(logits);
@@ -157,6 +158,8 @@ int aqm_eval_pool(struct aqm_eval_result *result, const struct aqm_eval_options 
 	if (code != AQM_OK)
 		goto done;
 	result->control = aqm_policy_config(policy)->control;
+	if (options->decisions)
+		aqm_policy_set_arithmetic(policy, options->arithmetic);
 	if ((code = aqm_pool_open_for(&pool, options->pool_path, result->control)) != AQM_OK)
 		goto done;
 	snprintf(result->pool_digest, sizeof result->pool_digest, "%s", aqm_pool_digest(pool));

@@ -41,10 +41,17 @@ static void add_origin(json_t *object, const struct aqm_eval_result *r)
 		json_pack("{s:o, s:s}", "path", aqm_json_bytes(r->options->pool_path), "sha256", r->pool_digest));
 }
 
+static const char *arithmetic_of(const struct aqm_eval_result *r)
+{
+	return aqm_config_word("decide.arithmetic", (int)r->options->arithmetic);
+}
+
 static void add_condition(json_t *object, const struct aqm_eval_result *r)
 {
 	json_object_set_new(object, "returns", json_string(isfinite(r->target_return) ? "target" : "logged"));
 	json_object_set_new(object, "target_return", aqm_json_number(r->target_return));
+	if (r->options && r->options->decisions)
+		json_object_set_new(object, "decisions", json_string(arithmetic_of(r)));
 	if (*r->note)
 		json_object_set_new(object, "note", json_string(r->note));
 	json_object_set_new(object, "trained_on", r->trained_on < 0 ? json_null() : json_boolean(r->trained_on));
@@ -153,6 +160,8 @@ static void print_verdict(FILE *out, const struct aqm_metrics *policy, const str
 
 static void print_condition(FILE *out, const struct aqm_eval_result *r)
 {
+	if (r->options && r->options->decisions)
+		fprintf(out, "decided one after the other in %s, ", arithmetic_of(r));
 	if (isfinite(r->target_return))
 		fprintf(out, "aiming at a return of %g\n", r->target_return);
 	else

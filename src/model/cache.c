@@ -108,6 +108,11 @@ int aqm_cache_new(aqm_cache **out, aqm_model *model, int64_t streams, int64_t to
 	return AQM_OK;
 }
 
+void aqm_model_set_int8(aqm_model *model, bool int8)
+{
+	model->options.int8 = int8;
+}
+
 void aqm_cache_free(aqm_cache *cache)
 {
 	if (!cache)

@@ -74,6 +74,8 @@ const struct aqm_model_shape *aqm_model_shape(const aqm_model *model);
 /* After aqm_params_allocate(): binds matrices; in full fine-tuning copies the base weights into the values (not when
  * resuming: pass false). */
 int aqm_model_bind(aqm_model *model, bool load_base);
+/* options.int8 of caches made from now on. */
+void aqm_model_set_int8(aqm_model *model, bool int8);
 
 /* Bytes of the device that this model will use for windows x tokens, by kind, before anything is allocated. */
 struct aqm_memory_plan {

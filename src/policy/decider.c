@@ -360,6 +360,16 @@ static int observe(aqm_decider *decider, int64_t stream, int32_t action, float v
 	return AQM_OK;
 }
 
+int aqm_decider_outputs(aqm_decider *decider, const double *features, float *outputs)
+{
+	return decide(decider, 1, &(int64_t){0}, features, outputs);
+}
+
+int aqm_decider_happened(aqm_decider *decider, int32_t action, float value, double reward)
+{
+	return observe(decider, 0, action, value, reward);
+}
+
 int aqm_decider_decide_streams(aqm_decider *decider, int64_t count, const int64_t *streams, const double *features,
                                enum aqm_action *actions, float *logits)
 {

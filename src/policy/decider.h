@@ -63,6 +63,11 @@ static inline int64_t aqm_decider_cache(const aqm_decider *decider, int64_t stre
 	return decider->slots * stream + (decider->streams[stream].slot ^ next);
 }
 
+/* The head's outputs for the next step of stream 0, whatever is decided by them; and what was done in it: action and
+ * its value as struct aqm_batch has them, the reward as the pool has it. As aqm_decider_decide and _observe otherwise. */
+int aqm_decider_outputs(aqm_decider *decider, const double *features, float *outputs);
+int aqm_decider_happened(aqm_decider *decider, int32_t action, float value, double reward);
+
 int aqm_decider_allocate_pass(aqm_decider *decider);
 void aqm_decider_release_pass(aqm_decider *decider);
 /* Extend the caches of `count` different streams to the tokens of s_t^F of their newest steps, and give the head's outputs

@@ -498,6 +498,12 @@ int32_t aqm_policy_time(const aqm_policy *policy, uint64_t offset, size_t step)
 	return (int32_t)(row < last ? row : last);
 }
 
+void aqm_policy_set_arithmetic(aqm_policy *policy, enum aqm_arithmetic arithmetic)
+{
+	policy->config.decide.arithmetic = arithmetic;
+	aqm_model_set_int8(policy->model, arithmetic == AQM_ARITHMETIC_INT8);
+}
+
 int64_t aqm_policy_advance(const aqm_policy *policy)
 {
 	return policy->encoder.window > 1 ? policy->encoder.window / 2 : 1;

@@ -110,6 +110,11 @@ int aqm_policy_score_part(aqm_policy *policy, const struct aqm_rows *rows, doubl
 int aqm_policy_score_share(aqm_policy *policy, const struct aqm_rows *rows, double target_return, int rank, int size,
                            float *logits);
 
+/* The same with a target, row after row as decisions come to them, in their arithmetic. Shows its progress. */
+int aqm_policy_decide_rows(aqm_policy *policy, const struct aqm_rows *rows, double target_return, float *logits);
+/* What deciders made from now on multiply in, whatever decide.arithmetic says. */
+void aqm_policy_set_arithmetic(aqm_policy *policy, enum aqm_arithmetic arithmetic);
+
 /* The bin of a change of level. */
 size_t aqm_level_bin(const struct aqm_level_fit *fit, double change);
 /* The change of level that the head's outputs stand for: the number, or the value of the bin with the median. */

@@ -59,6 +59,20 @@ says out '"trained_on": true'
 expect 0 "$program" eval -r run --pool eval.h5 --json
 says out '"trained_on": false'
 
+# Row after row, as a queue has them: the same figures; and in 8 bits nearly so.
+expect 0 "$program" eval -r run --pool eval.h5 --returns target
+sed '1d' out >windows
+expect 0 "$program" eval -r run --pool eval.h5 --decisions float32
+says out "decided one after the other in float32, aiming at"
+sed '1d' out | cmp - windows
+expect 0 "$program" eval -r run --pool eval.h5 --decisions int8 --json
+says out '"decisions": "int8"'
+says out '"returns": "target"'
+expect 2 "$program" eval -r run --pool eval.h5 --decisions int4
+says err "float32 or int8"
+expect 2 "$program" eval -r run --pool eval.h5 --decisions int8 --returns logged
+expect 2 "$program" eval -r run --replay --interval 10 --pool eval.h5 --decisions int8
+
 expect 2 "$program" eval -r run
 expect 2 "$program" eval --pool eval.h5
 expect 2 "$program" eval -r run --pool eval.h5 --returns hoped-for

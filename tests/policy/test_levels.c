@@ -182,7 +182,7 @@ static void test_stream(void **state)
 	(void)state;
 	for (size_t v = 0; v < 2; v++) {
 		struct fixture f;
-		float scored[UPDATES * BINS];
+		float scored[UPDATES * BINS], decided[UPDATES * BINS];
 		double target, features[4], next;
 		aqm_decider *decider;
 		enum aqm_action action;
@@ -192,6 +192,9 @@ static void test_stream(void **state)
 		target = f.fit.return_quantiles[80];
 		CHECK_OK(aqm_decider_new(&decider, f.policy, target));
 		CHECK_OK(aqm_policy_score(f.policy, &f.rows, target, scored));
+		CHECK_OK(aqm_policy_decide_rows(f.policy, &f.rows, target, decided));
+		for (size_t i = 0; i < UPDATES * outputs; i++)
+			assert_true(fabs((double)decided[i] - (double)scored[i]) < 1e-4 * fmax(1, fabs((double)scored[i])));
 		for (size_t i = SECOND; i < UPDATES; i++) {
 			double now = exp((double)f.rows.level[i]), then = exp((double)f.rows.next_level[i]);
 

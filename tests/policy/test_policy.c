@@ -351,6 +351,18 @@ static void check_stream(struct fixture *f, double target, size_t first, size_t 
 	}
 }
 
+/* A pool decided row after row: the same logits. */
+static void check_rows(struct fixture *f, double target)
+{
+	static float scored[ROWS * AQM_ACTIONS], decided[ROWS * AQM_ACTIONS];
+
+	CHECK_OK(aqm_policy_score(f->policy, &f->rows, target, scored));
+	CHECK_OK(aqm_policy_decide_rows(f->policy, &f->rows, target, decided));
+	for (size_t i = 0; i < ROWS * AQM_ACTIONS; i++)
+		if (!(fabs((double)decided[i] - (double)scored[i]) < 1e-4 * fmax(1, fabs((double)scored[i]))))
+			fail_msg("logit %zu: %g decided, %g scored", i, (double)decided[i], (double)scored[i]);
+}
+
 static void test_decisions(void **state)
 {
 	(void)state;
@@ -364,6 +376,7 @@ static void test_decisions(void **state)
 		check_stream(&f, target, 0, SECOND_EPISODE, decider);
 		check_stream(&f, target, SECOND_EPISODE, ROWS, decider);
 		aqm_decider_free(decider);
+		check_rows(&f, target);
 		fixture_release(&f);
 	}
 }
