@@ -66,7 +66,7 @@ int aqm_gguf_get_float(const aqm_gguf *gguf, const char *key, double *out);
 int aqm_gguf_get_bool(const aqm_gguf *gguf, const char *key, bool *out);
 /* The string lives as long as the file; it is NUL-terminated. */
 int aqm_gguf_get_string(const aqm_gguf *gguf, const char *key, const char **out);
-/* SHA-256 of the whole file's contents, 64 hex digits: the fingerprint of a base model. Computed on first use. */
+/* SHA-256 of the whole file's contents, 64 hex digits: the fingerprint of a base model. Computed on first use; AQM_EINTERRUPTED. */
 int aqm_gguf_digest(aqm_gguf *gguf, char hex[65]);
 /* `model info`: readable text or JSON; owned by the caller. */
 int aqm_gguf_info(const aqm_gguf *gguf, bool json, char **text);

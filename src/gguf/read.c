@@ -13,6 +13,7 @@
 #include <sys/random.h>
 
 #include "base/size.h"
+#include "base/thread.h"
 #include "gguf/internal.h"
 #include "gguf/types.h"
 
@@ -517,18 +518,35 @@ int aqm_gguf_require(const aqm_gguf *gguf, const char *name, const struct aqm_gg
 	return AQM_OK;
 }
 
+/* In pieces: a base of tens of gigabytes takes as many seconds, in which somebody may change his mind. */
+static int compute_digest(aqm_gguf *gguf, char hex[65])
+{
+	enum { PIECE = 1 << 26 };
+	aqm_sha256 *sha = NULL;
+	size_t done = 0;
+	int code = aqm_sha256_new(&sha);
+
+	if (code != AQM_OK)
+		return code;
+	while (done < gguf->bytes && !aqm_interrupted()) {
+		size_t n = gguf->bytes - done < PIECE ? gguf->bytes - done : PIECE;
+
+		aqm_sha256_update(sha, gguf->data + done, n);
+		done += n;
+	}
+	aqm_sha256_finish(sha, hex);
+	return done == gguf->bytes ? AQM_OK
+	                           : aqm_error_set(AQM_EINTERRUPTED, "interrupted while reading '%s'", gguf->path);
+}
+
 int aqm_gguf_digest(aqm_gguf *gguf, char hex[65])
 {
-	aqm_sha256 *sha = NULL;
+	int code = gguf->digest[0] ? AQM_OK : compute_digest(gguf, hex);
 
-	if (!gguf->digest[0]) {
-		int code = aqm_sha256_new(&sha);
-
-		if (code != AQM_OK)
-			return code;
-		aqm_sha256_update(sha, gguf->data, gguf->bytes);
-		aqm_sha256_finish(sha, gguf->digest);
-	}
+	if (code != AQM_OK)
+		return code;
+	if (!gguf->digest[0])
+		memcpy(gguf->digest, hex, sizeof gguf->digest);
 	memcpy(hex, gguf->digest, sizeof gguf->digest);
 	return AQM_OK;
 }
