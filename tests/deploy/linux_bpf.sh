@@ -28,6 +28,7 @@ finish() {
 trap finish EXIT
 ip netns add $a 2>why && ip netns add $b && ip link add va netns $a type veth peer name vb netns $b 2>why ||
 	skip "no network namespaces with veth: $(cat why)"
+ip netns exec $a true 2>why || skip "no program can run in a network namespace here: $(cat why)"
 for end in a:1 b:2; do
 	eval "space=\$${end%:*}"
 	ip -n "$space" addr add 10.99.0.${end#*:}/24 dev v${end%:*}
