@@ -42,8 +42,8 @@ int aqm_bench_add(struct aqm_bench *bench, const char *name, double value, const
 
 /* The limits of this process. Floating-point operations a second of 2048^3 products: the best one (measured on first
  * use), and the best second of one product after another, for comparison with what takes seconds itself (measured anew:
- * what else runs on the machine changes). Bytes a second of all threads reading memory (measured on first use). 0 or
- * AQM_ERUN. */
+ * what else runs on the machine changes). Bytes a second of all threads reading memory, measured
+ * anew: on a shared machine it is not for long what it was. 0 or AQM_ERUN. */
 int aqm_bench_peak_gemm(struct aqm_bench *bench, struct aqm_device *device, double *flops);
 int aqm_bench_sustained_gemm(struct aqm_bench *bench, struct aqm_device *device, double *flops);
 int aqm_bench_peak_read(struct aqm_bench *bench, double *bytes);

@@ -184,15 +184,9 @@ static void read_all(void *context)
 
 int aqm_bench_peak_read(struct aqm_bench *bench, double *bytes)
 {
-	static double peak;
 	aqm_device *device;
 	struct region region = {.count = (bench->quick ? 1 : 64) << 20};
 	void *memory = NULL;
-
-	if (peak > 0.0) {
-		*bytes = peak;
-		return AQM_OK;
-	}
 	int code = aqm_device_open(&device, AQM_DEVICE_CPU);
 
 	if (code != AQM_OK)
@@ -200,7 +194,7 @@ int aqm_bench_peak_read(struct aqm_bench *bench, double *bytes)
 	code = device->ops->allocate(device, (size_t)region.count * sizeof(float), &memory);
 	region.data = memory;
 	if (code == AQM_OK)
-		*bytes = peak = (double)region.count * sizeof(float) / aqm_bench_shortest(bench, 8, read_all, &region);
+		*bytes = (double)region.count * sizeof(float) / aqm_bench_shortest(bench, 8, read_all, &region);
 	device->ops->release(device, memory);
 	aqm_device_close(device);
 	return code;
