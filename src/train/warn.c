@@ -62,12 +62,18 @@ static bool not_held_out(const struct aqm_trainer *t)
 	return t->eval.pool && aqm_pool_shares_rows(t->train.pool, t->eval.pool);
 }
 
+static bool labels_of_updates(const struct aqm_trainer *t)
+{
+	return t->config->control == AQM_CONTROL_UPDATE && t->config->pool.labels != AQM_LABELS_EFFECTIVE;
+}
+
 static const struct {
 	setting *chosen;
 	const char *what;
 } doubts[] = {
 	{not_held_out,
      "'pool.eval' and 'pool.train' share rows: figures called held out are of rows that were trained on"},
+	{labels_of_updates, "'pool.labels' says which action of a packet counts: with 'control: update' it says nothing"},
 	{raw_features,
      "'policy.normaliser: none': of features as large as 10^10 the norm behind the encoder leaves only whether "
      "they are 0"},

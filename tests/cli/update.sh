@@ -15,6 +15,9 @@ expect 3 "$program" pool split updates.h5 --train a.h5 --eval b.h5
 says err "split the pool of packets"
 
 # One output with squared error, and bins; a pool of packets is turned into intervals on the way.
+expect 0 "$program" train -c tiny.yaml $update --set labels=logged -o run
+says err "with 'control: update' it says nothing"
+rm -r run
 expect 0 "$program" train -c tiny.yaml $update -o run
 expect 0 "$program" train -c tiny.yaml $update --set bins=8 --set best=within -o binned
 for run in run binned; do
