@@ -14,6 +14,7 @@
 #include "base/thread.h"
 #include "base/utf8.h"
 #include "cli/command.h"
+#include "compute/device.h"
 #include "ranks/ranks.h"
 
 enum { WRONG_USAGE = 2 };
@@ -28,12 +29,23 @@ static void print_version(FILE *stream, struct argp_state *state)
 
 static bool quiet;
 
-void aqm_cli_silence(void)
+/* Another rank speaks. */
+static void silence(void)
 {
 	quiet = true;
 	aqm_log_set_sink(NULL, NULL);
 	aqm_progress_set_output(NULL);
 	aqm_progress_set_lines(NULL, NULL);
+}
+
+int aqm_cli_join(struct aqm_ranks **ranks)
+{
+	int code = aqm_ranks_join(ranks);
+
+	if (!aqm_ranks_first(*ranks))
+		silence();
+	aqm_device_prefer(aqm_ranks_local_rank(*ranks));
+	return code;
 }
 
 int aqm_cli_fail(int code)

@@ -233,12 +233,9 @@ static int run_ranks(int argc, char **argv)
 	struct aqm_bench bench = {0};
 
 	aqm_cli_options(&argp, argc, argv, &bench);
-	int code = aqm_ranks_join(&bench.ranks);
+	int code = aqm_cli_join(&bench.ranks);
 	if (code != AQM_OK)
 		return aqm_cli_fail(code);
-	if (!aqm_ranks_first(bench.ranks))
-		aqm_cli_silence();
-	aqm_device_prefer(aqm_ranks_local_rank(bench.ranks));
 	aqm_cli_prepare_compute(bench.threads ? bench.threads : aqm_ranks_threads(bench.ranks));
 	code = aqm_bench_ranks(&bench);
 	if (code == AQM_OK && bench.json && aqm_ranks_first(bench.ranks))

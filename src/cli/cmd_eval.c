@@ -314,12 +314,9 @@ static int run(int argc, char **argv)
 	aqm_cli_options(&argp, argc, argv, &arguments);
 	arguments.command = aqm_cli_command_line(argc, argv);
 	arguments.options.command = arguments.command;
-	int code = arguments.closed_loop ? aqm_ranks_join(&arguments.ranks) : AQM_OK;
+	int code = arguments.closed_loop ? aqm_cli_join(&arguments.ranks) : AQM_OK;
 	if (code == AQM_OK && arguments.options.pool_path && arguments.output)
 		code = aqm_path_spare(arguments.options.pool_path, arguments.output);
-	if (!aqm_ranks_first(arguments.ranks))
-		aqm_cli_silence();
-	aqm_device_prefer(aqm_ranks_local_rank(arguments.ranks));
 	aqm_cli_prepare_compute(arguments.threads ? arguments.threads : aqm_ranks_threads(arguments.ranks));
 	if (code != AQM_OK)
 		status = aqm_cli_fail(code);

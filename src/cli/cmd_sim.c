@@ -435,12 +435,10 @@ static int collect(const struct sim_arguments *a)
 /* Ranks do the same, but only the first one speaks. */
 static int collect_together(struct sim_arguments *a)
 {
-	int code = a->collect ? aqm_ranks_join(&a->ranks) : AQM_OK;
+	int code = a->collect ? aqm_cli_join(&a->ranks) : AQM_OK;
 
 	if (code != AQM_OK)
 		return code;
-	if (!aqm_ranks_first(a->ranks))
-		aqm_cli_silence();
 	aqm_threads_set(aqm_ranks_threads(a->ranks));
 	return collect(a);
 }

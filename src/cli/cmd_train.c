@@ -113,12 +113,9 @@ static int run(int argc, char **argv)
 	struct train_arguments arguments = {0};
 
 	aqm_cli_options(&argp, argc, argv, &arguments);
-	int code = aqm_ranks_join(&arguments.options.ranks);
+	int code = aqm_cli_join(&arguments.options.ranks);
 	if (code != AQM_OK)
 		return aqm_cli_fail(code);
-	if (!aqm_ranks_first(arguments.options.ranks))
-		aqm_cli_silence();
-	aqm_device_prefer(aqm_ranks_local_rank(arguments.options.ranks));
 	code = train(&arguments);
 	int status = code == AQM_OK ? 0 : aqm_cli_fail(code);
 	aqm_ranks_leave(arguments.options.ranks);

@@ -58,8 +58,9 @@ void aqm_cli_options(const struct argp *argp, int argc, char **argv, void *input
 
 /* Print "aqmtrain: <last error message>" on stderr and return the exit status of `code`. */
 int aqm_cli_fail(int code);
-/* Say nothing from now on: another rank does. */
-void aqm_cli_silence(void);
+struct aqm_ranks;
+/* Join the launcher's job, if there is one (aqm_ranks_join): the first rank speaks, and each prefers a GPU of its own. */
+int aqm_cli_join(struct aqm_ranks **ranks);
 /* Print "aqmtrain: <message>" on stderr and return the exit status 2. */
 int aqm_cli_wrong_usage(const char *format, ...) AQM_PRINTF(1, 2);
 
