@@ -16,27 +16,16 @@ enum { TREE_DEPTH = 8 };
 
 /* ---- the tree ---- */
 
-/* The policy's features as they are in the pool: columns[f] point into one block, freed by the caller. */
+/* The policy's features in the pool: columns[f] point into one block, freed by the caller. */
 static int read_features(const aqm_pool *pool, const struct aqm_config *config, double **block,
                          const double *columns[AQM_FEATURES_MAX])
 {
-	const size_t features = config->policy.features.count, rows = aqm_pool_rows(pool);
-	size_t cells;
+	int code;
 
-	*block = NULL;
-	if (features > AQM_FEATURES_MAX || aqm_size_mul_overflows(features, rows, &cells))
-		return aqm_error_set(AQM_EDATA, "'%s' has too many features or rows", aqm_pool_path(pool));
-	*block = aqm_malloc_array(cells, sizeof **block);
-	if (!*block)
-		return AQM_ERUN;
-	for (size_t f = 0; f < features; f++) {
-		int code = aqm_pool_column(pool, config->policy.features.items[f], *block + f * rows);
-
-		if (code != AQM_OK)
-			return code;
-		columns[f] = *block + f * rows;
-	}
-	return AQM_OK;
+	*block = aqm_policy_columns(config, pool, &code);
+	for (size_t f = 0; *block && f < config->policy.features.count; f++)
+		columns[f] = *block + f * aqm_pool_rows(pool);
+	return code;
 }
 
 /* Grow the tree on the rows the policy was trained on: same features, same labels. */
@@ -105,8 +94,8 @@ static int evaluate_policy(struct aqm_eval_result *result, aqm_policy *policy, c
 	int code = logits ? aqm_policy_allocate(policy, aqm_policy_config(policy)->train.windows) : AQM_ERUN;
 
 	if (code == AQM_OK)
-		code = (result->options->decisions ? aqm_policy_decide_rows : aqm_policy_score)(policy, rows, result->target_return,
-		                                                                                logits);
+		code = (result->options->decisions ? aqm_policy_decide_rows : aqm_policy_score)(policy, rows,
+		                                                                                result->target_return, logits);
 	if (code == AQM_OK)
 		code = aqm_measure_policy(&measure, policy, rows, logits);
 	free(logits);

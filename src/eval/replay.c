@@ -54,20 +54,6 @@ static int read_column(const aqm_pool *pool, const char *name, double otherwise,
 	return AQM_OK;
 }
 
-static int read_features(struct replay *r, const aqm_pool *pool)
-{
-	size_t cells;
-
-	r->features = r->config->policy.features.count;
-	if (aqm_size_mul_overflows(r->features, r->rows, &cells) || r->features > AQM_FEATURES_MAX)
-		return aqm_error_set(AQM_EDATA, "'%s' has too many rows", aqm_pool_path(pool));
-	r->columns = aqm_malloc_array(cells, sizeof *r->columns);
-	int code = r->columns ? AQM_OK : AQM_ERUN;
-	for (size_t f = 0; f < r->features && code == AQM_OK; f++)
-		code = aqm_pool_column(pool, r->config->policy.features.items[f], r->columns + f * r->rows);
-	return code;
-}
-
 static bool same(const struct replay *r, size_t a, size_t b)
 {
 	if (r->logged[a] != r->logged[b] || r->queue[a] != r->queue[b] || r->bytes[a] != r->bytes[b] ||
@@ -128,13 +114,14 @@ static int open_replay(struct replay *r, const aqm_pool *pool)
 	if (!aqm_pool_has(pool, "len_bytes"))
 		return aqm_error_set(AQM_EDATA, "'%s' has no len_bytes, by which the replay finds its next row",
 		                     aqm_pool_path(pool));
+	r->features = r->config->policy.features.count;
 	r->logged = aqm_malloc_array(r->rows, sizeof *r->logged);
 	r->decided = aqm_malloc_array(r->rows, sizeof *r->decided);
 	int code = r->logged && r->decided ? aqm_pool_actions(pool, r->config->pool.labels, r->logged) : AQM_ERUN;
 	if (code == AQM_OK)
 		memset(r->decided, UNKNOWN, r->rows);
 	if (code == AQM_OK)
-		code = read_features(r, pool);
+		r->columns = aqm_policy_columns(r->config, pool, &code);
 	if (code == AQM_OK)
 		code = read_column(pool, "queue_type", 0, &r->queue);
 	if (code == AQM_OK)

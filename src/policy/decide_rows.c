@@ -6,26 +6,8 @@
 #include <stdlib.h>
 
 #include "base/progress.h"
-#include "base/size.h"
 #include "base/thread.h"
 #include "policy/decider.h"
-
-/* The policy's features as they are in the pool: (features, rows), freed by the caller. */
-static int read_columns(const struct aqm_rows *rows, const struct aqm_strings *features, double **columns)
-{
-	size_t cells;
-	int code = AQM_OK;
-
-	*columns = NULL;
-	if (aqm_size_mul_overflows(features->count, rows->rows, &cells))
-		return aqm_error_set(AQM_EDATA, "'%s' has too many rows", aqm_pool_path(rows->pool));
-	*columns = aqm_malloc_array(cells, sizeof **columns);
-	if (!*columns)
-		return AQM_ERUN;
-	for (size_t f = 0; code == AQM_OK && f < features->count; f++)
-		code = aqm_pool_column(rows->pool, features->items[f], *columns + f * rows->rows);
-	return code;
-}
 
 /* What was done in a row, and its reward as the pool has it. */
 static int tell(aqm_decider *decider, const struct aqm_rows *rows, size_t row)
@@ -35,8 +17,8 @@ static int tell(aqm_decider *decider, const struct aqm_rows *rows, size_t row)
 	int32_t action = rows->actions[row];
 
 	if (rows->next_level)
-		return aqm_decider_happened(decider, 0,
-		                            (float)(((double)rows->next_level[row] - fit->levels.mean) / fit->levels.scale), reward);
+		return aqm_decider_happened(
+			decider, 0, (float)(((double)rows->next_level[row] - fit->levels.mean) / fit->levels.scale), reward);
 	return aqm_decider_happened(decider, action, aqm_action_value(action), reward);
 }
 
@@ -44,16 +26,18 @@ int aqm_policy_decide_rows(aqm_policy *policy, const struct aqm_rows *rows, doub
 {
 	const struct aqm_strings *features = &policy->config.policy.features;
 	struct aqm_progress progress;
-	double *columns, now[AQM_FEATURES_MAX];
+	double now[AQM_FEATURES_MAX];
 	aqm_decider *decider = NULL;
-	int code = read_columns(rows, features, &columns);
+	int code;
+	double *columns = aqm_policy_columns(&policy->config, rows->pool, &code);
 
 	if (code == AQM_OK)
 		code = aqm_decider_new(&decider, policy, target_return);
 	aqm_progress_start(&progress, "deciding", rows->rows, 0);
 	for (size_t i = 0; code == AQM_OK && i < rows->rows; i++) {
 		if (aqm_interrupted()) {
-			code = aqm_error_set(AQM_EINTERRUPTED, "interrupted while deciding the rows of '%s'", aqm_pool_path(rows->pool));
+			code = aqm_error_set(AQM_EINTERRUPTED, "interrupted while deciding the rows of '%s'",
+			                     aqm_pool_path(rows->pool));
 			break;
 		}
 		if (rows->episode_start[i] == i)

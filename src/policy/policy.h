@@ -44,6 +44,9 @@ struct aqm_fit {
 };
 int aqm_fit_rows(struct aqm_fit *fit, const struct aqm_config *config, const aqm_pool *pool);
 
+/* The columns of policy.features as they are in the pool, (features, rows), all finite; freed by the caller. NULL with a
+ * message on failure, *code says which. */
+double *aqm_policy_columns(const struct aqm_config *config, const aqm_pool *pool, int *code);
 int aqm_rows_init(struct aqm_rows *rows, const aqm_pool *pool, const struct aqm_config *config,
                   const struct aqm_fit *fit);
 void aqm_rows_release(struct aqm_rows *rows);

@@ -24,9 +24,7 @@ static int read_feature(const aqm_pool *pool, const char *name, double *column)
 	return code;
 }
 
-/* The columns of policy.features, columns[f][rows] in one block; freed by the caller. NULL with a message on
- * failure. */
-static double *read_columns(const struct aqm_config *config, const aqm_pool *pool, int *code)
+double *aqm_policy_columns(const struct aqm_config *config, const aqm_pool *pool, int *code)
 {
 	size_t features = config->policy.features.count, rows = aqm_pool_rows(pool), cells;
 	double *block = NULL;
@@ -154,7 +152,7 @@ int aqm_fit_rows(struct aqm_fit *fit, const struct aqm_config *config, const aqm
 	int code;
 
 	*fit = (struct aqm_fit){0};
-	double *block = read_columns(config, pool, &code);
+	double *block = aqm_policy_columns(config, pool, &code);
 	if (!block)
 		return code;
 	for (size_t f = 0; f < features; f++)
@@ -235,7 +233,7 @@ int aqm_rows_init(struct aqm_rows *rows, const aqm_pool *pool, const struct aqm_
 	if (fit->states.count != features)
 		return aqm_error_set(AQM_EUSAGE, "the normaliser was fitted on %zu features, not %zu", fit->states.count,
 		                     features);
-	double *block = read_columns(config, pool, &code);
+	double *block = aqm_policy_columns(config, pool, &code);
 	if (!block)
 		return code;
 	rows->states = aqm_malloc_array(n * rows->width, sizeof *rows->states);
