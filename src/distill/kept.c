@@ -14,13 +14,9 @@
 #include "base/size.h"
 #include "distill/student.h"
 #include "distill/sweep.h"
+#include "train/journal.h"
 
 enum { FILE_LIMIT = 256 << 20 };
-
-static json_t *number(double x)
-{
-	return isfinite(x) ? json_real(x) : json_null();
-}
 
 int aqm_kept_print(const struct aqm_distilled *made, const char *key, char **line)
 {
@@ -32,20 +28,13 @@ int aqm_kept_print(const struct aqm_distilled *made, const char *key, char **lin
 	if (code != AQM_OK)
 		return code;
 	json_t *object = json_pack("{s:s, s:s, s:o, s:i, s:I, s:o, s:o}", "kind", "student", "key", key, "seconds",
-	                           number(made->seconds), "ranks", made->ranks, "rows", (json_int_t)made->rows, "utility",
-	                           number(made->utility), "file", json_loads(text, 0, &fault));
+	                           aqm_json_number(made->seconds), "ranks", made->ranks, "rows", (json_int_t)made->rows,
+	                           "utility", aqm_json_number(made->utility), "file", json_loads(text, 0, &fault));
 
 	*line = object ? json_dumps(object, JSON_COMPACT) : NULL;
 	json_decref(object);
 	free(text);
 	return *line ? AQM_OK : aqm_error_set(AQM_ERUN, "cannot write a student's line: no memory");
-}
-
-static double real_of(const json_t *object, const char *name)
-{
-	const json_t *value = json_object_get(object, name);
-
-	return json_is_number(value) ? json_number_value(value) : (double)NAN;
 }
 
 static bool is_key(const char *text)
@@ -68,8 +57,8 @@ static int read_student(const json_t *object, char key[AQM_KEPT_KEY], struct aqm
 	if (code != AQM_OK)
 		return code;
 	snprintf(key, AQM_KEPT_KEY, "%s", of);
-	made->seconds = real_of(object, "seconds");
-	made->utility = real_of(object, "utility");
+	made->seconds = aqm_json_real(object, "seconds");
+	made->utility = aqm_json_real(object, "utility");
 	made->ranks = (int)ranks;
 	made->rows = (uint64_t)rows;
 	return AQM_OK;

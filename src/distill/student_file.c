@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/size.h"
 #include "distill/student.h"
+#include "train/journal.h"
 
 enum { FILE_LIMIT = 8 << 20 };
 static const char magic[] = "student 1";
@@ -102,16 +103,11 @@ static json_t *tree_json(const aqm_student *s)
 	return list;
 }
 
-static json_t *number(double x)
-{
-	return isfinite(x) ? json_real(x) : json_null();
-}
-
 static json_t *origin_json(const struct aqm_student_origin *o)
 {
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:I}", "version", o->version, "teacher", o->teacher, "teacher_sha256",
 	                 o->teacher_digest, "base_sha256", o->base_digest, "pool_sha256", o->pool_digest, "returns", o->returns, "fidelity",
-	                 number(o->fidelity), "macro_f1", number(o->macro_f1), "held_out", o->held_out, "rows", (json_int_t)o->rows);
+	                 aqm_json_number(o->fidelity), "macro_f1", aqm_json_number(o->macro_f1), "held_out", o->held_out, "rows", (json_int_t)o->rows);
 }
 
 static json_t *body_json(const aqm_student *s)

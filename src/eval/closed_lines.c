@@ -211,13 +211,6 @@ int aqm_closed_time_line(const struct aqm_decision_time *time, char **line)
 
 /* ---- back ---- */
 
-static double real_of(const json_t *object, const char *key)
-{
-	const json_t *value = json_object_get(object, key);
-
-	return json_is_number(value) ? json_number_value(value) : (double)NAN;
-}
-
 static bool read_cdf(const json_t *list, double *out)
 {
 	for (size_t i = 0; i < AQM_CDF_POINTS; i++) {
@@ -278,8 +271,8 @@ static int read_simulation(const json_t *object, const char *utility, struct aqm
 	snprintf(run->program, sizeof run->program, "%s", program ? program : "");
 	run->seed = (uint64_t)json_integer_value(seed);
 	for (int i = 0; i < AQM_FIGURE_UTILITY; i++)
-		run->figures[i] = real_of(figures, names[i]);
-	run->figures[AQM_FIGURE_UTILITY] = utility ? real_of(json_object_get(object, "utilities"), utility) : (double)NAN;
+		run->figures[i] = aqm_json_real(figures, names[i]);
+	run->figures[AQM_FIGURE_UTILITY] = utility ? aqm_json_real(json_object_get(object, "utilities"), utility) : (double)NAN;
 	bool whole = read_cdf(json_object_get(cdf, "L"), run->cdf[0]);
 	if (!read_cdf(json_object_get(cdf, "C"), run->cdf[1]) || !whole)
 		return aqm_error_set(AQM_EDATA, "a distribution wants %d numbers", AQM_CDF_POINTS);
@@ -311,9 +304,9 @@ static int take_time(struct aqm_closed_results *results, const json_t *object)
 {
 	const char *policy = json_string_value(json_object_get(object, "policy"));
 	const char *program = json_string_value(json_object_get(object, "program"));
-	struct aqm_decision_time time = {.mean = real_of(object, "mean"),
-	                                 .p50 = real_of(object, "p50"),
-	                                 .p99 = real_of(object, "p99"),
+	struct aqm_decision_time time = {.mean = aqm_json_real(object, "mean"),
+	                                 .p50 = aqm_json_real(object, "p50"),
+	                                 .p99 = aqm_json_real(object, "p99"),
 	                                 .decisions = (uint64_t)json_integer_value(json_object_get(object, "decisions"))};
 
 	if (!policy || strlen(policy) != 64 || !program || strlen(program) > 64 || !(time.mean > 0))

@@ -90,6 +90,13 @@ json_t *aqm_json_number(double value)
 	return isfinite(value) ? json_real(value) : json_null();
 }
 
+double aqm_json_real(const json_t *object, const char *key)
+{
+	const json_t *value = json_object_get(object, key);
+
+	return json_is_number(value) ? json_number_value(value) : (double)NAN;
+}
+
 json_t *aqm_json_bytes(const char *bytes)
 {
 	char *text = aqm_utf8_text(bytes);

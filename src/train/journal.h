@@ -31,6 +31,8 @@ void aqm_journal_close(struct aqm_journal *journal);
 json_t *aqm_metrics_json(const struct aqm_metrics *metrics);
 /* A number, or null where JSON has none for it. */
 json_t *aqm_json_number(double value);
+/* And back: NAN where `key` is no number. */
+double aqm_json_real(const json_t *object, const char *key);
 /* A path or other bytes as text; what is no UTF-8 in it becomes U+FFFD. NULL without memory. */
 json_t *aqm_json_bytes(const char *bytes);
 
