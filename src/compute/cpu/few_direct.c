@@ -14,7 +14,7 @@
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/vector.h"
 
-enum { STEP = 32, MOST_ROWS = 16 };
+enum { STEP = 32 };
 
 /* To bfloat16: to nearest, ties to even; what is not a number stays none. */
 static uint16_t rounded(float x)
